@@ -76,16 +76,17 @@ class GrantType:
 
 
 def registered(
-    asked: Iterable[str], known: Iterable[GrantType], *, may_be_machine: bool, may_be_vouched_for: bool
+    requested: Iterable[str], known: Iterable[GrantType], *, may_be_machine: bool, may_be_vouched_for: bool
 ) -> tuple[GrantType, ...] | None:
-    """The grant types among `known` that a client gets if it requests `asked`; `None` if none of them fits.
+    """The grant types among `known` that a client gets if it requests `requested`; `None` if none of them fits.
 
     Any client may register, so it gets the grant types with a person's consent; others need the operator's
     permission (`may_be_machine`). With `may_be_vouched_for`, it may request only one that is never stored.
     """
-    asked, known = frozenset(asked), tuple(known)
+    requested, known = frozenset(requested), tuple(known)
     wanted = {
-        kind: [each for each in known if each.registrable is kind and each.name in asked] for kind in Registrable
+        kind: [each for each in known if each.registrable is kind and each.name in requested]
+        for kind in Registrable
     }
     chosen = wanted[Registrable.BY_ANY_CLIENT] + (wanted[Registrable.BY_OPERATOR] if may_be_machine else [])
     if not chosen:

@@ -294,7 +294,7 @@ def _later(
 
 # Only the log contains why a fetch failed: in the answer, it would let callers use the server as a port scanner.
 _NOT_FETCHED = (
-    "could not be fetched. Please try again in a moment. If that does not help, the gateway may have no way out "
+    "could not be fetched. Please try again in a moment. If that does not help, the gateway may have no access "
     "to the internet: the setting clients.documents is the remedy, for the people who run it."
 )
 

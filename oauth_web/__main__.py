@@ -63,7 +63,11 @@ async def _serve(settings: WebSettings) -> None:
     _log.info("serving", listen=settings.web_listen, issuer=settings.issuer)
     try:
         async with _metrics(settings, deps):
-            await serve(create_app(deps), config, shutdown_trigger=partial(deps.shutdown.over, stopping, at_once))
+            await serve(
+                create_app(deps),
+                config,
+                shutdown_trigger=partial(deps.shutdown.wait_until_stop, stopping, at_once),
+            )
     finally:
         following.cancel()
 

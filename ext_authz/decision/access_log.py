@@ -25,7 +25,7 @@ from oauth_core.process.log_stream import PartlyWrittenError
 from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
-    from ext_authz.decision.envoy_messages import Asked, IncomingRequest
+    from ext_authz.decision.envoy_messages import IncomingRequest, ParsedRequest
     from oauth_core.audit import AuditEvent, AuditSink
     from oauth_core.model import AccessClaims, Service
     from oauth_core.process.audit_segments import SegmentWriter
@@ -62,7 +62,7 @@ class AccessLog:
         self._policy = "" if policy_version is None else f',"policy_version":{quoted(policy_version)}'
 
     def allowed(
-        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, parsed: ParsedRequest | None = None
     ) -> None:
         """Record that `request` was allowed. Raises `NotRecordedError` while nothing can be recorded."""
         segments = self._segments
@@ -71,7 +71,7 @@ class AccessLog:
                 raise NotRecordedError("the audit record cannot be written")
         elif self._failure is not None:
             raise NotRecordedError(str(self._failure))
-        now, fields = self._now(), self._fields(claims, service, request, asked)
+        now, fields = self._now(), self._fields(claims, service, request, parsed)
         if segments is not None:
             segments.append(stored(EventKind.ACCESS_ALLOWED, EventKind.ACCESS_ALLOWED.outcome, now, fields))
         if self._stream is None:
@@ -85,14 +85,14 @@ class AccessLog:
             self._write_or_drop()
 
     def _fields(
-        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, parsed: ParsedRequest | None
     ) -> str:
         """Return what `oauth_core.audit.members` does for the event of an allowed request."""
         person = ""
         if claims.github_user is not None:
             person = f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id},"provider":{_PROVIDER}'
         optional = ""
-        method, name, is_claimed = called(request, asked)
+        method, name, is_claimed = called(request, parsed)
         if method:
             optional = f',"mcp_method":{quoted(method[:LONGEST_LOGGED])}'
         if name:

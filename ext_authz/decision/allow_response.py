@@ -49,7 +49,7 @@ class AllowResponses:
         self._call_seconds = call_seconds
         self._signer = signer
 
-    def make(
+    def build_response(
         self, claims: AccessClaims, service: Service, lookalikes: Iterable[str], now: int
     ) -> tuple[AllowResponse, int]:
         """Return the response for the caller of `claims` at `service`, and the second until which it is valid.

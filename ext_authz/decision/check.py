@@ -25,7 +25,7 @@ from oauth_core.refusals import DenyReason
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ext_authz.decision.envoy_messages import Asked, IncomingRequest
+    from ext_authz.decision.envoy_messages import IncomingRequest, ParsedRequest
     from ext_authz.decision.resolver import ContextResolver
     from ext_authz.decision.verified_token_cache import CachedVerdict
     from oauth_core.audit import AuditSink
@@ -48,11 +48,11 @@ class AllowedSink(Protocol):
     """Records allowed requests. If it raises, the request is refused."""
 
     def allowed(
-        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, parsed: ParsedRequest | None = None
     ) -> None:
         """Record that `request` is allowed to `service` with the identity of `claims`.
 
-        `asked` is its message, where rules read the body. Raises `NotRecordedError`.
+        `parsed` is its message, where rules read the body. Raises `NotRecordedError`.
         """
 
 
@@ -63,17 +63,17 @@ class EventPerRequest:
         self._audit = audit
 
     def allowed(
-        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, parsed: ParsedRequest | None = None
     ) -> None:
         """Record `access.allowed`."""
-        _record(self._audit, EventKind.ACCESS_ALLOWED, claims, request, service, asked=asked)
+        _record(self._audit, EventKind.ACCESS_ALLOWED, claims, request, service, parsed=parsed)
 
 
 class Unrecorded:
     """Records no allowed requests."""
 
     def allowed(
-        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: Asked | None = None
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, parsed: ParsedRequest | None = None
     ) -> None:
         """Do nothing, as the operator configured."""
 
@@ -149,7 +149,7 @@ class Authorizer:
             resolved = self._resolver.resolve_now(request) if is_for_disk else None
             at_once = resolved is not None
             if resolved is None:
-                self.meter.asked += 1
+                self.meter.waited += 1
                 resolved = await self._resolver.resolve(request)
             context, cached = resolved
             answer, is_allowed = self._conclude(request, context, cached, begun, at_once=at_once)
@@ -185,7 +185,7 @@ class Authorizer:
             return self._refuse(decision, request, service, begun, context), False
         if service is None or cached is None:
             raise AssertionError("an allow decision without a service or a token")
-        if service.rules is not None and check_steps.of(request) is not None:
+        if service.rules is not None and check_steps.step_of(request) is not None:
             return self._continue(request, context, begun), False
         try:
             answer = self._allow(service, cached, context, request)
@@ -198,16 +198,16 @@ class Authorizer:
 
     def _refuse_unrecorded(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
         """Refuse a request that may pass, because it cannot be recorded."""
-        denial = Deny(DenyReason.AUDIT_UNAVAILABLE, context.claims)
-        return self._refuse(denial, request, context.service, begun, context)
+        deny = Deny(DenyReason.AUDIT_UNAVAILABLE, context.claims)
+        return self._refuse(deny, request, context.service, begun, context)
 
     def _continue(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
         """Return the answer at a step before the last one to a request that may pass so far."""
         if not check_steps.body_follows(request):
             # The service got its first rule after Envoy was configured, so no body will follow.
-            denial = Deny(DenyReason.BODY_NOT_SENT, context.claims)
-            return self._refuse(denial, request, context.service, begun, context)
-        if check_steps.of(request) == check_steps.HEADERS and (
+            deny = Deny(DenyReason.BODY_NOT_SENT, context.claims)
+            return self._refuse(deny, request, context.service, begun, context)
+        if check_steps.step_of(request) == check_steps.HEADERS and (
             check_steps.is_too_large(request) or check_steps.has_unknown_length(request)
         ):
             return check_steps.TO_REFUSAL
@@ -219,49 +219,49 @@ class Authorizer:
         claims, now = cached.verdict.claims, context.now
         response = cached.response
         if response is None or now >= cached.until or request.lookalikes:
-            response, until = self._allow_responses.make(claims, service, request.lookalikes, now)
+            response, until = self._allow_responses.build_response(claims, service, request.lookalikes, now)
             if not request.lookalikes:
                 cached.response, cached.until = response, until
-        asked = context.request
-        self._record_allowed(claims, service, request, asked)
-        is_stream = asked is not None and isinstance(asked, Call) and asked.method == LISTEN
+        parsed = context.request
+        self._record_allowed(claims, service, request, parsed)
+        is_stream = parsed is not None and isinstance(parsed, Call) and parsed.method == LISTEN
         answer = self._allow_responses.render(response, claims, request, now, is_stream=is_stream)
         return answer if service.rules is None else answer + _id_for_envoy(request, context)
 
     def _refuse(
         self,
-        denial: Deny,
+        deny: Deny,
         request: IncomingRequest | None,
         service: Service | None,
         begun: float,
         context: DecisionContext | None = None,
     ) -> bytes:
         name = None if service is None else service.name
-        service = _as_asked(service, request)
+        service = _under_requested_url(service, request)
         # The required scopes may depend on the token; everything else is the same for all callers.
-        kind = (denial.reason, None if service is None else service.resource, denial.detail)
+        kind = (deny.reason, None if service is None else service.resource, deny.detail)
         request_id = _id_of(request, context)
-        is_common = not denial.scopes and request_id is None
+        is_common = not deny.scopes and request_id is None
         answer = self._refusals.get(kind) if is_common else None
         if answer is None:
-            refused = deny_response(denial.reason, service, denial.detail, denial.scopes)
+            refused = deny_response(deny.reason, service, deny.detail, deny.scopes)
             answer = envoy_messages.encode_refused(refused.answering(request_id))
             if is_common:
                 self._refusals[kind] = answer
-        asked = None if context is None else context.request
+        parsed = None if context is None else context.request
         # If the audit log is what fails, this may not be recorded, and the answer is a refusal in any case.
-        with suppress(*_OF_THE_LOG) if denial.reason is DenyReason.AUDIT_UNAVAILABLE else nullcontext():
+        with suppress(*_OF_THE_LOG) if deny.reason is DenyReason.AUDIT_UNAVAILABLE else nullcontext():
             _record(
                 self._audit,
-                denial.reason.event,
-                denial.claims,
+                deny.reason.event,
+                deny.claims,
                 request,
                 service,
-                reason=denial.reason,
-                asked=asked,
+                reason=deny.reason,
+                parsed=parsed,
             )
-        self.meter.refused(denial.reason, begun)
-        return answer + envoy_messages.encode_metadata(denial.reason, denial.claims, name)
+        self.meter.refused(deny.reason, begun)
+        return answer + envoy_messages.encode_metadata(deny.reason, deny.claims, name)
 
     def _fail(self, begun: float) -> bytes:
         self._log.exception("check.failed")
@@ -273,7 +273,7 @@ class Authorizer:
         return self._broken
 
 
-def _as_asked(service: Service | None, request: IncomingRequest | None) -> Service | None:
+def _under_requested_url(service: Service | None, request: IncomingRequest | None) -> Service | None:
     """Return `service` under the URL that the client uses, whose metadata it must find (RFC 9728 section 3.3)."""
     if service is None or request is None or request.path == "/" or not request.path.endswith("/"):
         return service
@@ -304,10 +304,10 @@ def _record(
     service: Service | None,
     *,
     reason: DenyReason | None = None,
-    asked: Asked | None = None,
+    parsed: ParsedRequest | None = None,
 ) -> None:
-    method, name, is_claimed = envoy_messages.called(request, asked) if request else (None, None, None)
-    call = asked if reason is not None and isinstance(asked, Call) else None
+    method, name, is_claimed = envoy_messages.called(request, parsed) if request else (None, None, None)
+    call = parsed if reason is not None and isinstance(parsed, Call) else None
     audit.record(
         kind,
         reason=reason,

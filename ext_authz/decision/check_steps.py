@@ -49,14 +49,14 @@ _REFUSED_WITH_ID = frozenset(
 """The token is valid, so some bytes of its body may be read. With 401 clients do not read the body."""
 
 
-def of(request: IncomingRequest) -> str | None:
+def step_of(request: IncomingRequest) -> str | None:
     """Return the step that the route names."""
     return request.extensions.get(STEP) if request.extensions else None
 
 
 def body_follows(request: IncomingRequest) -> bool:
     """Return whether a later check gets the whole body."""
-    return bool(request.extensions) and BODY_BYTES in request.extensions and of(request) is not None
+    return bool(request.extensions) and BODY_BYTES in request.extensions and step_of(request) is not None
 
 
 def is_too_large(request: IncomingRequest) -> bool:
@@ -77,14 +77,14 @@ def is_before_body(request: IncomingRequest) -> bool:
 
     A body that is declared as too large gets no later check.
     """
-    return body_follows(request) and (of(request) == HEADERS or not is_too_large(request))
+    return body_follows(request) and (step_of(request) == HEADERS or not is_too_large(request))
 
 
-def continues_to_refusal(denial: Deny, request: IncomingRequest, context: DecisionContext) -> bool:
-    """Return whether the next check refuses with `denial`, because it has the id of the request."""
-    if of(request) != HEADERS or request.method != "POST" or context.claims is None:
+def continues_to_refusal(deny: Deny, request: IncomingRequest, context: DecisionContext) -> bool:
+    """Return whether the next check refuses with `deny`, because it has the id of the request."""
+    if step_of(request) != HEADERS or request.method != "POST" or context.claims is None:
         return False
     # The check that reads a DPoP proof uses it up, so a second check could not decide the same. If the whole body
     # follows, only the last check reads the proof.
     is_repeatable = context.claims.dpop_key is None or body_follows(request)
-    return denial.reason in _REFUSED_WITH_ID and is_repeatable
+    return deny.reason in _REFUSED_WITH_ID and is_repeatable

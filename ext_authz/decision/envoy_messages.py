@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from oauth_core.policy.deny_response import DenyResponse
     from oauth_core.policy.mcp_request import CallFault, Session
 
-    Asked = Session | Call | CallFault
+    ParsedRequest = Session | Call | CallFault
 
 ROUTE_SERVICE = "portcullis.service"
 """Context extension with the service of a route."""
@@ -205,13 +205,13 @@ def origin_of(request: IncomingRequest) -> Origin:
     )
 
 
-def called(request: IncomingRequest, asked: Asked | None) -> tuple[str | None, str | None, bool | None]:
+def called(request: IncomingRequest, parsed: ParsedRequest | None) -> tuple[str | None, str | None, bool | None]:
     """Return the MCP method and name of `request`, and whether only the caller's headers say so.
 
-    `asked` is what was read from the body, where rules read it.
+    `parsed` is what was read from the body, where rules read it.
     """
-    if isinstance(asked, Call):
-        return asked.method, asked.name, None
+    if isinstance(parsed, Call):
+        return parsed.method, parsed.name, None
     if request.http is None:
         return None, None, None
     method, name = header_of(request.http, "mcp-method"), header_of(request.http, "mcp-name")

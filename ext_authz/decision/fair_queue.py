@@ -55,12 +55,12 @@ class FairQueue:
         own = len(self._sources.get(source, ()))
         if own >= self._most_of_one or (self.waiting >= self._most_waiting and not self._make_room(own)):
             return False
-        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._sources.setdefault(source, deque()).append(turn)
-        self._note_length(source, own, own + 1)
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._sources.setdefault(source, deque()).append(waiter)
+        self._update_length(source, own, own + 1)
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        return await turn
+        return await waiter
 
     def _make_room(self, own: int) -> bool:
         """Reject the newest caller of the source with the most waiting, for a source with fewer, `own`."""
@@ -68,13 +68,13 @@ class FairQueue:
         if most <= own + 1:
             return False
         source = next(iter(self._by_length[most]))
-        turn = self._sources[source].pop()
-        self._note_length(source, most, most - 1)
-        if not turn.done():
-            turn.set_result(False)
+        waiter = self._sources[source].pop()
+        self._update_length(source, most, most - 1)
+        if not waiter.done():
+            waiter.set_result(False)
         return True
 
-    def _note_length(self, source: str | None, before: int, after: int) -> None:
+    def _update_length(self, source: str | None, before: int, after: int) -> None:
         self.waiting += after - before
         if before:
             del self._by_length[before][source]
@@ -92,13 +92,13 @@ class FairQueue:
             while self._sources:
                 source = next(iter(self._sources))
                 queue = self._sources.pop(source)
-                turn = queue.popleft()
-                self._note_length(source, len(queue) + 1, len(queue))
+                waiter = queue.popleft()
+                self._update_length(source, len(queue) + 1, len(queue))
                 if queue:
                     self._sources[source] = queue  # behind all others
-                if turn.done():  # the caller has given up
+                if waiter.done():  # the caller has given up
                     continue
-                turn.set_result(True)
+                waiter.set_result(True)
                 for _ in range(_ROUNDS):
                     await asyncio.sleep(0)
                 if self._back_off >= _SHORTEST_BACK_OFF:

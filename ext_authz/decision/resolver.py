@@ -112,7 +112,7 @@ class ContextResolver:
         now = self._clock()
         if service is None:
             return self._refusable(request, None, Unverified.MISSING, now)
-        token = self._look_at(request, now)
+        token = self._result_at_once(request, now)
         if isinstance(token, CachedToken):
             claims = token.claims
             if claims.dpop_key is not None and scheme_of(request) == _DPOP:
@@ -151,7 +151,7 @@ class ContextResolver:
         if service is None:
             return None
         begun = thread_time()
-        proof = self._proofs.key_of(request, service, str(presented(request)), self._clock())
+        proof = self._proofs.key_of(request, service, str(bearer_token(request)), self._clock())
         self._back_off_after(thread_time() - begun, is_good=proof is not None)
         return proof
 
@@ -181,11 +181,11 @@ class ContextResolver:
     ) -> tuple[DecisionContext, CachedVerdict | None]:
         """Return the context of a request with a genuine token. Rarely needed parts are read only when needed."""
         cached = token.at(service, self._policy)
-        by_headers, asked = False, None
+        by_headers, parsed = False, None
         if service.rules is not None:
             by_headers = check_steps.is_before_body(request)
             # A body is read only for a genuine token.
-            asked = None if by_headers else mcp_request.parse_request(envoy_messages.message_of(request))
+            parsed = None if by_headers else mcp_request.parse_request(envoy_messages.message_of(request))
         context = DecisionContext(
             service,
             cached.verdict,
@@ -193,7 +193,7 @@ class ContextResolver:
             self._service_status.service_status(service.name),
             now,
             request.routed_as,
-            asked,
+            parsed,
             None if token.claims.certificate is None else certificate_of(request),
             proof,
             not request.authorization[0].startswith(_USUAL_SCHEME) and scheme_of(request) == _DPOP,
@@ -202,11 +202,11 @@ class ContextResolver:
         return context, cached
 
     async def _verify(self, request: IncomingRequest) -> CachedToken | Rejected | Unverified:
-        verdict = self._look_at(request, self._clock())
+        verdict = self._result_at_once(request, self._clock())
         if verdict == _UNKNOWN_KEY:
             # The key may be newer than the copy of the ring in this process.
             await self._keys.read_for_unknown_key()
-            verdict = self._look_at(request, self._clock()) if self._keys.is_fresh else Unverified.NO_KEYS
+            verdict = self._result_at_once(request, self._clock()) if self._keys.is_fresh else Unverified.NO_KEYS
         if verdict is not None:
             return verdict
         if not await self._fair_queue.wait(subject_of_address(request.source)):
@@ -216,7 +216,7 @@ class ContextResolver:
         if keys is None:
             return Unverified.NO_KEYS
         begun = thread_time()  # the processor time of this thread: on a busy machine the clock shows more
-        found = self._tokens.verify(str(presented(request)), keys, self._clock())
+        found = self._tokens.verify(str(bearer_token(request)), keys, self._clock())
         self._back_off_after(thread_time() - begun, is_good=not isinstance(found, Rejected))
         return found
 
@@ -229,7 +229,7 @@ class ContextResolver:
         if not is_good or now < self._busy_until:
             self._fair_queue.back_off(spent * _BACK_OFF)
 
-    def _look_at(self, request: IncomingRequest, now: int) -> CachedToken | Rejected | Unverified | None:
+    def _result_at_once(self, request: IncomingRequest, now: int) -> CachedToken | Rejected | Unverified | None:
         """Return the result for the request's token at once; `None` when its signature must be checked first.
 
         A token that has expired is refused here, so that no body is read and Redis is not asked for it.
@@ -245,11 +245,11 @@ class ContextResolver:
                 if cached is not None:
                     fault = fault_of_time(cached.claims, now)
                     return cached if fault is None else Rejected(fault)
-        token = presented(request)
-        return token if isinstance(token, Unverified) else self._tokens.known(token, keys, now)
+        token = bearer_token(request)
+        return token if isinstance(token, Unverified) else self._tokens.cached_result(token, keys, now)
 
 
-def presented(request: IncomingRequest) -> str | Unverified:
+def bearer_token(request: IncomingRequest) -> str | Unverified:
     """Return the one token of `request` (RFC 6750 section 2, RFC 9449 section 7), or why there is none."""
     if request.query and _has_token(request.query):
         return Unverified.IN_QUERY

@@ -103,7 +103,7 @@ class VerifiedTokenCache:
         """Return the token, if it was verified under these very keys. The caller checks its times."""
         return self._good.get(token) if keys is self._keys else None
 
-    def known(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected | None:
+    def cached_result(self, token: str, keys: VerifyingKeys, now: int) -> CachedToken | Rejected | None:
         """Return the result of `verify` if no signature check is needed, else `None`."""
         if len(token) > access_tokens.LONGEST:
             return Rejected(TokenFault.MALFORMED)

@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
                 self._streams.taken = 0
             self._outgoing.flush()
 
-    def leave(self) -> None:
+    def start_drain(self) -> None:
         """Accept no more calls, answer the open ones, and end (RFC 9113 section 6.8)."""
         if self._is_draining:
             return

@@ -63,7 +63,7 @@ class Calls:
         """Return the answer to `grpc.health.v1.Health/Check`. Raises `CallError`."""
         if _asked_for(message) not in NAMES:
             raise CallError(NOT_FOUND, "there is no such service")
-        self._health.asked()
+        self._health.record_health_check()
         return _state(is_serving=self._health.is_serving)
 
     def watch(self, message: bytes) -> AsyncGenerator[bytes]:

@@ -52,7 +52,7 @@ class Http2Transport:
             async with asyncio.timeout(patience):
                 while self._connections:  # again, because one may have opened meanwhile
                     for connection in list(self._connections):
-                        connection.leave()
+                        connection.start_drain()
                     await asyncio.wait([connection.ended for connection in self._connections])
         except TimeoutError:
             for connection in list(self._connections):

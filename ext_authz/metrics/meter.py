@@ -44,10 +44,10 @@ class _Timings:
 class Meter:
     """Belongs to one event loop. Times are those of `perf_counter`."""
 
-    __slots__ = ("_allowed", "_denied", "_reasons", "_unavailable", "asked")
+    __slots__ = ("_allowed", "_denied", "_reasons", "_unavailable", "waited")
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.waited = 0
         """Checks that the caches alone could not answer."""
         self._allowed, self._denied, self._unavailable = _Timings(), _Timings(), _Timings()
         self._reasons: dict[DenyReason, int] = {}
@@ -84,8 +84,8 @@ class Meter:
             total += running
         for reason, count in self._reasons.items():
             figures[labelled("portcullis_checks_refused_total", reason=reason)] = count
-        figures["portcullis_cache_hits_total"] = max(0, total - self.asked)
-        figures["portcullis_cache_misses_total"] = self.asked
+        figures["portcullis_cache_hits_total"] = max(0, total - self.waited)
+        figures["portcullis_cache_misses_total"] = self.waited
         return figures
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _FIRST_BACKOFF = 0.1
 _LONGEST_BACKOFF = 10.0
-_CALM_SECONDS = 30.0
+_STABLE_SECONDS = 30.0
 """Seconds after which a worker gets a quick replacement again."""
 
 _ACCEPT_SECONDS = 0.1
@@ -69,10 +69,15 @@ class Supervisor:
         self._audit = open_output(settings, WRITER)
         self._stopping = asyncio.Event()
         self._collector = Collector()
-        births = itertools.count(1)
+        generations = itertools.count(1)
         self._keepers = [
             _WorkerKeeper(
-                number, address, settings=settings, environ=environ, collector=self._collector, births=births
+                number,
+                address,
+                settings=settings,
+                environ=environ,
+                collector=self._collector,
+                generations=generations,
             )
             for number, address in enumerate(self._addresses)
         ]
@@ -116,17 +121,17 @@ class Supervisor:
         )
         watch = Watch()
         stopping = asyncio.create_task(self._stopping.wait())
-        lives = [asyncio.create_task(keeper.keep_running()) for keeper in self._keepers]
-        for number, life in enumerate(lives):
-            watch.watch(life, f"worker {number}")
+        running = [asyncio.create_task(keeper.keep_running()) for keeper in self._keepers]
+        for number, keeping in enumerate(running):
+            watch.watch(keeping, f"worker {number}")
         try:
             await asyncio.wait((stopping, watch.broken), return_when=asyncio.FIRST_COMPLETED)
             if not stopping.done():
                 watch.broken.result()
         finally:
-            for task in (stopping, *lives):
+            for task in (stopping, *running):
                 task.cancel()
-            await asyncio.gather(stopping, *lives, return_exceptions=True)
+            await asyncio.gather(stopping, *running, return_exceptions=True)
             await asyncio.gather(*(keeper.end() for keeper in self._keepers), return_exceptions=True)
             watch.close()
 
@@ -176,15 +181,15 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
         settings: AuthzSettings,
         environ: Mapping[str, str],
         collector: Collector,
-        births: Iterator[int],
+        generations: Iterator[int],
     ) -> None:
-        super().__init__(Backoff(_FIRST_BACKOFF, _LONGEST_BACKOFF), stable_seconds=_CALM_SECONDS)
+        super().__init__(Backoff(_FIRST_BACKOFF, _LONGEST_BACKOFF), stable_seconds=_STABLE_SECONDS)
         self._number = number
-        self._place = place
+        self._address = place
         self._settings = settings
         self._environ = environ
         self._collector = collector
-        self._births = births
+        self._generations = generations
         self._log = structlog.get_logger("workers")
 
     async def launch(self) -> WorkerProcess:
@@ -194,19 +199,19 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
         except OSError as error:  # no process, descriptor or memory is left, or the socket's folder is gone
             raise StartError(f"a worker could not be started: {error}") from None
         self._collector.add(self._number, worker)
-        self._log.info("worker.ready", worker=self._number, pid=worker.pid, address=str(self._place))
+        self._log.info("worker.ready", worker=self._number, pid=worker.pid, address=str(self._address))
         return worker
 
     async def _launch(self) -> WorkerProcess:
-        place, birthplace = self._place, _birthplace(self._place, next(self._births))
+        address, startup_address = self._address, _startup_address(self._address, next(self._generations))
         environ = {**self._environ, NUMBER_VARIABLE: str(self._number)}
-        worker = await WorkerProcess.start(birthplace, environ, self._settings.authz_drain_seconds)
+        worker = await WorkerProcess.start(startup_address, environ, self._settings.authz_drain_seconds)
         try:
             if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
                 code = worker.ended.result()
                 raise StartError(f"a worker ended with exit code {code}", code)
-            if isinstance(place, UnixAddress) and isinstance(birthplace, UnixAddress):
-                birthplace.path.replace(place.path)
+            if isinstance(address, UnixAddress) and isinstance(startup_address, UnixAddress):
+                startup_address.path.replace(address.path)
         except BaseException:
             await worker.kill()
             raise
@@ -236,7 +241,7 @@ def _code(error: NotStartedError) -> int | None:
     return error.code if isinstance(error, StartError) else None
 
 
-def _birthplace(place: ListenAddress, generation: int) -> ListenAddress:
-    if isinstance(place, UnixAddress):
-        return UnixAddress(place.path.with_name(f"{place.path.name}~{generation % 1000}"))
-    return place
+def _startup_address(address: ListenAddress, generation: int) -> ListenAddress:
+    if isinstance(address, UnixAddress):
+        return UnixAddress(address.path.with_name(f"{address.path.name}~{generation % 1000}"))
+    return address

@@ -13,7 +13,7 @@ import uvloop
 from ext_authz.net.listen_addresses import ListenError
 from ext_authz.process.parent_connection import NUMBER_VARIABLE, WRITER, ParentConnection
 from ext_authz.service.server import check_server
-from ext_authz.transports.choice import choose
+from ext_authz.transports.selection import select_transport
 from oauth_core.errors import SettingsError
 from oauth_core.process import logs
 from oauth_core.process.audit_output import AuditOutput, open_output
@@ -50,7 +50,7 @@ async def _serve(address: str, settings: AuthzSettings) -> None:
 async def _serve_recorded(address: str, settings: AuthzSettings, audit: AuditOutput) -> None:
     log = structlog.get_logger("server")
     async with check_server(settings, audit, os.environ) as server:
-        transport = choose(settings, server)
+        transport = select_transport(settings, server)
         await transport.start(address, settings)
         parent = ParentConnection.from_environment(os.environ)
         await parent.ready()

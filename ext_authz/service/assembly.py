@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Assembled:
+class CheckService:
     """A check service without a transport.
 
     `failed` is done when a background task has failed, which must end the process: its exception has the reason.
@@ -78,12 +78,12 @@ class Assembled:
 
 
 @asynccontextmanager
-async def assembled(
+async def assemble(
     settings: AuthzSettings,
     audit: AuditOutput,
     report: Callable[[bool], Awaitable[None]],
     environ: Mapping[str, str],
-) -> AsyncIterator[Assembled]:
+) -> AsyncIterator[CheckService]:
     """Yield a check service that keeps itself current inside the block, in the running loop.
 
     `report` is called repeatedly with whether it can decide. The settings file that `environ` names is watched,
@@ -161,7 +161,7 @@ async def assembled(
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield Assembled(authorizer, keys, client_cache, tokens, fair_queue, meter, failed)
+        yield CheckService(authorizer, keys, client_cache, tokens, fair_queue, meter, failed)
     finally:
         failed.cancel()
         # `failed` is awaited too: asyncio logs a result that is never retrieved as an error.

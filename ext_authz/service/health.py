@@ -17,7 +17,7 @@ _HEARD_SECONDS = 1.5
 """The Envoy configuration of this product asks each second and acts on the first negative answer."""
 
 _WATCHED_SECONDS = 4.0
-_SAME_QUESTION_SECONDS = 0.5
+_SAME_CHECK_SECONDS = 0.5
 """Several Envoys ask within a moment; one that asks once at the start does not watch."""
 
 
@@ -28,7 +28,7 @@ class Health:
         self._able = False
         self._draining = False
         self._reported = asyncio.Event()
-        self._asked = (-_WATCHED_SECONDS, -_WATCHED_SECONDS)  # the last two times; the clock may begin at 0
+        self._last_checks = (-_WATCHED_SECONDS, -_WATCHED_SECONDS)  # the last two times; the clock may begin at 0
         self._changed = asyncio.Event()
 
     @property
@@ -47,23 +47,23 @@ class Health:
         self._draining = True
         self._notify()
 
-    def asked(self) -> None:
+    def record_health_check(self) -> None:
         """Record a health check. An Envoy that balances over several services asks at intervals."""
         now = monotonic()
-        if now - self._asked[1] >= _SAME_QUESTION_SECONDS:
-            self._asked = (self._asked[1], now)
+        if now - self._last_checks[1] >= _SAME_CHECK_SECONDS:
+            self._last_checks = (self._last_checks[1], now)
 
     @property
     def seconds_to_be_heard(self) -> float:
         """Seconds until a caller that asks at intervals has noticed the last change; 0 if none asks."""
-        return _HEARD_SECONDS if monotonic() - self._asked[0] < _WATCHED_SECONDS else 0.0
+        return _HEARD_SECONDS if monotonic() - self._last_checks[0] < _WATCHED_SECONDS else 0.0
 
-    async def able(self) -> None:
+    async def wait_until_able(self) -> None:
         """Return once checks can be answered."""
         while not self._able:
             await self._changed.wait()
 
-    async def reported(self) -> None:
+    async def wait_for_first_report(self) -> None:
         """Return after the first report: before it, a worker has no state to return."""
         await self._reported.wait()
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext, suppres
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Never
 
-from ext_authz.service.assembly import assembled
+from ext_authz.service.assembly import assemble
 from ext_authz.service.health import Health
 
 if TYPE_CHECKING:
@@ -54,15 +54,15 @@ async def check_server(
     async def report_state(fresh: bool) -> None:  # noqa: FBT001 - what the assembly calls
         health.report(able=fresh)
 
-    async with assembled(settings, audit, report_state, environ) as service:
+    async with assemble(settings, audit, report_state, environ) as service:
         with suppress(TimeoutError):
             # A worker that accepts calls before it has keys would refuse valid tokens without reason.
             async with asyncio.timeout(_FIRST_KEYS_SECONDS):
-                await health.reported()
+                await health.wait_for_first_report()
         with suppress(TimeoutError):
             # Sentinels and the servers of a cluster take a moment to agree; until then every status is unknown.
             async with asyncio.timeout(settings.revocation_bound):
-                await health.able()
+                await health.wait_until_able()
         figures = service.figures if settings.metrics_listen else None
         # Present objects stay for ever: the collector need not visit them again and again.
         gc.collect()

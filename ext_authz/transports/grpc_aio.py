@@ -48,7 +48,7 @@ class _Servicer(health_service.HealthServicer):
         self, request: health_pb2.HealthCheckRequest, context: Any
     ) -> Any:
         """See `grpc.health.v1.Health/Check`."""
-        self._health.asked()
+        self._health.record_health_check()
         return await super().Check(request, context)
 
 

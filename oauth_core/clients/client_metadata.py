@@ -139,9 +139,9 @@ def _usual_method(uris: tuple[str, ...]) -> ClientAuthMethod:
     return "client_secret_basic" if any(map(redirect_uris.is_https, uris)) else "none"
 
 
-def _within(allowed: tuple[str, ...], asked: tuple[str, ...] | None) -> tuple[str, ...]:
+def _within(allowed: tuple[str, ...], requested: tuple[str, ...] | None) -> tuple[str, ...]:
     """The requested scopes that a machine client may have; all allowed ones if it requests none."""
-    chosen = tuple(scope for scope in allowed if asked is None or scope in asked)
+    chosen = tuple(scope for scope in allowed if requested is None or scope in requested)
     if not chosen:
         raise refused(OAuthReason.SCOPE_NOT_ALLOWED, allowed=" ".join(allowed))
     return chosen
@@ -155,8 +155,8 @@ def _grant_types(
     may_be_machine: bool,
 ) -> tuple[GrantType, ...]:
     """The grant types that the client may use; the default is `authorization_code`."""
-    asked = _texts(document, "grant_types") or (AUTHORIZATION_CODE,)
-    chosen = registered(asked, known, may_be_vouched_for=may_be_vouched_for, may_be_machine=may_be_machine)
+    requested = _texts(document, "grant_types") or (AUTHORIZATION_CODE,)
+    chosen = registered(requested, known, may_be_vouched_for=may_be_vouched_for, may_be_machine=may_be_machine)
     if chosen is None:
         possible = (each.name for each in known if each.registrable is Registrable.BY_ANY_CLIENT)
         raise refused(OAuthReason.GRANT_TYPE_MISSING, possible=" or ".join(possible))
@@ -213,9 +213,9 @@ def _scopes(document: Mapping[str, object]) -> tuple[str, ...] | None:
     return scopes.fit(" ".join(texts))
 
 
-def _known(asked: tuple[str, ...] | None, known: Collection[str] | None) -> str | None:
+def _known(requested: tuple[str, ...] | None, known: Collection[str] | None) -> str | None:
     """The scopes that exist here: a client would request an unknown scope from the answer, and be refused."""
-    words = (word for word in asked or () if known is None or word in {*known, scopes.OFFLINE_ACCESS})
+    words = (word for word in requested or () if known is None or word in {*known, scopes.OFFLINE_ACCESS})
     return scopes.join(words) or None
 
 

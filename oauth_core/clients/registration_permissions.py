@@ -25,11 +25,11 @@ ALL = (READ, WRITE, DELETE)
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
     """`names` in the usual order, each once. Raises `ValueError` for a name that is no such permission."""
-    asked = frozenset(names)
-    if not asked <= frozenset(ALL):
+    requested = frozenset(names)
+    if not requested <= frozenset(ALL):
         # The message leaves out the value: a secret in the wrong variable must not appear in a log.
         raise ValueError(f"names must be among {', '.join(ALL)}")
-    return tuple(name for name in ALL if name in asked)
+    return tuple(name for name in ALL if name in requested)
 
 
 def require(client: Client, permission: str) -> None:

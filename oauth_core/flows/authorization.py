@@ -115,9 +115,9 @@ def scope_and_audience(
         if service is None:
             raise refused(OAuthReason.RESOURCE_UNKNOWN)
         targets.append(service)
-    asked = tuple(s for s in scopes.parse(parameters.get("scope")) if s != scopes.OFFLINE_ACCESS)
-    known = tuple(scope for scope in asked if scope in services.scopes)
-    if known or (asked and not targets):
+    requested = tuple(s for s in scopes.parse(parameters.get("scope")) if s != scopes.OFFLINE_ACCESS)
+    known = tuple(scope for scope in requested if scope in services.scopes)
+    if known or (requested and not targets):
         fitting = frozenset(
             scope for service in targets or services.services for scope in scopes.of_service(service)
         )

@@ -47,55 +47,57 @@ def fingerprint(client: Client) -> str:
     return hash_secret(json.dumps(identity))
 
 
-def may_be_remembered(asked: AuthorizationRequest | DeviceRequest | AccountVisit) -> bool:
-    """Whether only the client can receive the answer to `asked`. For a device the answer is always no."""
-    return isinstance(asked, AuthorizationRequest) and redirect_uris.is_https(asked.redirect_uri)
+def may_be_remembered(request: AuthorizationRequest | DeviceRequest | AccountVisit) -> bool:
+    """Whether only the client can receive the answer to `request`. For a device the answer is always no."""
+    return isinstance(request, AuthorizationRequest) and redirect_uris.is_https(request.redirect_uri)
 
 
 def remember(
-    asked: AuthorizationRequest,
+    request: AuthorizationRequest,
     client_fingerprint: str,
     known: RememberedConsent | None,
     *,
     now: int,
     lifetime: int,
 ) -> RememberedConsent:
-    """The consent to store after a person allowed `asked`; includes `known`, if that is of the same client."""
+    """The consent to store after a person allowed `request`; includes `known`, if that is of the same
+    client.
+    """
     fresh = RememberedConsent(
-        client_id=asked.client_id,
+        client_id=request.client_id,
         client_fingerprint=client_fingerprint,
-        redirect_uri=asked.redirect_uri,
-        scopes=asked.scopes,
-        resources=asked.resources,
+        redirect_uri=request.redirect_uri,
+        scopes=request.scopes,
+        resources=request.resources,
         given_at=now,
         expires_at=now + lifetime,
     )
-    if known is None or not _is_same(known, asked, client_fingerprint) or now >= known.expires_at:
+    if known is None or not _is_same(known, request, client_fingerprint) or now >= known.expires_at:
         return fresh
     return replace(
         fresh,
-        scopes=tuple(dict.fromkeys((*known.scopes, *asked.scopes))),
-        resources=tuple(dict.fromkeys((*known.resources, *asked.resources))),
+        scopes=tuple(dict.fromkeys((*known.scopes, *request.scopes))),
+        resources=tuple(dict.fromkeys((*known.resources, *request.resources))),
     )
 
 
 def covers(
-    known: RememberedConsent | None, asked: AuthorizationRequest, client_fingerprint: str, *, now: int
+    known: RememberedConsent | None, request: AuthorizationRequest, client_fingerprint: str, *, now: int
 ) -> bool:
-    """Whether `known` allows all of `asked`, for the same client at the same address."""
+    """Whether `known` allows all of `request`, for the same client at the same address."""
     return (
         known is not None
         and now < known.expires_at
-        and may_be_remembered(asked)
-        and _is_same(known, asked, client_fingerprint)
-        and set(asked.scopes) <= set(known.scopes)
-        and set(asked.resources) <= set(known.resources)
+        and may_be_remembered(request)
+        and _is_same(known, request, client_fingerprint)
+        and set(request.scopes) <= set(known.scopes)
+        and set(request.resources) <= set(known.resources)
     )
 
 
-def _is_same(known: RememberedConsent, asked: AuthorizationRequest, client_fingerprint: str) -> bool:
+def _is_same(known: RememberedConsent, request: AuthorizationRequest, client_fingerprint: str) -> bool:
     return (known.client_id, known.client_fingerprint, known.redirect_uri) == (
-        asked.client_id,
+        request.client_id,
         client_fingerprint,
-        asked.redirect_uri,
+        request.redirect_uri,
     )

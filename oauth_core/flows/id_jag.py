@@ -174,11 +174,11 @@ def narrowed(
     if allowed is None:
         allowed = tuple(service.scope for service in targets)
     # Clients add scopes of other servers (`openid email`): those are left out, as at the other grants.
-    asked = tuple(scope for scope in scopes.parse(form.get("scope")) if scope in services.scopes) or allowed
+    requested = tuple(scope for scope in scopes.parse(form.get("scope")) if scope in services.scopes) or allowed
     granted = frozenset(allowed)
     useful = tuple(
         scope
-        for scope in asked
+        for scope in requested
         if scope in services.scopes
         and implies(granted, scope)
         and any(implies(frozenset({scope}), name) for service in targets for name in service.permissions)
@@ -195,11 +195,11 @@ def _targets(asserted: IdentityAssertion, form: Parameters, services: ServiceInd
     if asserted.resources is not None:
         found = [services.by_resource(resource) for resource in asserted.resources]
         named = tuple(service for service in services.services if service in found)
-    for resource in (asked := form.all("resource")):
+    for resource in (requested := form.all("resource")):
         if services.by_resource(resource) not in named:
             raise refused(OAuthReason.ASSERTION_FOR_OTHER_RESOURCE)
-    if asked:
-        wanted = [services.by_resource(resource) for resource in asked]
+    if requested:
+        wanted = [services.by_resource(resource) for resource in requested]
         named = tuple(service for service in named if service in wanted)
     if not named:
         raise refused(OAuthReason.ASSERTION_FOR_NO_SERVICE)

@@ -57,13 +57,13 @@ def check_redemption(
 
 def narrow_resources(granted: tuple[str, ...], form: Parameters, services: ServiceIndex) -> tuple[str, ...]:
     """The audience of the token: the requested `resource` values, if all were granted (RFC 8707 section 2.2)."""
-    asked = []
+    requested = []
     for resource in form.all("resource"):
         service = services.by_resource(resource)
         if service is None or service.resource not in granted:
             raise refused(OAuthReason.RESOURCE_NOT_GRANTED)
-        asked.append(service.resource)
-    return tuple(asked) or granted
+        requested.append(service.resource)
+    return tuple(requested) or granted
 
 
 def narrow_scopes(
@@ -74,13 +74,13 @@ def narrow_scopes(
     A request may name a part of a granted bundle. With `ignores_unknown`, scopes that do not exist here are left
     out, as at `/authorize`: clients repeat the scopes that they requested there.
     """
-    asked = tuple(s for s in scopes.parse(form.get("scope")) if s != scopes.OFFLINE_ACCESS)
+    requested = tuple(s for s in scopes.parse(form.get("scope")) if s != scopes.OFFLINE_ACCESS)
     if ignores_unknown:
-        asked = tuple(scope for scope in asked if scope in services.scopes or scope in granted)
-    parts = services.scopes & frozenset(scope for scope in asked if implies(frozenset(granted), scope))
-    if any(scope not in granted and scope not in parts for scope in asked):
+        requested = tuple(scope for scope in requested if scope in services.scopes or scope in granted)
+    parts = services.scopes & frozenset(scope for scope in requested if implies(frozenset(granted), scope))
+    if any(scope not in granted and scope not in parts for scope in requested):
         raise refused(OAuthReason.SCOPE_NOT_GRANTED)
-    return asked or granted
+    return requested or granted
 
 
 def scopes_at(granted: tuple[str, ...], audience: tuple[str, ...], services: ServiceIndex) -> tuple[str, ...]:

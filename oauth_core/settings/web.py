@@ -355,8 +355,8 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         Literal["fetched", "pinned"],
         Setting(
             "`pinned`: clients' metadata documents are not fetched; only the pinned ones are known, and "
-            "advertised if there are any. For a gateway [without a way "
-            "out](#without-a-way-out-to-the-internet).",
+            "advertised if there are any. For a gateway "
+            "[without internet access](#without-internet-access).",
             key="clients.documents",
             standard="draft-ietf-oauth-client-id-metadata-document, Client Information Discovery",
         ),
@@ -465,7 +465,7 @@ class WebSettings(RedisSettings, RateSettings, QuotaSettings):
         return APP_SCHEMES.union(self.redirect_schemes)
 
     @property
-    def admission(self) -> Eligibility:
+    def eligibility(self) -> Eligibility:
         """The rule of eligibility. Without settings no person is eligible; at the local stand-in all are."""
         users, orgs, teams = self.allowed_github_users, self.allowed_github_orgs, self.allowed_github_teams
         if not (users or orgs or teams) and self.uses_standin:

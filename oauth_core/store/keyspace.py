@@ -10,7 +10,7 @@
 | `assertion:<hash>` | that an assertion or a DPoP proof was used | the assertion or the proof |
 | `pending:<hash>` | a `PendingAuthorization`, JSON | `session_timeout` |
 | `signin:<hash>` | a `SignIn`, JSON | `session_timeout` |
-| `answer:<hash>` | a `MadeOnce`, JSON: the sealed answer to a form or to GitHub's return | half a minute |
+| `answer:<hash>` | a `StoredAnswer`, JSON: the sealed answer to a form or to GitHub's return | half a minute |
 | `code:<hash>` | hash: `record` (an `AuthorizationCode`, JSON), `used`, `replayed` | 60 s; 600 s once used |
 | `device:<hash>` | hash: `record` (a `DeviceAuthorization`), `pace`, `decision`, JSON | twenty minutes |
 | `device-code:<hash of the user code>` | the hash of the device code | ten minutes |

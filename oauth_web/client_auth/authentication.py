@@ -13,7 +13,7 @@ from oauth_core.jose import client_keys
 from oauth_core.limits.quotas import NoRoomError
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
-from oauth_web.guards.rate_limiting import count_failure, hold_back, hold_back_failures
+from oauth_web.guards.rate_limiting import count_failure, enforce_failure_limit, enforce_limit
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.http.responses import one_header
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 
-async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool = False) -> Client:
+async def authenticate_client(deps: Deps, form: Parameters, *, only_revokes: bool = False) -> Client:
     """The authenticated client of this request (RFC 6749 section 2.3). Raises `DisplayedError`, and audits it.
 
-    A request that `only_gives_back` rights is served even when Redis has no memory left to count it: an attacker
+    A request that `only_revokes` rights is served even when Redis has no memory left to count it: an attacker
     who fills Redis must not keep a stolen token active.
     """
     who = client_authentication.parse_credentials(one_header("Authorization"), form)
-    await hold_back_failures(deps, who.client_id)
+    await enforce_failure_limit(deps, who.client_id)
     try:
         client = await deps.clients.get(who.client_id)
         if who.assertion is not None and not (client is not None and client_authentication.is_public(client)):
-            client = await _proven(deps, client, who.assertion, only_gives_back=only_gives_back)
+            client = await _authenticate_by_assertion(deps, client, who.assertion, only_revokes=only_revokes)
         else:
             client = client_authentication.authenticate(client, who)
     except DisplayedError as error:
@@ -51,21 +51,23 @@ async def authenticated(deps: Deps, form: Parameters, *, only_gives_back: bool =
     # Any caller can name a public client, so a caller at another address must not use up that client's share.
     proven = client.token_endpoint_auth_method != "none"
     subject = client.client_id if proven else f"{client.client_id} {caller_address()}"
-    with _unless(only_gives_back):
-        await hold_back(deps, Limit.REQUESTS_PER_CLIENT, subject)
+    with _unless(only_revokes):
+        await enforce_limit(deps, Limit.REQUESTS_PER_CLIENT, subject)
     return client
 
 
-def _unless(only_gives_back: bool) -> AbstractContextManager[None]:  # noqa: FBT001 - its only argument
+def _unless(only_revokes: bool) -> AbstractContextManager[None]:  # noqa: FBT001 - its only argument
     """When rights are given back, ignore what a full Redis cannot store. If Redis is unavailable, giving back
     fails anyway.
     """
-    if not only_gives_back:
+    if not only_revokes:
         return contextlib.nullcontext()
     return contextlib.suppress(StoreUnavailableError, NoRoomError)
 
 
-async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_gives_back: bool) -> Client:
+async def _authenticate_by_assertion(
+    deps: Deps, client: Client | None, assertion: str, *, only_revokes: bool
+) -> Client:
     """The client, if it signed `assertion` and did not use it before (RFC 7523). Raises `DisplayedError`."""
     if client is None or client.token_endpoint_auth_method != "private_key_jwt":
         raise refused(OAuthReason.CLIENT_AUTHENTICATION_FAILED)
@@ -80,7 +82,7 @@ async def _proven(deps: Deps, client: Client | None, assertion: str, *, only_giv
     if isinstance(verdict, AssertionFault):
         raise refused(verdict.reason)
     # Only now: if any caller could use up a jti, an attacker could lock the client out.
-    with _unless(only_gives_back):
+    with _unless(only_revokes):
         if not await deps.assertions.use(
             client.client_id, verdict.jti, until=verdict.until, now=deps.clock(), caller=caller_address()
         ):

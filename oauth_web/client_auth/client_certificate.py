@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _HEADER = "X-Forwarded-Client-Cert"
 
 
-def shown(settings: WebSettings) -> str | None:
+def caller_thumbprint(settings: WebSettings) -> str | None:
     """The thumbprint of the caller's certificate; `None` without one, or where tokens are never bound.
 
     Envoy writes the header and removes a caller's header of that name. A caller that could forge it could only
@@ -35,7 +35,7 @@ def to_bind(settings: WebSettings, client: Client) -> str | None:
     """
     if not client.certificate_bound and settings.certificate_bound_tokens != "required":
         return None
-    thumbprint = shown(settings)
+    thumbprint = caller_thumbprint(settings)
     if thumbprint is None:
         raise refused(OAuthReason.NO_CERTIFICATE)
     return thumbprint

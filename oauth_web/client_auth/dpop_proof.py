@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 
-async def look_at_proof(deps: Deps, client: Client) -> None:
-    """Check the proof of this request, if it has one, and use it up; afterwards `shown` returns the key.
+async def check_proof(deps: Deps, client: Client) -> None:
+    """Check the proof of this request, if it has one, and use it up; afterwards `proven_key` returns the key.
 
     Raises `DisplayedError` for an invalid proof, and for a missing one where the client registered that its tokens
     are always bound: it never issues a weaker token.
@@ -46,7 +46,7 @@ async def look_at_proof(deps: Deps, client: Client) -> None:
             g.dpop_key = key
 
 
-def shown() -> str | None:
+def proven_key() -> str | None:
     """The thumbprint of the proven key of this request; `None` without a proof."""
     key: str | None = g.dpop_key
     return key
@@ -58,9 +58,9 @@ def check_binding(grant: Grant, client: Client) -> None:
     A public client must prove the key with which the grant began, because it has no other credential. A
     confidential client may use a new key, but must use one.
     """
-    if grant.dpop_key is None or shown() == grant.dpop_key:
+    if grant.dpop_key is None or proven_key() == grant.dpop_key:
         return
-    if shown() is None:
+    if proven_key() is None:
         raise refused(OAuthReason.NO_PROOF_FOR_REFRESH)
     if client.token_endpoint_auth_method == "none":
         raise refused(OAuthReason.OTHER_KEY)

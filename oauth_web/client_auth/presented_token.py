@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class GivenAccess:
+class PresentedAccessToken:
     """An active access token."""
 
     claims: AccessClaims
 
 
 @dataclass(frozen=True)
-class GivenRefresh:
+class PresentedRefreshToken:
     """A refresh token of an active grant. If it is not the current one, the current one replaced it."""
 
     grant: Grant
     is_current: bool
 
 
-async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | GivenRefresh | None:
+async def find_presented_token(
+    deps: Deps, text: str, client: Client
+) -> PresentedAccessToken | PresentedRefreshToken | None:
     """The active token with this `text`, or a refresh token that was used recently; `None` for any other text.
 
     A used refresh token counts, because `/token` may still answer it.
@@ -48,8 +50,8 @@ async def recognise(deps: Deps, text: str, client: Client) -> GivenAccess | Give
             return None
         if not await may_act_for(deps.clients, client, grant.client_id):
             return None
-        return GivenRefresh(grant, is_current=state is RefreshState.CURRENT)
+        return PresentedRefreshToken(grant, is_current=state is RefreshState.CURRENT)
     verdict = access_tokens.verify(text, deps.keys.verifying, issuer=deps.settings.issuer, now=deps.clock())
     if not isinstance(verdict, Verified) or not await may_act_for(deps.clients, client, verdict.claims.client_id):
         return None
-    return GivenAccess(verdict.claims) if await deps.grants.is_token_active(verdict.claims.jti) else None
+    return PresentedAccessToken(verdict.claims) if await deps.grants.is_token_active(verdict.claims.jti) else None

@@ -20,7 +20,7 @@ async def may_act_for(clients: ClientStore, client: Client, owner_id: str) -> bo
     return siblings.may_act_for(client, await clients.get_stored(owner_id))
 
 
-async def keep_sibling(deps: Deps, client: Client, grant: Grant) -> None:
+async def record_sibling(deps: Deps, client: Client, grant: Grant) -> None:
     """Keep `client` as long as `grant`, which it uses now, and no longer keep the sibling that used it before.
 
     So a client that registers at each start leaves one record. The earlier record ends soon, unless it uses other

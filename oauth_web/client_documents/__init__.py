@@ -20,7 +20,7 @@ from oauth_core.jose import client_keys
 from oauth_core.limits.rate_limits import Limit, too_many_requests
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_documents import pinned
-from oauth_web.client_documents.budgets import DocumentHeldBackError, FetchBudgets
+from oauth_web.client_documents.budgets import FetchBudgets, FetchLimitError
 from oauth_web.client_documents.cache import DocumentCache, DocumentRefusedError, DocumentUnavailableError
 from oauth_web.client_documents.fetch import GuardedFetcher, with_authorities_of
 from oauth_web.http.client_addresses import caller_address
@@ -47,12 +47,12 @@ REMEDY = (
 )
 """The advice for a gateway without internet access."""
 
-_KEYS_AT_REST = 60
+_KEY_REFETCH_SECONDS = 60
 """Minimum seconds between two fetches of a key set because of a key that it does not contain."""
 
 
 @dataclass
-class WayOut:
+class InternetAccess:
     """Whether documents of well-known clients can be fetched, by the last attempt; `None` before the first one.
 
     A made-up host proves nothing about that, so only clients whose documents ship with this program count.
@@ -77,7 +77,7 @@ class ClientDocuments:
     """Hosts whose documents are accepted; if empty, every host. Pinned documents are always accepted."""
     known: Mapping[str, Client] = field(default_factory=dict)
     """Documents that ship with this program, for clients whose own document cannot be fetched from here."""
-    way_out: WayOut = field(default_factory=WayOut)
+    internet_access: InternetAccess = field(default_factory=InternetAccess)
 
     @classmethod
     def from_settings(
@@ -104,8 +104,11 @@ class ClientDocuments:
         )
         rate = settings.rate_of(Limit.DOCUMENT_FETCHES_PER_ADDRESS)
         budgets = FetchBudgets(store, rates, audit, per_address=rate)
-        folder, known = settings.pinned_client_documents, pinned.read(_KNOWN, grant_types, settings.app_schemes)
-        of_operator = pinned.read(folder, grant_types, settings.app_schemes) if folder is not None else {}
+        folder, known = (
+            settings.pinned_client_documents,
+            pinned.read_clients(_KNOWN, grant_types, settings.app_schemes),
+        )
+        of_operator = pinned.read_clients(folder, grant_types, settings.app_schemes) if folder is not None else {}
         return cls(
             cache=DocumentCache(
                 fetcher, store, budgets, quotas, clock=clock, max_age=settings.client_documents_max_age
@@ -154,10 +157,10 @@ class ClientDocuments:
             raise refused(OAuthReason.DOCUMENT_UNUSABLE, fault=error) from None
         except DocumentUnavailableError:
             return await self._shipped(url)
-        except DocumentHeldBackError as error:
+        except FetchLimitError as error:
             raise too_many_requests(error.wait) from None
         if url in self.known:
-            self.way_out.is_open = True
+            self.internet_access.is_open = True
         return client
 
     async def _shipped(self, url: str) -> Client:
@@ -168,10 +171,10 @@ class ClientDocuments:
         """
         if url not in self.known:
             raise refused(OAuthReason.DOCUMENT_UNAVAILABLE)
-        self.way_out.is_open = False
+        self.internet_access.is_open = False
         if await self.cache.store.exists(_name(url)):
             raise refused(OAuthReason.DOCUMENT_UNAVAILABLE)
-        _log.error("no way out to clients' documents, using the one that ships", url=url, remedy=REMEDY)
+        _log.error("no access to clients' documents, using the one that ships", url=url, remedy=REMEDY)
         return self.known[url]
 
     async def keys(self, url: str, *, kid: str | None) -> ClientKeys:
@@ -184,13 +187,13 @@ class ClientDocuments:
             keys = await self.cache.read(name, url, _parse_keys, caller=caller)
             if keys.has(kid):
                 return keys
-            newer_than = self.clock() - _KEYS_AT_REST
+            newer_than = self.clock() - _KEY_REFETCH_SECONDS
             return await self.cache.read(name, url, _parse_keys, caller=caller, newer_than=newer_than)
         except DocumentRefusedError as error:
             raise ValueError(f"the key set at jwks_uri cannot be used: {error}") from None
         except DocumentUnavailableError:
             raise refused(OAuthReason.KEY_SET_UNAVAILABLE) from None
-        except DocumentHeldBackError as error:
+        except FetchLimitError as error:
             raise too_many_requests(error.wait) from None
 
     async def keep_keys(self, url: str) -> None:

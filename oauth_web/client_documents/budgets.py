@@ -36,7 +36,7 @@ OF_ONE_CALLER = 4
 """Running fetches of one caller while at most half of the slots are taken; above that, one."""
 
 
-class DocumentHeldBackError(Exception):
+class FetchLimitError(Exception):
     """A limit does not permit the fetch now. `wait` is in seconds."""
 
     def __init__(self, wait: int) -> None:
@@ -79,7 +79,7 @@ class FetchBudgets:
         self.new, self.known = FetchSlots(), FetchSlots()
 
     async def spend(self, caller: str, host: str, *, known: bool) -> None:
-        """Count a fetch from `host`. Raises `DocumentHeldBackError` and `StoreUnavailableError`."""
+        """Count a fetch from `host`. Raises `FetchLimitError` and `StoreUnavailableError`."""
         limit = Limit.DOCUMENT_FETCHES_PER_ADDRESS
         if wait := await self._rates.take(limit, self._per_address, caller):
             self._refuse(limit, wait)
@@ -100,4 +100,4 @@ class FetchBudgets:
 
     def _refuse(self, reason: str, wait: int) -> None:
         self._audit.record(OAuthReason.TOO_MANY_REQUESTS.event, reason=reason)
-        raise DocumentHeldBackError(wait)
+        raise FetchLimitError(wait)

@@ -16,7 +16,7 @@ import structlog
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.limits.quotas import NoRoomError, Stored
 from oauth_core.store.records.client_documents import Copy, Failure
-from oauth_web.client_documents.budgets import DocumentHeldBackError
+from oauth_web.client_documents.budgets import FetchLimitError
 from oauth_web.client_documents.fetch import FetchError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_REST_SECONDS = 10
+_FAILURE_BACKOFF_SECONDS = 10
 _SLOT_SECONDS = 3
 """Seconds after which a slot is free at the latest: no fetch takes longer."""
 _log = structlog.get_logger("client_documents")
@@ -43,7 +43,7 @@ class DocumentRefusedError(Exception):
     """The fetched document is not acceptable, and there is no earlier copy. The message may be shown to anyone."""
 
 
-class _Came(NamedTuple):
+class _FetchedBody(NamedTuple):
     """A fetched document, and the seconds for which it is fresh."""
 
     body: str
@@ -54,7 +54,7 @@ class _Came(NamedTuple):
 class _Fetch:
     """A fetch and the callers that share it. Each tries under `lock` to store the result, until one succeeds."""
 
-    task: asyncio.Task[_Came]
+    task: asyncio.Task[_FetchedBody]
     sharers: int = 0
     is_kept: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -79,7 +79,7 @@ class DocumentCache:
         self._max_age = max_age
         self._fetcher = fetcher
         self._clock = clock
-        self._under_way: dict[str, _Fetch] = {}
+        self._running: dict[str, _Fetch] = {}
         self._stored = 0
 
     async def read(
@@ -89,7 +89,7 @@ class DocumentCache:
 
         `parse` raises `ValueError`, with a message for anyone, to refuse a document. A copy that was fetched up to
         the second `newer_than` counts as stale. Raises `DocumentUnavailableError`, `DocumentRefusedError`,
-        `DocumentHeldBackError`, and `DisplayedError` when there is no room for a new document.
+        `FetchLimitError`, and `DisplayedError` when there is no room for a new document.
         """
         stored = self._stored
         copy = await self.store.get(name)
@@ -105,7 +105,7 @@ class DocumentCache:
         except (
             DocumentUnavailableError,
             DocumentRefusedError,
-            DocumentHeldBackError,
+            FetchLimitError,
             # A full Redis counts no fetch and stores no copy. The client must still be able to revoke a token.
             StoreUnavailableError,
             NoRoomError,
@@ -121,7 +121,7 @@ class DocumentCache:
 
     async def aclose(self) -> None:
         """Cancel the running fetches."""
-        tasks = [fetch.task for fetch in self._under_way.values()]
+        tasks = [fetch.task for fetch in self._running.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -144,30 +144,30 @@ class DocumentCache:
 
         `looked` is the count of stored documents when this caller looked for a copy, and its `newer_than`.
         """
-        if name not in self._under_way:
+        if name not in self._running:
             if (failure := await self.store.failure(name)) is not None:
                 raise _error(failure)
             await self._budgets.spend(caller, urlsplit(url).netloc, known=known)
         stored, newer_than = looked
-        while name not in self._under_way and self._stored != stored:
+        while name not in self._running and self._stored != stored:
             # A fetch may have ended since this caller looked for a copy.
             stored = self._stored
             copy = await self.store.get(name)
             if copy is not None and self._is_fresh(copy, newer_than):
                 return copy.body
-        fetch = self._under_way.get(name) or self._begun(name, url, parse, caller, known=known)
+        fetch = self._running.get(name) or self._begun(name, url, parse, caller, known=known)
         fetch.sharers += 1
         try:
             # The first caller may disconnect; the others still wait for the answer.
-            came = await asyncio.shield(fetch.task)
+            fetched = await asyncio.shield(fetch.task)
             # The callers that share a fetch try one after the other to reserve room. If the first has used up its
             # quota, only that caller is refused.
             async with fetch.lock:
                 if not fetch.is_kept:
-                    await self._keep(name, came, caller, known=known)
+                    await self._store(name, fetched, caller, known=known)
                     fetch.is_kept = True
                     self._stored += 1
-            return came.body
+            return fetched.body
         finally:
             fetch.sharers -= 1
             self._drop_if_over(name, fetch)
@@ -175,9 +175,9 @@ class DocumentCache:
     def _begun(self, name: str, url: str, parse: Callable[[bytes], object], caller: str, *, known: bool) -> _Fetch:
         slots = self._budgets.slots(known=known)
         if not slots.take(caller):
-            raise DocumentHeldBackError(_SLOT_SECONDS)
+            raise FetchLimitError(_SLOT_SECONDS)
         task = asyncio.create_task(self._fetch(name, url, parse))
-        fetch = self._under_way[name] = _Fetch(task)
+        fetch = self._running[name] = _Fetch(task)
         task.add_done_callback(lambda _: slots.release(caller))
         task.add_done_callback(lambda _: self._drop_if_over(name, fetch))
         return fetch
@@ -185,13 +185,13 @@ class DocumentCache:
     def _drop_if_over(self, name: str, fetch: _Fetch) -> None:
         """Drop a finished fetch. Later callers share it until its result is stored, instead of fetching again."""
         task = fetch.task
-        if not task.done() or self._under_way.get(name) is not fetch:
+        if not task.done() or self._running.get(name) is not fetch:
             return
         # This retrieves the exception even when all callers have disconnected.
         if task.cancelled() or task.exception() is not None or fetch.is_kept or not fetch.sharers:
-            del self._under_way[name]
+            del self._running[name]
 
-    async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> _Came:
+    async def _fetch(self, name: str, url: str, parse: Callable[[bytes], object]) -> _FetchedBody:
         """Fetch the document and check it with `parse`."""
         try:
             fetched = await self._fetcher.fetch(url)
@@ -202,19 +202,19 @@ class DocumentCache:
         except ValueError as error:
             raise await self._failed(name, url, Failure("refused", str(error))) from None
         _log.info("document fetched", url=url, fresh_for=fetched.fresh_for)
-        return _Came(fetched.body.decode(), fetched.fresh_for)  # it is UTF-8: otherwise `parse` had failed
+        return _FetchedBody(fetched.body.decode(), fetched.fresh_for)  # it is UTF-8: otherwise `parse` had failed
 
-    async def _keep(self, name: str, came: _Came, caller: str, *, known: bool) -> None:
+    async def _store(self, name: str, fetched: _FetchedBody, caller: str, *, known: bool) -> None:
         """Store the fetched document. A new document needs room in Redis, which counts for `caller`."""
         if not known:
-            size = len(came.body.encode())
+            size = len(fetched.body.encode())
             await self._quotas.take(Stored.CLIENT_DOCUMENTS, size, lifetime=self.store.lifetime, caller=caller)
         now = self._clock()
-        await self.store.store(name, Copy(came.body, now, now + came.fresh_for))
+        await self.store.store(name, Copy(fetched.body, now, now + fetched.fresh_for))
 
     async def _failed(self, name: str, url: str, failure: Failure) -> Exception:
         _log.warning("no document", url=url, kind=failure.kind, reason=failure.reason)
-        await self.store.record_failure(name, failure, _REST_SECONDS)
+        await self.store.record_failure(name, failure, _FAILURE_BACKOFF_SECONDS)
         return _error(failure)
 
 

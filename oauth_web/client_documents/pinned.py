@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from oauth_core.model import Client
 
 
-def read(
+def read_clients(
     folder: Path, grant_types: Sequence[GrantType], app_schemes: Collection[str] = redirect_uris.APP_SCHEMES
 ) -> dict[str, Client]:
     """The clients in every `*.json` in `folder`, by their URL. Raises `SettingsError` with every fault found."""

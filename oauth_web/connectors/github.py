@@ -123,7 +123,7 @@ class GitHub:
         """The person who signed in. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
         async with self._in_time():
             access_token = await self._redeem(code, code_verifier)
-            return SignedIn(await self._who(access_token), access_token)
+            return SignedIn(await self._user_of(access_token), access_token)
 
     async def groups(
         self, token: str, user: User, names_for: Callable[[User], Collection[str]]
@@ -137,7 +137,7 @@ class GitHub:
         """
         async with self._in_time():
             # GitHub finds a team member by login, and an old login may belong to another person now.
-            current = await self._who(token)
+            current = await self._user_of(token)
             if current.github_id != user.github_id:
                 raise GitHubRefusedError("the token is another person's")
             return current, await self._active_among(token, current.login, names_for(current))
@@ -155,7 +155,7 @@ class GitHub:
                 found.add(name)
         return frozenset(found)
 
-    async def _who(self, token: str) -> User:
+    async def _user_of(self, token: str) -> User:
         answer = await self._get("/user", token)
         _check_not_refused(answer)
         if not answer.is_success:

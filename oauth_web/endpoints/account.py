@@ -18,7 +18,7 @@ from oauth_core.net.public_urls import path_of
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.endpoints import account_invitation, account_page
 from oauth_web.guards import recording, sign_in_pause
-from oauth_web.guards.rate_limiting import hold_back_address
+from oauth_web.guards.rate_limiting import enforce_address_limit
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
 from oauth_web.http.errors import show_as_pages
 from oauth_web.http.responses import form_parameters, page_answer, query_parameters, see_other
@@ -52,7 +52,7 @@ def blueprint(deps: Deps) -> Blueprint:
         if not comes_from_our_page(deps.settings.issuer) or not deps.settings.session_lifetime:
             raise refused(OAuthReason.ACCOUNT_FORM_CROSS_SITE)
         await _check_may_start(deps)
-        await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
+        await enforce_address_limit(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         browser = cookie.value()
         answer = await redirect.to_github(deps, PendingAuthorization(AccountVisit(), hash_secret(browser)))
         cookie.set_on(answer, browser)
@@ -70,7 +70,7 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
         ending = deps.revocation.revoke_user(signed_in.user.github_id)
-        await ended_grants.recorded(deps, ending, reason="signed out everywhere")
+        await ended_grants.revoke_and_audit(deps, ending, reason="signed out everywhere")
         answer = _back(deps, "signed-out-everywhere")
         await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
         browser_session.drop_cookies(deps, answer)
@@ -81,7 +81,7 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in, form = await _own_form(deps)
         grant = await deps.grants.get(form.require("grant"))
         if grant is not None and grant.user is not None and grant.user.github_id == signed_in.user.github_id:
-            await ended_grants.recorded(
+            await ended_grants.revoke_and_audit(
                 deps, deps.revocation.disconnect(grant, deps.consents), reason="disconnected by the user"
             )
         # Another person's grant and an ended grant get the same answer, which reveals nothing.
@@ -92,7 +92,7 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
         ending = deps.revocation.revoke_clients_of_user(signed_in.user.github_id)
-        await ended_grants.recorded(deps, ending, reason="disconnected by the user")
+        await ended_grants.revoke_and_audit(deps, ending, reason="disconnected by the user")
         return _back(deps, "all-disconnected")
 
     @bp.post("/account/forget")
@@ -132,7 +132,7 @@ async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
     signed_in = await browser_session.current(deps)
     if signed_in is None:
         raise refused(OAuthReason.SIGNED_OUT)
-    if not signed_in.sent(form.get("form_token")) or not comes_from_our_page(
+    if not signed_in.form_token_matches(form.get("form_token")) or not comes_from_our_page(
         deps.settings.issuer, has_secret=True
     ):
         deps.audit.record(OAuthReason.ACCOUNT_FORM_CROSS_SITE.event, user=signed_in.user)

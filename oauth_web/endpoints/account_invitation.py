@@ -15,7 +15,7 @@ from oauth_core.clients import initial_access_tokens
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.policy.permissions import CLIENT_REGISTER
 from oauth_core.refusals import OAuthReason, refused
-from oauth_web.guards.rate_limiting import hold_back
+from oauth_web.guards.rate_limiting import enforce_limit
 from oauth_web.login.eligibility import NotEligibleError
 from oauth_web.login.sso import current_eligibility
 
@@ -45,7 +45,7 @@ async def render(deps: Deps, browser: SignedInBrowser) -> str:
 
 async def _issue(deps: Deps, browser: SignedInBrowser) -> str:
     user = browser.user
-    await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
+    await enforce_limit(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
     try:
         eligibility = await current_eligibility(deps, browser)
     except NotEligibleError:

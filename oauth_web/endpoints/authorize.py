@@ -15,7 +15,7 @@ from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.endpoints import consent
 from oauth_web.guards import repeated_requests
-from oauth_web.guards.rate_limiting import hold_back_address
+from oauth_web.guards.rate_limiting import enforce_address_limit
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page, is_page_load, without_cookie
 from oauth_web.http.errors import show_as_pages
 from oauth_web.http.responses import form_parameters, page_answer, query_parameters
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from oauth_core.model import AuthorizationRequest, Client, PendingAuthorization
     from oauth_core.parameters import Parameters
     from oauth_web.login.browser_session import SignedInBrowser
-    from oauth_web.login.completion import Asked
+    from oauth_web.login.completion import SignInRequest
     from oauth_web.runtime.deps import Deps
 
 _BAD_REQUEST = 400
@@ -42,29 +42,34 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.get("/authorize")
     async def ask() -> Response:
-        await hold_back_address(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
+        await enforce_address_limit(deps, Limit.AUTHORIZATIONS_PER_ADDRESS)
         parameters = query_parameters()
         client = await deps.clients.get(parameters.require("client_id"))
         if client is None:
             return await _unknown_client(deps, parameters)
         try:
-            asked, wishes = _validated(deps, parameters, client)
-            signed_in = None if wishes & _ANOTHER_LOGIN else await browser_session.current(deps)
+            sign_in_request, requested_prompts = _validated(deps, parameters, client)
+            signed_in = None if requested_prompts & _ANOTHER_LOGIN else await browser_session.current(deps)
             remembered = (
                 signed_in is not None
-                and Prompt.CONSENT not in wishes
+                and Prompt.CONSENT not in requested_prompts
                 and is_page_load()
-                and await sso.may_skip_consent(deps, asked, client, signed_in)
+                and await sso.may_skip_consent(deps, sign_in_request, client, signed_in)
             )
-            if Prompt.NONE in wishes and not remembered:
-                raise _not_without_asking(asked, signed_in)
+            if Prompt.NONE in requested_prompts and not remembered:
+                raise _not_without_asking(sign_in_request, signed_in)
         except RedirectedError as error:
             raise await redirect_trust.before_sign_in(deps, error, client.client_id) from None
         if signed_in is not None and remembered:
-            _audit_consent(deps, EventKind.CONSENT_REUSED, asked, signed_in)
-            return await sso.accept(deps, asked, signed_in)
+            _audit_consent(deps, EventKind.CONSENT_REUSED, sign_in_request, signed_in)
+            return await sso.complete_for_session(deps, sign_in_request, signed_in)
         return await consent.ask(
-            deps, cookie, asked, client, signed_in=signed_in, picks_account=bool(wishes & _ANOTHER_LOGIN)
+            deps,
+            cookie,
+            sign_in_request,
+            client,
+            signed_in=signed_in,
+            picks_account=bool(requested_prompts & _ANOTHER_LOGIN),
         )
 
     @bp.post("/authorize/consent")
@@ -76,15 +81,15 @@ def blueprint(deps: Deps) -> Blueprint:
         # it up: an attacker's attempt must not use up another person's form.
         if not comes_from_our_page(settings.issuer, has_secret=True):
             raise refused(OAuthReason.PAGE_STALE)
-        if cookie.read() is None:
+        if cookie.read_secret() is None:
             raise without_cookie(settings.issuer)
         if pending is None:
-            answer = await repeated_requests.same(deps, handle, cookie.read())
+            answer = await repeated_requests.stored_response(deps, handle, cookie.read_secret())
         elif not cookie.belongs_to(pending.browser_hash):
             answer = None
         else:
             taken = partial(_decided, deps, handle, pending, form)
-            answer = await repeated_requests.first_or_same(deps, handle, cookie.read(), taken)
+            answer = await repeated_requests.run_once(deps, handle, cookie.read_secret(), taken)
         if answer is None:
             raise refused(OAuthReason.PAGE_STALE)
         return answer
@@ -109,14 +114,14 @@ def _validated(
 ) -> tuple[AuthorizationRequest, frozenset[Prompt]]:
     """The client's request and its prompts. Raises `OAuthError`, and audits it."""
     try:
-        asked = authorization.validate(
+        sign_in_request = authorization.validate(
             parameters,
             client,
             deps.services,
             deps.settings.default_scopes,
             app_schemes=deps.settings.app_schemes,
         )
-        return asked, prompts.parse_prompt(parameters, asked)
+        return sign_in_request, prompts.parse_prompt(parameters, sign_in_request)
     except OAuthError as error:
         deps.audit.record(EventKind.AUTHORIZATION_REFUSED, reason=str(error), client_id=client.client_id)
         raise
@@ -130,42 +135,48 @@ async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form:
         raise refused(OAuthReason.PAGE_STALE)
     if await deps.authorizations.take_pending(handle) is None:
         raise refused(OAuthReason.PAGE_STALE)
-    asked, decision = pending.request, form.get("decision")
+    sign_in_request, decision = pending.request, form.get("decision")
     if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
-        _audit_consent(deps, EventKind.CONSENT_DENIED, asked, signed_in)
-        return await _cancelled(deps, asked, signed_in)
-    _audit_consent(deps, EventKind.CONSENT_GIVEN, asked, signed_in)
+        _audit_consent(deps, EventKind.CONSENT_DENIED, sign_in_request, signed_in)
+        return await _cancelled(deps, sign_in_request, signed_in)
+    _audit_consent(deps, EventKind.CONSENT_GIVEN, sign_in_request, signed_in)
     remembers = form.get("remember") == "yes"
     if signed_in is None or decision == _ALLOW_AS_ANOTHER:
         picks_account = pending.picks_account or decision == _ALLOW_AS_ANOTHER
         return await redirect.to_github(deps, pending, remembers=remembers, picks_account=picks_account)
-    answer = await sso.accept(deps, asked, signed_in)
+    answer = await sso.complete_for_session(deps, sign_in_request, signed_in)
     if remembers:
-        await sso.remember(deps, asked, pending.client_fingerprint, signed_in.user, allowed_at=signed_in.seen_at)
+        await sso.store_consent(
+            deps, sign_in_request, pending.client_fingerprint, signed_in.user, allowed_at=signed_in.seen_at
+        )
     return answer
 
 
-async def _cancelled(deps: Deps, asked: Asked, signed_in: SignedInBrowser | None) -> Response:
+async def _cancelled(deps: Deps, sign_in_request: SignInRequest, signed_in: SignedInBrowser | None) -> Response:
     """Answer a press of Cancel. Without a session it is an answer before the sign-in."""
     try:
-        return await completion.declined(deps, asked, refused(OAuthReason.CONSENT_DENIED))
+        return await completion.reject_sign_in(deps, sign_in_request, refused(OAuthReason.CONSENT_DENIED))
     except RedirectedError as error:
-        client_id = completion.client_of(asked)
+        client_id = completion.client_of(sign_in_request)
         if signed_in is not None or client_id is None:
             raise
         raise await redirect_trust.before_sign_in(deps, error, client_id) from None
 
 
-def _not_without_asking(asked: AuthorizationRequest, signed_in: SignedInBrowser | None) -> RedirectedError:
+def _not_without_asking(
+    sign_in_request: AuthorizationRequest, signed_in: SignedInBrowser | None
+) -> RedirectedError:
     """The error response to `prompt=none` (OpenID Connect Core section 3.1.2.6)."""
     reason = OAuthReason.LOGIN_REQUIRED if signed_in is None else OAuthReason.CONSENT_REQUIRED
-    return refused(reason).redirected_to(asked.redirect_uri, asked.state)
+    return refused(reason).redirected_to(sign_in_request.redirect_uri, sign_in_request.state)
 
 
-def _audit_consent(deps: Deps, kind: EventKind, asked: Asked, signed_in: SignedInBrowser | None) -> None:
+def _audit_consent(
+    deps: Deps, kind: EventKind, sign_in_request: SignInRequest, signed_in: SignedInBrowser | None
+) -> None:
     deps.audit.record(
         kind,
-        client_id=completion.client_of(asked),
+        client_id=completion.client_of(sign_in_request),
         user=signed_in.user if signed_in else None,
-        scope=" ".join(getattr(asked, "scopes", ())) or None,
+        scope=" ".join(getattr(sign_in_request, "scopes", ())) or None,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from oauth_core.model import User
     from oauth_core.parameters import Parameters
     from oauth_web.connectors.github import SignedIn
-    from oauth_web.login.completion import Asked
+    from oauth_web.login.completion import SignInRequest
     from oauth_web.runtime.deps import Deps
 
 
@@ -39,16 +39,16 @@ def blueprint(deps: Deps) -> Blueprint:
         state = parameters.require("state")
         sign_in = await deps.authorizations.sign_in(state)
         if sign_in is None:
-            answer = await repeated_requests.same(deps, state, cookie.read())
+            answer = await repeated_requests.stored_response(deps, state, cookie.read_secret())
         elif cookie.belongs_to(sign_in.pending.browser_hash):
             finish = partial(_finished, deps, state, parameters)
-            answer = await repeated_requests.first_or_same(deps, state, cookie.read(), finish)
+            answer = await repeated_requests.run_once(deps, state, cookie.read_secret(), finish)
         else:
             # The state is used up here too: a state in another browser has leaked.
             await deps.authorizations.take_sign_in(state)
             answer = None
         if answer is None:
-            raise _unknown(deps) if cookie.read() else without_cookie(deps.settings.issuer)
+            raise _unknown(deps) if cookie.read_secret() else without_cookie(deps.settings.issuer)
         return answer
 
     return bp
@@ -59,30 +59,34 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
     sign_in = await deps.authorizations.take_sign_in(state)
     if sign_in is None:
         raise _unknown(deps)
-    asked, allowed_at = sign_in.pending.request, deps.clock()
+    sign_in_request, allowed_at = sign_in.pending.request, deps.clock()
     try:
         signed_in = await _signed_in(deps, state, parameters)
         eligibility = await check_eligibility(deps, signed_in)
     except NotEligibleError as error:
-        _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, asked, str(error))
+        _audit_user(deps, EventKind.SIGN_IN_REFUSED, error.user, sign_in_request, str(error))
         await membership.end_everything(deps, error.user, str(error))
-        return await completion.declined(
-            deps, asked, refused(OAuthReason.PERSON_NOT_ELIGIBLE, login=error.user.login)
+        return await completion.reject_sign_in(
+            deps, sign_in_request, refused(OAuthReason.PERSON_NOT_ELIGIBLE, login=error.user.login)
         )
     except GitHubRefusedError as error:
-        _audit_failure(deps, asked, f"GitHub refused: {error}")
+        _audit_failure(deps, sign_in_request, f"GitHub refused: {error}")
         # The answer repeats no text from GitHub.
         is_scope = isinstance(error, MissingScopeError)
         reason = OAuthReason.MEMBERSHIPS_NOT_SHOWN if is_scope else OAuthReason.SIGN_IN_NOT_CONFIRMED
-        return await completion.declined(deps, asked, refused(reason))
+        return await completion.reject_sign_in(deps, sign_in_request, refused(reason))
     except GitHubUnavailableError as error:
-        _audit_failure(deps, asked, f"GitHub unavailable: {error}")
-        raise completion.postponed(asked, refused(OAuthReason.GITHUB_UNREACHABLE)) from None
-    _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, asked, None)
+        _audit_failure(deps, sign_in_request, f"GitHub unavailable: {error}")
+        raise completion.retry_later_error(sign_in_request, refused(OAuthReason.GITHUB_UNREACHABLE)) from None
+    _audit_user(deps, EventKind.SIGN_IN_SUCCEEDED, signed_in.user, sign_in_request, None)
     await membership.update_everything(deps, Member(signed_in.user, eligibility.groups))
-    answer = await completion.accepted(deps, asked, signed_in.user, eligibility, allowed_at=allowed_at)
+    answer = await completion.complete_sign_in(
+        deps, sign_in_request, signed_in.user, eligibility, allowed_at=allowed_at
+    )
     if sign_in.remembers:
-        await sso.remember(deps, asked, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at)
+        await sso.store_consent(
+            deps, sign_in_request, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at
+        )
     await browser_session.begin(deps, signed_in.user, eligibility, at=allowed_at, answer=answer)
     return answer
 
@@ -100,9 +104,11 @@ async def _signed_in(deps: Deps, state: str, parameters: Parameters) -> SignedIn
     return await deps.github.sign_in(code=code, code_verifier=redirect.code_verifier(deps, state))
 
 
-def _audit_failure(deps: Deps, asked: Asked, reason: str) -> None:
-    deps.audit.record(EventKind.SIGN_IN_FAILED, reason=reason, client_id=completion.client_of(asked))
+def _audit_failure(deps: Deps, sign_in_request: SignInRequest, reason: str) -> None:
+    deps.audit.record(EventKind.SIGN_IN_FAILED, reason=reason, client_id=completion.client_of(sign_in_request))
 
 
-def _audit_user(deps: Deps, kind: EventKind, user: User, asked: Asked, reason: str | None) -> None:
-    deps.audit.record(kind, reason=reason, client_id=completion.client_of(asked), user=user)
+def _audit_user(
+    deps: Deps, kind: EventKind, user: User, sign_in_request: SignInRequest, reason: str | None
+) -> None:
+    deps.audit.record(kind, reason=reason, client_id=completion.client_of(sign_in_request), user=user)

@@ -30,14 +30,14 @@ _DAY = 86_400
 async def ask(
     deps: Deps,
     cookie: BrowserCookie,
-    asked: AuthorizationRequest | DeviceRequest,
+    sign_in_request: AuthorizationRequest | DeviceRequest,
     client: Client,
     *,
     signed_in: SignedInBrowser | None,
     user_code: str | None = None,
     picks_account: bool = False,
 ) -> Response:
-    """Store `asked`, bound to this browser, and show the consent page for it.
+    """Store `sign_in_request`, bound to this browser, and show the consent page for it.
 
     With `signed_in`, the page shows as which user the app would act, and its form is valid in that session only.
     Without a session, the button leads to the sign-in at GitHub.
@@ -48,7 +48,7 @@ async def ask(
     browser = cookie.value()
     handle = await deps.authorizations.add_pending(
         PendingAuthorization(
-            asked,
+            sign_in_request,
             hash_secret(browser),
             session_hash=signed_in.session_hash if signed_in else None,
             client_fingerprint=consent.fingerprint(client),
@@ -56,29 +56,29 @@ async def ask(
         ),
         caller=caller_address(),
     )
-    remembered_for = deps.settings.remembered_consent_lifetime if consent.may_be_remembered(asked) else 0
+    remembered_for = deps.settings.remembered_consent_lifetime if consent.may_be_remembered(sign_in_request) else 0
     page = await render_template(
         "consent.html",
         handle=handle,
         client_name=client.client_name or "An app without a name",
         client_uri=client.client_uri,
         document_host=client_id_documents.host_of(client.client_id),
-        services=deps.services.rights_in_words(asked.scopes),
+        services=deps.services.rights_in_words(sign_in_request.scopes),
         user=signed_in.user if signed_in else None,
         remembered_days=-(-remembered_for // _DAY),
         user_code=device.format_user_code(user_code) if user_code else None,
-        **_destination(asked),
+        **_destination(sign_in_request),
     )
     answer = page_answer(page)
     cookie.set_on(answer, browser)
     return answer
 
 
-def _destination(asked: AuthorizationRequest | DeviceRequest) -> dict[str, object]:
+def _destination(sign_in_request: AuthorizationRequest | DeviceRequest) -> dict[str, object]:
     """Where the browser is redirected afterwards; a device has no redirect."""
-    if not isinstance(asked, AuthorizationRequest):
+    if not isinstance(sign_in_request, AuthorizationRequest):
         return {"redirect_host": None, "on_this_device": False}
     return {
-        "redirect_host": redirect_uris.host_of(asked.redirect_uri),
-        "on_this_device": not redirect_uris.is_https(asked.redirect_uri),
+        "redirect_host": redirect_uris.host_of(sign_in_request.redirect_uri),
+        "on_this_device": not redirect_uris.is_https(sign_in_request.redirect_uri),
     }

@@ -17,7 +17,7 @@ from oauth_core.limits.rate_limits import Limit
 from oauth_core.model import DeviceRequest
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.endpoints import consent
-from oauth_web.guards.rate_limiting import hold_back_address
+from oauth_web.guards.rate_limiting import enforce_address_limit
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
 from oauth_web.http.errors import show_as_pages
@@ -51,7 +51,7 @@ def blueprint(deps: Deps) -> Blueprint:
         browser = cookie.value()
         if code is None:  # it cannot be a valid code, so there is no attempt to count
             return await _form(cookie, reason=OAuthReason.USER_CODE_NOT_VALID, browser=browser)
-        await hold_back_address(deps, Limit.USER_CODES_PER_ADDRESS)
+        await enforce_address_limit(deps, Limit.USER_CODES_PER_ADDRESS)
         if not await deps.devices.may_try(hash_secret(browser), hash_secret(f"address {caller_address()}")):
             deps.audit.record(OAuthReason.TOO_MANY_USER_CODES.event, reason="too many attempts")
             return await _form(cookie, reason=OAuthReason.TOO_MANY_USER_CODES, browser=browser)
@@ -61,9 +61,9 @@ def blueprint(deps: Deps) -> Blueprint:
             deps.audit.record(OAuthReason.USER_CODE_NOT_VALID.event, reason="unknown, expired or used")
             return await _form(cookie, reason=OAuthReason.USER_CODE_NOT_VALID, browser=browser)
         waiting = found.device
-        asked = DeviceRequest(found.device_hash, waiting.client_id, waiting.scopes, waiting.resources)
+        sign_in_request = DeviceRequest(found.device_hash, waiting.client_id, waiting.scopes, waiting.resources)
         signed_in = await browser_session.current(deps)
-        return await consent.ask(deps, cookie, asked, client, signed_in=signed_in, user_code=code)
+        return await consent.ask(deps, cookie, sign_in_request, client, signed_in=signed_in, user_code=code)
 
     return bp
 

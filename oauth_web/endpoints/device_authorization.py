@@ -13,7 +13,7 @@ from oauth_core.flows import authorization, device
 from oauth_core.grant_types import DEVICE_CODE, must_have_registered
 from oauth_core.model import DeviceAuthorization
 from oauth_core.store.keyspace import DEVICE_LIFETIME
-from oauth_web.client_auth.authentication import authenticated
+from oauth_web.client_auth.authentication import authenticate_client
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.http.responses import form_parameters, json_answer
 
@@ -31,7 +31,7 @@ def blueprint(deps: Deps) -> Blueprint:
     async def start() -> Response:
         form = await form_parameters()
         form.check_unique()
-        client = await authenticated(deps, form)
+        client = await authenticate_client(deps, form)
         must_have_registered(DEVICE_CODE, client)
         now = deps.clock()
         started = await deps.devices.add(

@@ -36,7 +36,7 @@ def blueprint(deps: Deps) -> Blueprint:
         `counted_address` is the address under which rate limits count this request. `client_documents` is whether
         this process could fetch the document of a well-known client at its last attempt.
         """
-        deps.shutdown.note_asked()
+        deps.shutdown.record_health_check()
         if deps.shutdown.has_begun:
             return json_answer({"status": "draining"}, 503)
         if not await deps.keys.are_published():
@@ -45,7 +45,7 @@ def blueprint(deps: Deps) -> Blueprint:
             {
                 "status": "ok",
                 "counted_address": named_address(),
-                "client_documents": _REACHED[deps.documents.way_out.is_open],
+                "client_documents": _REACHED[deps.documents.internet_access.is_open],
             }
         )
 

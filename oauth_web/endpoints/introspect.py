@@ -14,8 +14,8 @@ from oauth_core.jose import cnf
 from oauth_core.policy import scopes
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.tokens import access_tokens
-from oauth_web.client_auth.authentication import authenticated
-from oauth_web.client_auth.presented_token import GivenAccess, GivenRefresh, recognise
+from oauth_web.client_auth.authentication import authenticate_client
+from oauth_web.client_auth.presented_token import PresentedAccessToken, PresentedRefreshToken, find_presented_token
 from oauth_web.http.responses import form_parameters, json_answer
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def blueprint(deps: Deps) -> Blueprint:
     async def introspect() -> Response:
         form = await form_parameters()
         form.check_unique()
-        client = await authenticated(deps, form)
+        client = await authenticate_client(deps, form)
         if client.token_endpoint_auth_method == "none":
             raise refused(OAuthReason.PUBLIC_CLIENT_INTROSPECTS)
-        match await recognise(deps, form.require("token"), client):
-            case GivenAccess(claims):
+        match await find_presented_token(deps, form.require("token"), client):
+            case PresentedAccessToken(claims):
                 return json_answer(
                     {
                         "active": True,
@@ -44,7 +44,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         **({"username": claims.github_user} if claims.github_user else {}),
                     }
                 )
-            case GivenRefresh(grant, is_current=True):
+            case PresentedRefreshToken(grant, is_current=True):
                 return json_answer(
                     {
                         "active": True,

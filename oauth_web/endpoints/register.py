@@ -16,7 +16,7 @@ from oauth_core.limits.quotas import Stored
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_auth.registration_authorization import authorize_registration
-from oauth_web.guards.rate_limiting import hold_back_address
+from oauth_web.guards.rate_limiting import enforce_address_limit
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.http.responses import NO_STORE, body, json_answer, one_header
 from oauth_web.runtime import ended_grants
@@ -37,7 +37,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.post("/register")
     async def register() -> Response:
-        await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS)
+        await enforce_address_limit(deps, Limit.REGISTRATIONS_PER_ADDRESS)
         try:
             authorized = await authorize_registration(deps, one_header("Authorization"))
             registered = registration.register(
@@ -96,7 +96,7 @@ def blueprint(deps: Deps) -> Blueprint:
         await _managed(deps, client_id, DELETE)
         deletion = deps.revocation.delete_client(deps.clients, client_id)
         try:
-            await ended_grants.recorded(deps, deletion, reason="client deleted")
+            await ended_grants.revoke_and_audit(deps, deletion, reason="client deleted")
         finally:
             deps.audit.record(EventKind.CLIENT_DELETED, client_id=client_id)
         return Response(b"", _NO_CONTENT, NO_STORE)
@@ -128,8 +128,8 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
 async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:
     """Count a registration without a token. Raises `DisplayedError` when there were too many."""
     size = client_metadata.size_of(client)
-    await hold_back_address(deps, Limit.REGISTRATIONS_PER_ADDRESS_A_DAY)
-    await hold_back_address(deps, Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY, cost=-(-size // 1024))
+    await enforce_address_limit(deps, Limit.REGISTRATIONS_PER_ADDRESS_A_DAY)
+    await enforce_address_limit(deps, Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY, cost=-(-size // 1024))
     await deps.quotas.take(Stored.REGISTRATIONS, size, lifetime=lifetime, caller=caller_address())
 
 

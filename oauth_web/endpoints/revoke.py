@@ -9,8 +9,8 @@ from quart import Blueprint, Response
 from oauth_core.audit import EventKind
 from oauth_core.errors import OAuthError
 from oauth_core.refusals import OAuthReason, refused
-from oauth_web.client_auth.authentication import authenticated
-from oauth_web.client_auth.presented_token import GivenAccess, GivenRefresh, recognise
+from oauth_web.client_auth.authentication import authenticate_client
+from oauth_web.client_auth.presented_token import PresentedAccessToken, PresentedRefreshToken, find_presented_token
 from oauth_web.http.errors import say_that_it_may_still_work
 from oauth_web.http.responses import NO_STORE, form_parameters
 
@@ -28,16 +28,18 @@ def blueprint(deps: Deps) -> Blueprint:
         form.check_unique()
         token = form.require("token")
         try:
-            client = await authenticated(deps, form, only_gives_back=True)
-            given = await recognise(deps, token, client)
+            client = await authenticate_client(deps, form, only_revokes=True)
+            given = await find_presented_token(deps, token, client)
         except OAuthError:
             await _check_not_restoring(deps)
             raise
         if given is None:
             await _check_not_restoring(deps)
-            given = await recognise(deps, token, client)  # the restore may have ended between the two reads
+            given = await find_presented_token(
+                deps, token, client
+            )  # the restore may have ended between the two reads
         match given:
-            case GivenRefresh(grant):
+            case PresentedRefreshToken(grant):
                 if await deps.grants.end(grant.grant_id):
                     deps.audit.record(
                         EventKind.GRANT_REVOKED,
@@ -45,7 +47,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         client_id=client.client_id,
                         grant=grant,
                     )
-            case GivenAccess(claims):
+            case PresentedAccessToken(claims):
                 if await deps.grants.end_token(claims.jti):
                     deps.audit.record(
                         EventKind.TOKEN_REVOKED,

@@ -13,9 +13,9 @@ from quart import Blueprint, Response
 from oauth_core.audit import EventKind
 from oauth_core.errors import DisplayedError
 from oauth_core.refusals import OAuthReason, is_recorded_by_endpoint, refused
-from oauth_web.client_auth.authentication import authenticated
+from oauth_web.client_auth.authentication import authenticate_client
 from oauth_web.client_auth.client_certificate import to_bind
-from oauth_web.client_auth.dpop_proof import look_at_proof
+from oauth_web.client_auth.dpop_proof import check_proof
 from oauth_web.grants.issuing import Issuing
 from oauth_web.grants.token_grant import ContinuedGrant, NewGrant, offered_by
 from oauth_web.http.responses import form_parameters
@@ -34,11 +34,11 @@ def blueprint(deps: Deps) -> Blueprint:
     async def token() -> Response:
         form = await form_parameters()
         form.check_unique()
-        client = await authenticated(deps, form)
+        client = await authenticate_client(deps, form)
         try:
             # Before anything is used up: a client that forgot its certificate may repeat the request with it.
             to_bind(deps.settings, client)
-            await look_at_proof(deps, client)
+            await check_proof(deps, client)
             name = form.require("grant_type")
             if name not in offered:
                 raise refused(OAuthReason.GRANT_TYPE_NOT_OFFERED)

@@ -48,7 +48,7 @@ class _Redemption:
             raise refused(OAuthReason.CODE_UNKNOWN)
         owner = await self.clients.get_stored(found.code.request.client_id)
         token_requests.check_redemption(found.code, client, form, self.services, owner=owner)
-        if found.code.request.dpop_key not in {None, dpop_proof.shown()}:
+        if found.code.request.dpop_key not in {None, dpop_proof.proven_key()}:
             # Before the code is used up: a thief without the key must not make the owner sign in again.
             raise refused(OAuthReason.CODE_OF_OTHER_KEY)
         match await self.codes.consume(found):

@@ -50,7 +50,7 @@ class _Exchange:
     users: UserStore
     audit: AuditRecorder
     clock: RedisClock
-    look_again: Callable[[User, str | None], Awaitable[Member]]
+    recheck_membership: Callable[[User, str | None], Awaitable[Member]]
     update_everything: Callable[[Member], Awaitable[int]]
 
     async def __call__(self, client: Client, form: Parameters) -> NewGrant:
@@ -125,7 +125,7 @@ class _Exchange:
     async def _eligible_member(self, client: Client, user: User) -> Member:
         """`user` and their groups, if they are eligible. Raises `DisplayedError`, and audits it."""
         try:
-            member = await self.look_again(user, None)
+            member = await self.recheck_membership(user, None)
         except NotEligibleError as error:
             self.audit.record(EventKind.SIGN_IN_REFUSED, reason=str(error), client_id=client.client_id, user=user)
             raise refused(OAuthReason.USER_NOT_ELIGIBLE) from None
@@ -142,7 +142,7 @@ def _handler(deps: Deps) -> _Exchange:
         deps.users,
         deps.audit,
         deps.clock,
-        partial(membership.look_again, deps),
+        partial(membership.recheck_membership, deps),
         partial(membership.update_everything, deps),
     )
 

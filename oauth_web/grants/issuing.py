@@ -80,7 +80,7 @@ class Issuing:
         if grant_type.gives_refresh_token:
             token = refresh_tokens.first_token(grant.grant_id)
             # Later tokens of the grant are bound to the same key (RFC 8705 section 4, RFC 9449 section 5).
-            grant = replace(grant, certificate=certificate, dpop_key=dpop_proof.shown())
+            grant = replace(grant, certificate=certificate, dpop_key=dpop_proof.proven_key())
         # Before the grant exists: a revocation that starts now finds the grant in the index.
         await self.clients.index_grant(grant)
         await self.grants.create(grant, token)
@@ -165,7 +165,7 @@ class Issuing:
                 now=self.clock(),
                 lifetime=self.settings.access_token_lifetime,
                 certificate=certificate,
-                dpop_key=dpop_proof.shown(),
+                dpop_key=dpop_proof.proven_key(),
             )
             access_token = access_tokens.mint(claims, self.keys.signing_key(claims.iat))
             if await self.grants.add_token(grant, claims):

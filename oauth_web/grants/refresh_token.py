@@ -25,11 +25,11 @@ from oauth_core.store.records.refresh_rotation import (
 )
 from oauth_core.tokens import refresh_tokens
 from oauth_web.client_auth import dpop_proof
-from oauth_web.client_auth.client_certificate import shown, to_bind
-from oauth_web.client_auth.siblings import keep_sibling, may_act_for
+from oauth_web.client_auth.client_certificate import caller_thumbprint, to_bind
+from oauth_web.client_auth.siblings import may_act_for, record_sibling
 from oauth_web.grants.issuing import end_grant
 from oauth_web.grants.token_grant import ContinuedGrant, TokenGrant
-from oauth_web.guards.rate_limiting import hold_back
+from oauth_web.guards.rate_limiting import enforce_limit
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.login import membership
 from oauth_web.login.eligibility import NotEligibleError
@@ -60,9 +60,9 @@ class _Refresh:
     revocation: Revocation
     audit: AuditRecorder
     clock: RedisClock
-    hold_back: Callable[[Limit, str], Awaitable[None]]
-    keep_sibling: Callable[[Client, Grant], Awaitable[None]]
-    look_again: Callable[[User, str | None], Awaitable[Member]]
+    enforce_limit: Callable[[Limit, str], Awaitable[None]]
+    record_sibling: Callable[[Client, Grant], Awaitable[None]]
+    recheck_membership: Callable[[User, str | None], Awaitable[Member]]
     update_everything: Callable[[Member], Awaitable[int]]
 
     async def __call__(self, client: Client, form: Parameters) -> ContinuedGrant:
@@ -78,9 +78,9 @@ class _Refresh:
             # A restored backup may contain a grant that was revoked after the backup was made.
             await end_grant(self.grants, self.audit, grant.grant_id, client, "revoked before")
             raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
-        await self.hold_back(Limit.TOKENS_PER_GRANT, grant.grant_id)
+        await self.enforce_limit(Limit.TOKENS_PER_GRANT, grant.grant_id)
         certificate = grant.certificate or to_bind(self.settings, client)
-        if grant.certificate is not None and grant.certificate != shown(self.settings):
+        if grant.certificate is not None and grant.certificate != caller_thumbprint(self.settings):
             # This applies to clients with other authentication too: a grant is bound to one key for its lifetime.
             raise refused(OAuthReason.OTHER_CERTIFICATE)
         dpop_proof.check_binding(grant, client)
@@ -90,7 +90,7 @@ class _Refresh:
         grant = await self._checked_membership(grant, presented)
         successor = await self._successor(client, presented)
         if client.client_id != grant.client_id:
-            await self.keep_sibling(client, grant)
+            await self.record_sibling(client, grant)
         return ContinuedGrant(grant, successor, audience, scope, certificate)
 
     async def _checked_membership(self, grant: Grant, presented: RefreshToken) -> Grant:
@@ -102,7 +102,7 @@ class _Refresh:
         if grant.user is None or await self.grants.state_of(presented) not in asked_for:
             return grant
         try:
-            member = await self.look_again(grant.user, grant.sealed_github_token)
+            member = await self.recheck_membership(grant.user, grant.sealed_github_token)
         except NotEligibleError:
             raise refused(OAuthReason.USER_NO_LONGER_ELIGIBLE) from None
         if membership.is_as_granted(member, grant):
@@ -166,9 +166,9 @@ def _handler(deps: Deps) -> _Refresh:
         deps.revocation,
         deps.audit,
         deps.clock,
-        partial(hold_back, deps),
-        partial(keep_sibling, deps),
-        partial(membership.look_again, deps),
+        partial(enforce_limit, deps),
+        partial(record_sibling, deps),
+        partial(membership.recheck_membership, deps),
         partial(membership.update_everything, deps),
     )
 

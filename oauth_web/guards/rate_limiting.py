@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 
-async def hold_back(deps: Deps, limit: Limit, subject: str, *, cost: int = 1) -> None:
+async def enforce_limit(deps: Deps, limit: Limit, subject: str, *, cost: int = 1) -> None:
     """Count `cost` for `subject`. Raises `DisplayedError` when its limit is reached."""
     _refuse(deps, limit, await deps.rates.take(limit, deps.settings.rate_of(limit), subject, cost=cost))
 
 
-async def hold_back_address(deps: Deps, limit: Limit, *, cost: int = 1) -> None:
+async def enforce_address_limit(deps: Deps, limit: Limit, *, cost: int = 1) -> None:
     """Count `cost` for the address of this request. Raises `DisplayedError`."""
-    await hold_back(deps, limit, caller_address(), cost=cost)
+    await enforce_limit(deps, limit, caller_address(), cost=cost)
 
 
-async def hold_back_failures(deps: Deps, client_id: str) -> None:
+async def enforce_failure_limit(deps: Deps, client_id: str) -> None:
     """Raises `DisplayedError` when this address failed too often to authenticate as `client_id`."""
     limit = Limit.FAILURES_PER_ADDRESS
     _refuse(deps, limit, await deps.rates.wait_of(limit, deps.settings.rate_of(limit), _pair(client_id)))

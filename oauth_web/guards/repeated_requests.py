@@ -18,7 +18,7 @@ from quart import Response, copy_current_request_context
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.crypto.sealing import derive_key, seal, unseal
 from oauth_core.errors import OAuthError
-from oauth_core.store.records.repeated_answers import MadeOnce
+from oauth_core.store.records.repeated_answers import StoredAnswer
 from oauth_web.http.errors import as_answer
 
 if TYPE_CHECKING:
@@ -27,53 +27,53 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 _CONTEXT = "portcullis repeated answer"
-_LOOK_AGAIN_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _LONGER_THAN_GITHUB_SECONDS = 5.0
-_being_made: set[asyncio.Task[Response]] = set()
+_running: set[asyncio.Task[Response]] = set()
 
 
-async def first_or_same(
-    deps: Deps, secret: str, browser: str | None, make: Callable[[], Awaitable[Response]]
+async def run_once(
+    deps: Deps, secret: str, browser: str | None, handle: Callable[[], Awaitable[Response]]
 ) -> Response | None:
-    """The answer of `make` to the first request with `secret`, and the same answer to later ones.
+    """The answer of `handle` to the first request with `secret`, and the same answer to later ones.
 
     `secret` authenticates the request, and `browser` is the secret of its cookie. Returns `None` when there is no
-    answer for this browser. `make` continues when the browser disconnects, because a browser disconnects when it
-    sends the form again. Raises `StoreUnavailableError` and what `make` raises, except OAuth errors, which are
+    answer for this browser. `handle` continues when the browser disconnects, because a browser disconnects when it
+    sends the form again. Raises `StoreUnavailableError` and what `handle` raises, except OAuth errors, which are
     answers.
     """
     if browser is None:
         return None
     if not await deps.answers.claim(secret, hash_secret(browser)):
-        return await same(deps, secret, browser)
+        return await stored_response(deps, secret, browser)
 
     @copy_current_request_context
     async def work() -> Response:
         try:
-            answer = await make()
+            answer = await handle()
         except OAuthError as error:
             answer = await as_answer(error, issuer=deps.settings.issuer)
         except BaseException:
             await deps.answers.forget(secret)
             raise
         sealed = seal(await _written(answer), _key(secret, browser), context=_CONTEXT)
-        await deps.answers.keep(secret, MadeOnce(hash_secret(browser), base64.b64encode(sealed).decode()))
+        await deps.answers.store(secret, StoredAnswer(hash_secret(browser), base64.b64encode(sealed).decode()))
         return answer
 
     task = asyncio.create_task(work())
-    _being_made.add(task)
-    task.add_done_callback(_being_made.discard)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
     return await asyncio.shield(task)
 
 
-async def same(deps: Deps, secret: str, browser: str | None) -> Response | None:
+async def stored_response(deps: Deps, secret: str, browser: str | None) -> Response | None:
     """Return the stored answer to an earlier request with `secret` from this browser, or `None`.
 
     Waits for it at most a few seconds longer than `github.timeout`.
     """
     if browser is None:
         return None
-    looks = (deps.settings.github_timeout + _LONGER_THAN_GITHUB_SECONDS) / _LOOK_AGAIN_SECONDS
+    looks = (deps.settings.github_timeout + _LONGER_THAN_GITHUB_SECONDS) / _POLL_SECONDS
     for _ in range(round(looks)):
         found = await deps.answers.find(secret)
         # The hashes are those of 256-bit secrets, so a comparison in constant time would hide nothing.
@@ -81,7 +81,7 @@ async def same(deps: Deps, secret: str, browser: str | None) -> Response | None:
             return None
         if found.sealed_answer is not None:
             return _read(unseal(base64.b64decode(found.sealed_answer), _key(secret, browser), context=_CONTEXT))
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     return None
 
 

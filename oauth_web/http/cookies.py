@@ -37,7 +37,7 @@ class SecretCookie:
         self._name = f"__Host-{name}" if self._secure else name
         self._lifetime = lifetime
 
-    def read(self) -> str | None:
+    def read_secret(self) -> str | None:
         """The secret that this browser sent, if it has the right form."""
         found = request.cookies.get(self._name, "")
         return found if len(found) == _SECRET_LENGTH and found.isascii() else None
@@ -67,11 +67,11 @@ class BrowserCookie(SecretCookie):
 
     def value(self) -> str:
         """This browser's secret, or a new one if it has none."""
-        return self.read() or new_secret()
+        return self.read_secret() or new_secret()
 
     def belongs_to(self, browser_hash: str) -> bool:
         """Whether this request comes from the browser with that hash."""
-        found = self.read()
+        found = self.read_secret()
         return found is not None and hmac.compare_digest(hash_secret(found), browser_hash)
 
 

@@ -22,21 +22,23 @@ class GracefulShutdown:
     def __init__(self, *, seconds: float) -> None:
         """Continue for `seconds`, unless no health check arrived in the last `seconds`: then stop at once."""
         self._seconds = seconds
-        self._asked_at: float | None = None
+        self._checked_at: float | None = None
         self.has_begun = False
 
-    def note_asked(self) -> None:
+    def record_health_check(self) -> None:
         """Record a health check: its sender must learn of a shutdown."""
-        self._asked_at = time.monotonic()
+        self._checked_at = time.monotonic()
 
-    async def over(self, asked_to_stop: asyncio.Event, asked_again: asyncio.Event) -> None:
-        """Return when it is time to stop: a while after `asked_to_stop` is set, or at once after `asked_again`."""
-        await asked_to_stop.wait()
+    async def wait_until_stop(self, stop_requested: asyncio.Event, stop_now_requested: asyncio.Event) -> None:
+        """Return when it is time to stop: a while after `stop_requested` is set, or at once after
+        `stop_now_requested`.
+        """
+        await stop_requested.wait()
         self.has_begun = True
-        if self._asked_at is None or time.monotonic() - self._asked_at > self._seconds:
+        if self._checked_at is None or time.monotonic() - self._checked_at > self._seconds:
             return
         try:
-            await asyncio.wait_for(asked_again.wait(), self._seconds)
+            await asyncio.wait_for(stop_now_requested.wait(), self._seconds)
         except TimeoutError:
             return
 

@@ -42,14 +42,14 @@ class SignedInBrowser:
         """The person who is signed in."""
         return self.session.user
 
-    def sent(self, form_token: str | None) -> bool:
+    def form_token_matches(self, form_token: str | None) -> bool:
         """Whether a form came from a page that was made for exactly this session."""
         return form_token is not None and hmac.compare_digest(form_token.encode(), self.form_token.encode())
 
 
 async def current(deps: Deps) -> SignedInBrowser | None:
     """The active session of this request's browser, if there is one. Raises `StoreUnavailableError`."""
-    secret = _cookie(deps).read()
+    secret = _cookie(deps).read_secret()
     if secret is None or not deps.settings.session_lifetime:
         return None
     session_hash, now = hash_secret(secret), deps.clock()
@@ -89,7 +89,7 @@ def drop_cookies(deps: Deps, answer: Response) -> None:
 
 
 async def _end_earlier(deps: Deps) -> None:
-    secret = _cookie(deps).read()
+    secret = _cookie(deps).read_secret()
     if secret is None:
         return
     session_hash, now = hash_secret(secret), deps.clock()

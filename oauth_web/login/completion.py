@@ -23,7 +23,7 @@ from oauth_core.model import (
 )
 from oauth_core.net.public_urls import path_of
 from oauth_core.refusals import OAuthReason, refused
-from oauth_web.guards.rate_limiting import hold_back
+from oauth_web.guards.rate_limiting import enforce_limit
 from oauth_web.http.responses import page_answer, redirect_to_client, see_other
 
 if TYPE_CHECKING:
@@ -32,73 +32,82 @@ if TYPE_CHECKING:
     from oauth_web.login.eligibility import Eligibility
     from oauth_web.runtime.deps import Deps
 
-Asked = AuthorizationRequest | DeviceRequest | AccountVisit
+SignInRequest = AuthorizationRequest | DeviceRequest | AccountVisit
 
 
-def client_of(asked: Asked) -> str | None:
+def client_of(sign_in_request: SignInRequest) -> str | None:
     """The id of the client that asks; `None` for a visit of the account page."""
-    return None if isinstance(asked, AccountVisit) else asked.client_id
+    return None if isinstance(sign_in_request, AccountVisit) else sign_in_request.client_id
 
 
-async def accepted(deps: Deps, asked: Asked, user: User, eligibility: Eligibility, *, allowed_at: int) -> Response:
+async def complete_sign_in(
+    deps: Deps, sign_in_request: SignInRequest, user: User, eligibility: Eligibility, *, allowed_at: int
+) -> Response:
     """Complete the sign-in of `user`, who agreed, signed in and is eligible. `allowed_at` is when that was
     checked.
 
     Raises `DisplayedError` when the person signs in too often.
     """
-    await hold_back(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
-    if (client_id := client_of(asked)) is not None:
+    await enforce_limit(deps, Limit.SIGN_INS_PER_USER, str(user.github_id))
+    if (client_id := client_of(sign_in_request)) is not None:
         # An eligible person has consented: the registration is in use from now on.
         await deps.clients.keep_for(client_id, 0, lifetime=deps.settings.client_lifetime)
-    match asked:
+    match sign_in_request:
         case AuthorizationRequest():
             code = await deps.codes.add(
                 AuthorizationCode(
-                    new_identifier(), asked, user, eligibility.sealed_github_token, eligibility.groups, allowed_at
+                    new_identifier(),
+                    sign_in_request,
+                    user,
+                    eligibility.sealed_github_token,
+                    eligibility.groups,
+                    allowed_at,
                 )
             )
             return redirect_to_client(
-                asked.redirect_uri, {"code": code, "state": asked.state}, issuer=deps.settings.issuer
+                sign_in_request.redirect_uri,
+                {"code": code, "state": sign_in_request.state},
+                issuer=deps.settings.issuer,
             )
         case DeviceRequest():
             # Read again: the code may have expired while the person was at GitHub.
-            found = await deps.devices.get(asked.device_hash)
+            found = await deps.devices.get(sign_in_request.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
             decision = DeviceDecision(user, eligibility.sealed_github_token, eligibility.groups, allowed_at)
-            if expired or not await deps.devices.decide(asked.device_hash, decision):
+            if expired or not await deps.devices.decide(sign_in_request.device_hash, decision):
                 raise refused(OAuthReason.DEVICE_CODE_OVER)
-            _audit_device(deps, EventKind.DEVICE_APPROVED, asked, user)
+            _audit_device(deps, EventKind.DEVICE_APPROVED, sign_in_request, user)
             return await _device_page(connected=True)
         case AccountVisit():
-            return see_other(f"{path_of(deps.settings.issuer)}{asked.page}")
+            return see_other(f"{path_of(deps.settings.issuer)}{sign_in_request.page}")
         case _:
-            assert_never(asked)
+            assert_never(sign_in_request)
 
 
-async def declined(deps: Deps, asked: Asked, error: DisplayedError) -> Response:
+async def reject_sign_in(deps: Deps, sign_in_request: SignInRequest, error: DisplayedError) -> Response:
     """End the request: the person declined, GitHub did not confirm them, or they are not eligible. It is final."""
-    match asked:
+    match sign_in_request:
         case AuthorizationRequest():
-            raise error.redirected_to(asked.redirect_uri, asked.state)
+            raise error.redirected_to(sign_in_request.redirect_uri, sign_in_request.state)
         case DeviceRequest():
-            if await deps.devices.decide(asked.device_hash, DeviceDecision()):
-                _audit_device(deps, EventKind.DEVICE_DENIED, asked, None)
+            if await deps.devices.decide(sign_in_request.device_hash, DeviceDecision()):
+                _audit_device(deps, EventKind.DEVICE_DENIED, sign_in_request, None)
             return await _device_page(connected=False, description=error.description)
         case AccountVisit():
             raise replace(error, description=f"{error.description}.")
         case _:
-            assert_never(asked)
+            assert_never(sign_in_request)
 
 
-def postponed(asked: Asked, error: DisplayedError) -> DisplayedError | RedirectedError:
+def retry_later_error(sign_in_request: SignInRequest, error: DisplayedError) -> DisplayedError | RedirectedError:
     """The error to raise when nothing is decided, as in an outage. A device may try again with the same code."""
-    match asked:
+    match sign_in_request:
         case AuthorizationRequest():
-            return error.redirected_to(asked.redirect_uri, asked.state)
+            return error.redirected_to(sign_in_request.redirect_uri, sign_in_request.state)
         case DeviceRequest() | AccountVisit():
             return error
         case _:
-            assert_never(asked)
+            assert_never(sign_in_request)
 
 
 async def _device_page(*, connected: bool, description: str | None = None) -> Response:
@@ -106,5 +115,5 @@ async def _device_page(*, connected: bool, description: str | None = None) -> Re
     return page_answer(page)
 
 
-def _audit_device(deps: Deps, kind: EventKind, asked: DeviceRequest, user: User | None) -> None:
-    deps.audit.record(kind, client_id=asked.client_id, user=user, scope=" ".join(asked.scopes))
+def _audit_device(deps: Deps, kind: EventKind, sign_in_request: DeviceRequest, user: User | None) -> None:
+    deps.audit.record(kind, client_id=sign_in_request.client_id, user=user, scope=" ".join(sign_in_request.scopes))

@@ -55,12 +55,12 @@ class Member:
 
 def groups_that_matter(deps: Deps) -> frozenset[str]:
     """Every organisation and team that an eligibility rule or a role names."""
-    return deps.settings.admission.groups | _groups_of_policy(deps)
+    return deps.settings.eligibility.groups | _groups_of_policy(deps)
 
 
 def logins_that_matter(deps: Deps) -> frozenset[str]:
     """Every login that a list or a role names without the id of the account."""
-    return logins_among(deps.settings.admission.users) | deps.policy.current.logins_mentioned
+    return logins_among(deps.settings.eligibility.users) | deps.policy.current.logins_mentioned
 
 
 async def check_eligibility(deps: Deps, signed_in: SignedIn) -> Eligibility:
@@ -109,7 +109,9 @@ async def check_still_eligible(deps: Deps, user: User, sealed_github_token: str 
             raise refused(OAuthReason.GITHUB_UNREACHABLE) from None
     # If groups did not matter at the sign-in and matter now, the person has to sign in again: to be in no group
     # may mean fewer restrictions.
-    unknown = "groups matter now" if deps.settings.admission.is_eligible_by_name(user) else "no longer on the list"
+    unknown = (
+        "groups matter now" if deps.settings.eligibility.is_eligible_by_name(user) else "no longer on the list"
+    )
     raise NotEligibleError(user, fault or f"{unknown}, and no GitHub token was kept to ask with")
 
 
@@ -172,7 +174,7 @@ async def _member(deps: Deps, user: User, token: str | None) -> Member:
 
     Raises `NotEligibleError` and the errors of `github.groups`.
     """
-    admission = deps.settings.admission
+    rule = deps.settings.eligibility
     groups: frozenset[str] = frozenset()
     if token is not None:
         current, groups = await deps.github.groups(token, user, lambda now: _groups_to_ask_about(deps, now))
@@ -180,16 +182,16 @@ async def _member(deps: Deps, user: User, token: str | None) -> Member:
             user = current
             await deps.users.rename(user)
         await _check_login_is_theirs(deps, user, by_github=True)
-    if not admission.is_eligible_by_name(user) and not admission.is_eligible_by_group(groups):
-        in_none = ", and in none of the organisations and teams" if admission.groups else ""
+    if not rule.is_eligible_by_name(user) and not rule.is_eligible_by_group(groups):
+        in_none = ", and in none of the organisations and teams" if rule.groups else ""
         raise NotEligibleError(user, f"not on the list of allowed users{in_none}")
     return Member(user, tuple(sorted(groups)))
 
 
 def _groups_to_ask_about(deps: Deps, user: User) -> frozenset[str]:
     """The groups that matter for `user`: a person on the list by name needs no membership to be eligible."""
-    admission = deps.settings.admission
-    return _groups_of_policy(deps) if admission.is_eligible_by_name(user) else groups_that_matter(deps)
+    rule = deps.settings.eligibility
+    return _groups_of_policy(deps) if rule.is_eligible_by_name(user) else groups_that_matter(deps)
 
 
 def _groups_of_policy(deps: Deps) -> frozenset[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 
-async def look_again(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
+async def recheck_membership(deps: Deps, user: User, sealed_github_token: str | None) -> Member:
     """`user` and their groups as they are now. If the person is not eligible, all their grants and sessions end.
 
     Raises `NotEligibleError` then, and `DisplayedError` (503) when GitHub cannot be asked, which ends nothing.
@@ -37,7 +37,9 @@ async def end_everything(deps: Deps, user: User, reason: str) -> int:
     """
     if await deps.users.get(user.github_id) is None and not await deps.grants.of_user(user.github_id):
         return 0
-    return len(await ended_grants.recorded(deps, deps.revocation.revoke_user(user.github_id), reason=reason))
+    return len(
+        await ended_grants.revoke_and_audit(deps, deps.revocation.revoke_user(user.github_id), reason=reason)
+    )
 
 
 async def update_everything(deps: Deps, member: Member) -> int:

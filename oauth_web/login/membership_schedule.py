@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 WORK = "membership-check"
 _LEASE_SECONDS = 60.0
-_LOOK_AGAIN_SECONDS = 5.0
+_POLL_SECONDS = 5.0
 _RETRY_SECONDS = 60.0
-_BETWEEN_QUESTIONS = 0.1
+_BETWEEN_CHECKS = 0.1
 """Seconds: at most ten people a second, or GitHub takes this for an attack (secondary rate limits)."""
 _OUTAGE = 3
 """After this many people in a row without an answer of GitHub, the run stops."""
@@ -75,10 +75,10 @@ class MembershipSchedule:
             try:
                 rules, known = self._rules(), rules
                 is_new = is_new or rules != known
-                rest = await self._deps.leases.back_off_of(WORK)
-                if rest is not None and not (is_new and rest.under != rules):
+                back_off = await self._deps.leases.back_off_of(WORK)
+                if back_off is not None and not (is_new and back_off.under != rules):
                     is_new = False
-                    await asyncio.sleep(min(rest.seconds, _LOOK_AGAIN_SECONDS))
+                    await asyncio.sleep(min(back_off.seconds, _POLL_SECONDS))
                     continue
                 if await self._deps.leases.acquire(WORK, seconds=_LEASE_SECONDS):
                     await self._check_in_turn()
@@ -88,17 +88,17 @@ class MembershipSchedule:
                 _log.warning("membership.check_failed", error=str(error))
             except Exception:  # noqa: BLE001 - the schedule must continue after any fault
                 _log.exception("membership.check_failed")
-            await asyncio.sleep(min(_LOOK_AGAIN_SECONDS, self._interval))
+            await asyncio.sleep(min(_POLL_SECONDS, self._interval))
 
     async def _check_in_turn(self) -> None:
         tally = _Tally()
-        rest = min(_RETRY_SECONDS, self._interval)
+        seconds = min(_RETRY_SECONDS, self._interval)
         try:
             if await self._check_everybody(tally):
-                rest = self._interval
+                seconds = self._interval
         finally:
             # Also after a fault: an immediate retry would not repair it.
-            await self._deps.leases.back_off(WORK, LeaseBackOff(self._rules(), rest))
+            await self._deps.leases.back_off(WORK, LeaseBackOff(self._rules(), seconds))
             await self._deps.leases.release(WORK)
         _log.info(
             "membership.checked",
@@ -126,7 +126,7 @@ class MembershipSchedule:
                 if in_a_row == _OUTAGE:
                     return False
             if asked:
-                await asyncio.sleep(_BETWEEN_QUESTIONS)
+                await asyncio.sleep(_BETWEEN_CHECKS)
         return tally.unanswered == 0
 
     async def _check(self, grants: tuple[Grant, ...], tally: _Tally) -> bool:
@@ -149,7 +149,7 @@ class MembershipSchedule:
 
     def _rules(self) -> str:
         """A hash of the rules, to detect a change."""
-        users = self._deps.settings.admission.users | logins_that_matter(self._deps)
-        admitting = self._deps.settings.admission.groups
+        users = self._deps.settings.eligibility.users | logins_that_matter(self._deps)
+        eligible_groups = self._deps.settings.eligibility.groups
         asked_about = groups_that_matter(self._deps)
-        return hash_secret("\n".join([*sorted(users), "", *sorted(admitting), "", *sorted(asked_about)]))
+        return hash_secret("\n".join([*sorted(users), "", *sorted(eligible_groups), "", *sorted(asked_about)]))

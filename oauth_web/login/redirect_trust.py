@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 
-_GRANTS_LOOKED_AT = 20
+_MOST_GRANTS_READ = 20
 """A limit, because a popular client has many grants, and any web page can cause this lookup."""
 
 
@@ -40,7 +40,7 @@ async def before_sign_in(deps: Deps, error: RedirectedError, client_id: str) -> 
 
 async def _is_consented(deps: Deps, client_id: str, redirect_uri: str) -> bool:
     """Whether one of the newest grants of the client was made with `redirect_uri` and is still active."""
-    grants = await deps.grants.get_many(await deps.clients.newest_grants(client_id, most=_GRANTS_LOOKED_AT))
+    grants = await deps.grants.get_many(await deps.clients.newest_grants(client_id, most=_MOST_GRANTS_READ))
     wanted = hash_secret(redirect_uri)
     return any(grant.redirect_uri_hash == wanted for grant in grants)
 

@@ -17,24 +17,26 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Client, User
     from oauth_web.login.browser_session import SignedInBrowser
-    from oauth_web.login.completion import Asked
+    from oauth_web.login.completion import SignInRequest
     from oauth_web.runtime.deps import Deps
 
 
-async def accept(deps: Deps, asked: Asked, browser: SignedInBrowser) -> Response:
-    """Complete the request `asked` for the user of the session, if they are still eligible.
+async def complete_for_session(deps: Deps, sign_in_request: SignInRequest, browser: SignedInBrowser) -> Response:
+    """Complete the request `sign_in_request` for the user of the session, if they are still eligible.
 
     An outage of GitHub decides nothing and ends nothing. Raises what `completion` raises.
     """
     try:
-        eligibility = await current_eligibility(deps, browser, client_id=completion.client_of(asked))
+        eligibility = await current_eligibility(deps, browser, client_id=completion.client_of(sign_in_request))
     except NotEligibleError:
-        return await completion.declined(
-            deps, asked, refused(OAuthReason.PERSON_NOT_ELIGIBLE, login=browser.user.login)
+        return await completion.reject_sign_in(
+            deps, sign_in_request, refused(OAuthReason.PERSON_NOT_ELIGIBLE, login=browser.user.login)
         )
     except DisplayedError as error:
-        raise completion.postponed(asked, error) from None
-    return await completion.accepted(deps, asked, browser.user, eligibility, allowed_at=browser.seen_at)
+        raise completion.retry_later_error(sign_in_request, error) from None
+    return await completion.complete_sign_in(
+        deps, sign_in_request, browser.user, eligibility, allowed_at=browser.seen_at
+    )
 
 
 async def current_eligibility(
@@ -47,7 +49,7 @@ async def current_eligibility(
     """
     user, kept = browser.user, browser.session.sealed_github_token
     try:
-        member = await membership.look_again(deps, user, kept)
+        member = await membership.recheck_membership(deps, user, kept)
     except NotEligibleError as error:
         await browser_session.end(deps, browser, reason=str(error))
         deps.audit.record(EventKind.SIGN_IN_REFUSED, reason=str(error), client_id=client_id, user=user)
@@ -58,20 +60,26 @@ async def current_eligibility(
 
 
 async def may_skip_consent(
-    deps: Deps, asked: AuthorizationRequest, client: Client, browser: SignedInBrowser
+    deps: Deps, sign_in_request: AuthorizationRequest, client: Client, browser: SignedInBrowser
 ) -> bool:
     """Whether a remembered consent of the user of the session covers this request."""
-    if not deps.settings.remembered_consent_lifetime or not consents.may_be_remembered(asked):
+    if not deps.settings.remembered_consent_lifetime or not consents.may_be_remembered(sign_in_request):
         return False
-    known = await deps.consents.get(browser.user.github_id, asked.client_id)
-    return consents.covers(known, asked, consents.fingerprint(client), now=deps.clock())
+    known = await deps.consents.get(browser.user.github_id, sign_in_request.client_id)
+    return consents.covers(known, sign_in_request, consents.fingerprint(client), now=deps.clock())
 
 
-async def remember(deps: Deps, asked: Asked, client_fingerprint: str, user: User, *, allowed_at: int) -> None:
+async def store_consent(
+    deps: Deps, sign_in_request: SignInRequest, client_fingerprint: str, user: User, *, allowed_at: int
+) -> None:
     """Remember the consent of `user` to this request, if the settings and the request permit it."""
     lifetime = deps.settings.remembered_consent_lifetime
-    if not lifetime or not isinstance(asked, AuthorizationRequest) or not consents.may_be_remembered(asked):
+    if (
+        not lifetime
+        or not isinstance(sign_in_request, AuthorizationRequest)
+        or not consents.may_be_remembered(sign_in_request)
+    ):
         return
-    known = await deps.consents.get(user.github_id, asked.client_id)
-    consent = consents.remember(asked, client_fingerprint, known, now=allowed_at, lifetime=lifetime)
+    known = await deps.consents.get(user.github_id, sign_in_request.client_id)
+    consent = consents.remember(sign_in_request, client_fingerprint, known, now=allowed_at, lifetime=lifetime)
     await deps.consents.store(user.github_id, consent)

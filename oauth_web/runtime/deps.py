@@ -42,7 +42,7 @@ from oauth_web.connectors.github import GitHub
 from oauth_web.http.client_addresses import origin
 from oauth_web.http.graceful_shutdown import GracefulShutdown
 from oauth_web.runtime.assertion_keys import AssertionKeys
-from oauth_web.runtime.key_ring import FollowedKeyRing, Upkeep
+from oauth_web.runtime.key_ring import FollowedKeyRing, MaintainedStores
 from oauth_web.runtime.live_policy import LivePolicy
 
 if TYPE_CHECKING:
@@ -106,11 +106,11 @@ class Deps:
         await asyncio.to_thread(self.output.close)
 
 
-def _tell_of_clock(ahead: float) -> None:
+def _log_clock_difference(ahead: float) -> None:
     structlog.get_logger("clock").warning("clock differs from Redis'", seconds_ahead=round(ahead, 1))
 
 
-def _tell_of_memory() -> None:
+def _log_unreadable_memory() -> None:
     structlog.get_logger("memory").warning(
         "cannot see how full Redis is", reason="its user may not use INFO", see="docs/redis.md"
     )
@@ -124,12 +124,12 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: 
     `oauth_core.store.maintenance.schema.SchemaError`.
     """
     redis = connect(settings)
-    clock = RedisClock(redis, differs=_tell_of_clock)
+    clock = RedisClock(redis, differs=_log_clock_difference)
     leases = LeaseStore(redis, holder=new_identifier())
     document_store = DocumentStore(redis, settings.record_key, lifetime=settings.unused_client_lifetime)
     # One context for the process: reading the bundle of authorities takes tens of milliseconds each time.
     tls = httpx2.create_ssl_context()
-    rates, memory = RateLimitStore(redis), MemoryReader(redis, refused=_tell_of_memory)
+    rates, memory = RateLimitStore(redis), MemoryReader(redis, refused=_log_unreadable_memory)
     output = output or open_output(settings, WRITER)
     audit = DurableRecorder(output, origin=origin)
     audit.policy_version = settings.policy_version
@@ -188,7 +188,9 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: 
         revocation=Revocation(redis, grants),
         schema=SchemaStore(redis),
         users=UserStore(redis, settings.record_key, lifetime=settings.refresh_token_lifetime),
-        keys=FollowedKeyRing(key_store, ring, Upkeep(pauses, SchemaStore(redis), DisabledServiceStore(redis))),
+        keys=FollowedKeyRing(
+            key_store, ring, MaintainedStores(pauses, SchemaStore(redis), DisabledServiceStore(redis))
+        ),
         github=GitHub.from_settings(settings, tls),
         output=output,
         audit=audit,

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
 
 
-async def recorded(deps: Deps, ending: Awaitable[tuple[Grant, ...]], *, reason: str) -> tuple[Grant, ...]:
-    """Await `ending`, record every grant that it ended, and return these grants.
+async def revoke_and_audit(
+    deps: Deps, revocation: Awaitable[tuple[Grant, ...]], *, reason: str
+) -> tuple[Grant, ...]:
+    """Await `revocation`, record every grant that it ended, and return these grants.
 
     Raises `IncompleteError` when it could not end everything; the grants that did end are recorded first.
     """
     try:
-        ended = await ending
+        ended = await revocation
     except IncompleteError as error:
         _record(deps, error.ended, reason)
         raise

@@ -28,7 +28,7 @@ _log = structlog.get_logger("keys")
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class MaintainedStores:
     """The stores that are maintained together with the key ring."""
 
     pauses: SignInPauseStore
@@ -39,9 +39,9 @@ class Upkeep:
 class FollowedKeyRing:
     """The keys with which endpoints sign and verify."""
 
-    def __init__(self, store: KeyRingStore, ring: KeyRing, upkeep: Upkeep) -> None:
+    def __init__(self, store: KeyRingStore, ring: KeyRing, maintained: MaintainedStores) -> None:
         self._store = store
-        self._upkeep = upkeep
+        self._maintained = maintained
         self._ring = ring
         self._following: asyncio.Task[None] | None = None
 
@@ -97,14 +97,14 @@ class FollowedKeyRing:
 
         It does not do so while a backup is being restored, which contains its own ring.
         """
-        if await self._upkeep.pauses.reason() is not None:
+        if await self._maintained.pauses.reason() is not None:
             return await self._store.read()
         if not await self._store.exists():
-            await self._upkeep.schema.version()  # writes the version into an empty Redis
+            await self._maintained.schema.version()  # writes the version into an empty Redis
             if await self._store.restore_if_missing(self._ring):
                 _log.warning("Redis had lost the key ring; it is kept again")
         ring = await self._store.read()
         if await self._store.publish_again(ring):
             _log.warning("published keys were missing; they are published again")
-        await self._upkeep.disabled_services.fill_missing_copies()
+        await self._maintained.disabled_services.fill_missing_copies()
         return ring

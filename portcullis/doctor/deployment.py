@@ -51,7 +51,7 @@ async def keeps_records(forger: Forger | None) -> Finding:
 
 
 _REMEDY = (
-    'set documents = "pinned" in the table [clients] (docs/settings.md, "Without a way out to the internet"), or '
+    'set documents = "pinned" in the table [clients] (docs/settings.md, "Without internet access"), or '
     "let oauth_web reach port 443 outside"
 )
 

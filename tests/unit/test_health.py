@@ -30,16 +30,16 @@ def test_who_asks_again_and_again_is_to_hear_that_it_leaves(
     monkeypatch.setattr("ext_authz.service.health.monotonic", lambda: next(times))
     health = Health()
     for _ in asked_at:
-        health.asked()
+        health.record_health_check()
     assert (health.seconds_to_be_heard > 1) == is_heard
 
 
 async def test_whoever_waits_for_it_to_be_able_hears_of_it() -> None:
     health = Health()
-    waiting = asyncio.create_task(health.able())
+    waiting = asyncio.create_task(health.wait_until_able())
     health.report(able=False)
     await asyncio.sleep(0)
     assert not waiting.done()
     health.report(able=True)
     await asyncio.wait_for(waiting, 60)
-    await asyncio.wait_for(health.able(), 60)
+    await asyncio.wait_for(health.wait_until_able(), 60)

@@ -291,11 +291,11 @@ STANDIN = {
 
 
 def test_at_the_stand_in_everybody_may_sign_in_unless_somebody_is_named(config: Path) -> None:
-    assert web(config, **STANDIN).admission.users == {"*"}
-    assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="").admission.users == {"*"}
-    assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="octocat").admission.users == {"octocat"}
+    assert web(config, **STANDIN).eligibility.users == {"*"}
+    assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="").eligibility.users == {"*"}
+    assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="octocat").eligibility.users == {"octocat"}
     for groups in ({"ALLOWED_GITHUB_ORGS": "acme"}, {"ALLOWED_GITHUB_TEAMS": "acme/sre"}):
-        assert web(config, **STANDIN, **groups).admission.users == set()
+        assert web(config, **STANDIN, **groups).eligibility.users == set()
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_at_the_stand_in_everybody_may_sign_in_unless_somebody_is_named(config: 
 def test_at_a_real_github_an_empty_list_is_nobody(
     config: Path, github: dict[str, str], users: dict[str, str]
 ) -> None:
-    admission = web(config, **github, **users).admission
+    admission = web(config, **github, **users).eligibility
     assert not admission.users
     assert not admission.groups
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeOnce:
+class StoredAnswer:
     """An answer for the browser with this hash; without `sealed_answer` it is being made."""
 
     browser_hash: str
     sealed_answer: str | None = field(default=None, repr=False)
 
 
-_MADE_ONCE = Codec(MadeOnce)
+_MADE_ONCE = Codec(StoredAnswer)
 
 
 class AnswerStore:
@@ -37,16 +37,16 @@ class AnswerStore:
 
     async def claim(self, secret: str, browser_hash: str) -> bool:
         """Return whether the caller makes the answer to `secret`: True for only one of any number of callers."""
-        text = _MADE_ONCE.dump(MadeOnce(browser_hash))
+        text = _MADE_ONCE.dump(StoredAnswer(browser_hash))
         async with guarded():
             return bool(await self._redis.set(_key(secret), text, nx=True, ex=keyspace.ANSWER_CLAIM_LIFETIME))
 
-    async def keep(self, secret: str, answer: MadeOnce) -> None:
+    async def store(self, secret: str, answer: StoredAnswer) -> None:
         """Store the answer for repeated requests."""
         async with guarded():
             await self._redis.set(_key(secret), _MADE_ONCE.dump(answer), ex=keyspace.ANSWER_LIFETIME)
 
-    async def find(self, secret: str) -> MadeOnce | None:
+    async def find(self, secret: str) -> StoredAnswer | None:
         """Return the answer to `secret`, made or being made; `None` for a first or an expired request."""
         async with guarded():
             text = await self._redis.get(_key(secret))

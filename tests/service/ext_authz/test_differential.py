@@ -19,7 +19,7 @@ from ext_authz.decision import envoy_messages
 from ext_authz.decision.check import Authorizer, Unrecorded
 from ext_authz.decision.dpop_replay import certificate_of
 from ext_authz.decision.key_cache import KeyCache
-from ext_authz.decision.resolver import ContextResolver, presented
+from ext_authz.decision.resolver import ContextResolver, bearer_token
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.jose import certificate_thumbprints
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, public_jwks
@@ -121,7 +121,7 @@ class World:
             metadata = envoy_messages.encode_metadata(DenyReason.MALFORMED_REQUEST, None, None)
             return envoy_messages.encode_refused(deny_response(DenyReason.MALFORMED_REQUEST, None)) + metadata
         service = SERVICES.by_request(request.host, request.path)
-        token: Any = Unverified.MISSING if service is None else presented(request)
+        token: Any = Unverified.MISSING if service is None else bearer_token(request)
         if isinstance(token, str):
             ring = VerifyingKeys.from_jwks(public_jwks(self.ring))
             token = access_tokens.verify(token, ring, issuer=ISSUER, now=self.now)

@@ -117,7 +117,7 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
             remembered = memory.verify(each.decode(), keys, NOW)
             assert not isinstance(remembered, Rejected)
             cached = remembered.at(service, policy)
-            cached.response, cached.until = permits.make(remembered.claims, service, (), NOW)
+            cached.response, cached.until = permits.build_response(remembered.claims, service, (), NOW)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

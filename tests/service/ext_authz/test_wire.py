@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ext_authz.decision import envoy_messages
-from ext_authz.decision.resolver import presented
+from ext_authz.decision.resolver import bearer_token
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from oauth_core.policy.decision import Unverified
 from oauth_core.policy.deny_response import deny_response
@@ -88,7 +88,7 @@ def test_raw_headers_are_read_like_the_others_and_keep_their_duplicates() -> Non
 
 def test_credentials_in_both_header_fields_are_two_credentials() -> None:
     request = decode(check_request(token="abc", raw_headers=[("authorization", b"Bearer def")]))
-    assert presented(request) is Unverified.MALFORMED
+    assert bearer_token(request) is Unverified.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_no_damage_to_a_real_message_makes_decoding_fail(data: st.DataObject) ->
     ],
 )
 def test_exactly_one_bearer_credential_counts(credentials: str, expected: str | Unverified) -> None:
-    assert presented(decode(check_request(headers={"authorization": credentials}))) == expected
+    assert bearer_token(decode(check_request(headers={"authorization": credentials}))) == expected
 
 
 def test_no_credentials_are_missing_ones() -> None:
-    assert presented(decode(check_request())) is Unverified.MISSING
+    assert bearer_token(decode(check_request())) is Unverified.MISSING
 
 
 @pytest.mark.requirement("oauth21:query-token", "rfc6750:query")
@@ -176,12 +176,12 @@ def test_no_credentials_are_missing_ones() -> None:
 @pytest.mark.parametrize("token", ["abc", None])
 def test_a_token_in_the_url_is_refused_even_beside_a_good_one(query: str, token: str | None) -> None:
     request = decode(check_request(path=f"/time/mcp?{query}", token=token))
-    assert presented(request) is Unverified.IN_QUERY
+    assert bearer_token(request) is Unverified.IN_QUERY
 
 
 @pytest.mark.parametrize("query", ["", "token=abc", "a=access_token", "&&=&;", "%", "%ff=%ff"])
 def test_other_parameters_are_none_of_our_business(query: str) -> None:
-    assert presented(decode(check_request(path=f"/time/mcp?{query}", token="abc"))) == "abc"
+    assert bearer_token(decode(check_request(path=f"/time/mcp?{query}", token="abc"))) == "abc"
 
 
 def test_the_service_learns_who_calls_and_never_sees_the_token() -> None:

@@ -19,7 +19,7 @@ def test_every_fault_of_pinned_documents_is_told_at_once(tmp_path: Path) -> None
     (tmp_path / "b.json").write_text('{"client_id": "https://b.example/c"}')
     (tmp_path / "c.json").write_text("[]")
     with pytest.raises(SettingsError) as caught:
-        pinned.read(tmp_path, GRANT_TYPES)
+        pinned.read_clients(tmp_path, GRANT_TYPES)
     assert len(caught.value.faults) == 3
     with pytest.raises(SettingsError, match="not a folder"):
-        pinned.read(tmp_path / "a.json", GRANT_TYPES)
+        pinned.read_clients(tmp_path / "a.json", GRANT_TYPES)

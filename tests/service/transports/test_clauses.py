@@ -179,7 +179,7 @@ async def test_a_ping_is_answered_with_the_same_bytes_and_an_answer_is_not() -> 
 async def test_a_later_goaway_never_names_a_later_stream() -> None:
     peer = Peer()
     peer.send(call(1, b"ask"))
-    peer.connection.leave()
+    peer.connection.start_drain()
     peer.send(
         frame(http2_codec.PING, http2_codec.ACK, 0, b"goodbye!"), head(3, BLOCK + ADDS), head(5, BLOCK + b"\xbe")
     )

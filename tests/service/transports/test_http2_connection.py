@@ -334,7 +334,7 @@ async def test_a_parting_answers_what_was_sent_before_it_was_known() -> None:
     peer = Peer()
     peer.send(call(1, b"later"))
     await settle()
-    peer.connection.leave()
+    peer.connection.start_drain()
     goaway, ping = peer.frames()
     assert (goaway.kind, http2_codec.number(goaway.payload)) == (http2_codec.GOAWAY, http2_codec.LAST_STREAM)
     peer.send(call(3, b"ask"))

@@ -21,7 +21,7 @@ class Transport(Protocol):
         """Accept no more calls, and give the open ones `patience` seconds."""
 
 
-def choose(settings: AuthzSettings, check_server: CheckServer) -> Transport:
+def select_transport(settings: AuthzSettings, check_server: CheckServer) -> Transport:
     """Return the configured transport, not listening yet."""
     if settings.authz_transport == "grpcio":
         from ext_authz.transports.grpc_aio import GrpcTransport  # noqa: PLC0415 - large, and seldom wanted

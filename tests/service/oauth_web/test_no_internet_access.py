@@ -40,7 +40,7 @@ async def documents(web: WebServer) -> AsyncIterator[ClientDocuments]:
         for name in redis.scan_iter("document*"):
             redis.delete(name)
     try:
-        async with Quart("no-way-out").test_request_context("/authorize"):
+        async with Quart("no-internet").test_request_context("/authorize"):
             yield deps.documents
     finally:
         await deps.aclose()
@@ -51,15 +51,15 @@ async def test_a_well_known_client_is_known_by_the_document_that_ships(documents
     assert client is not None
     assert (client.client_id, client.client_name) == (CLAUDE_CODE, "Claude Code")
     assert client.redirect_uris == ("http://localhost/callback", "http://127.0.0.1/callback")
-    assert documents.way_out.is_open is False
+    assert documents.internet_access.is_open is False
     assert await documents.exists(CLAUDE_CODE)
 
 
 async def test_any_other_client_is_told_that_there_may_be_no_way_out(documents: ClientDocuments) -> None:
-    with pytest.raises(DisplayedError, match="no way out to the internet") as refused:
+    with pytest.raises(DisplayedError, match="no access to the internet") as refused:
         await documents.client(OTHER)
     assert refused.value.status == 503
-    assert documents.way_out.is_open is None, "anybody can name a host that is not there"
+    assert documents.internet_access.is_open is None, "anybody can name a host that is not there"
 
 
 async def test_what_a_publisher_said_before_is_not_replaced_by_what_ships(documents: ClientDocuments) -> None:
