@@ -25,12 +25,16 @@ def parse(text: str, *, now: datetime, is_end: bool = False) -> datetime:
             return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
         if _DATE.fullmatch(text):
             return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1 if is_end else 0)
-        if _TIME.fullmatch(text):
-            # Python reads at most six digits of a second before version 3.11, and cuts the others since.
-            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        return read(text)
     except (ValueError, OverflowError):
-        pass
-    raise ValueError(FORMS)
+        raise ValueError(FORMS) from None
+
+
+def read(text: str) -> datetime:
+    """Return the moment of a time in the form of RFC 3339, in UTC. Raises `ValueError` and `OverflowError`."""
+    if not _TIME.fullmatch(text):
+        raise ValueError("no time of RFC 3339")
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
 
 
 def recorded(moment: datetime) -> str:

@@ -170,7 +170,7 @@ def _segment(boot: Boot, index: int) -> _Segment:
         with path.open("rb") as file:
             first = frames.read(file.read(_OPENING_BYTES))
         opening = {} if first is None else opening_of(first)
-        opened = moments.parse(opening["time"], now=datetime.min.replace(tzinfo=UTC))
+        opened = moments.read(opening["time"])
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         # A segment ends at the next full hour. A later change of the file, or a copy of it, only adds time.
         hour = opened.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)

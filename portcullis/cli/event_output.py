@@ -5,7 +5,6 @@ Events are printed as they are found, so that the size of a result does not matt
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from portcullis.audit import shown
+from portcullis.audit.export import forms
 from portcullis.audit.seal_key import SealKey
 from portcullis.audit.sealing import Sealing
 from portcullis.cli.audit_folder import key_of
@@ -40,7 +40,7 @@ class EventOutput:
         """Print one event, for people as `line` if it is given; else below a header."""
         is_sealed = self._sealing.covers(event)
         if self._as_json:
-            text = as_document(event, is_sealed=is_sealed)
+            text = forms.line(forms.own(event, is_sealed=is_sealed))
         elif line is not None:
             text = line
         else:
@@ -65,12 +65,6 @@ class EventOutput:
         events = "1 event" if self.count == 1 else f"{self.count} events"
         more = " (the limit; there may be more)" if self.count == limit else ""
         self.text(f"\n{events}{more}; {self._sealing.sentence()}.")
-
-
-def as_document(event: StoredEvent, *, is_sealed: bool) -> str:
-    """The event as one line of JSON, with its place and whether it is sealed."""
-    place = {"node": event.node, "writer": event.writer, "boot": event.boot, "sequence": event.sequence}
-    return json.dumps({**event.fields, **place, "sealed": is_sealed}, separators=(",", ":"))
 
 
 def exit_if_incomplete(reading: Reading) -> None:

@@ -10,6 +10,7 @@ _COMMANDS = {
     "search": "Find events by person, client, token, service, tool, address and time.",
     "timeline": "Show everything of one person, client, grant or token, in order.",
     "show": "Show one event with all that is known about it.",
+    "export": "Write events for another program: JSON lines, OCSF, ECS.",
     "tail": "Show the newest events, and follow new ones.",
     "seal": "Seal the record: build its tree, and sign checkpoints.",
     "key": "Print the public key of checkpoints; make the key if there is none.",

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from portcullis.audit import places
+from portcullis.audit.export import forms
 from portcullis.audit.places import PlaceError
 from portcullis.audit.shown import printable
 from portcullis.cli.audit_folder import audit_dir_option
-from portcullis.cli.event_output import as_document, sealing_of
+from portcullis.cli.event_output import sealing_of
 from portcullis.cli.operator_commands import as_json
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def command(audit_dir: Path, place: str, *, as_json: bool) -> None:
     sealing = sealing_of(audit_dir)
     is_sealed = sealing.covers(found.event)
     if as_json:
-        click.echo(as_document(found.event, is_sealed=is_sealed))
+        click.echo(forms.line(forms.own(found.event, is_sealed=is_sealed)))
         return
     facts = {
         **found.event.fields,

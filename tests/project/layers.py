@@ -47,6 +47,7 @@ FOLDERS = (
     "portcullis.github_standin",
     "portcullis.certificates",
     "portcullis.audit",
+    "portcullis.audit.export",
     "portcullis.supervisor",
     "portcullis.cli",
     "portcullis.config_check",

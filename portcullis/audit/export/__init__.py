@@ -1,0 +1,4 @@
+"""Other forms of events for other programs: JSON lines, ECS, OCSF and Parquet.
+
+Imports `portcullis.audit`. Begin with `forms`.
+"""

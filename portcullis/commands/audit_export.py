@@ -1,0 +1,71 @@
+"""`portcullis audit export`: the events of a time for another program."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.process import private_files
+from portcullis.audit.export import forms
+from portcullis.audit.reading import Reading, events
+from portcullis.cli.audit_folder import audit_dir_option
+from portcullis.cli.event_options import time_options
+from portcullis.cli.event_output import exit_if_incomplete, sealing_of
+from portcullis.cli.printed_lines import until_the_reader_goes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from portcullis.audit.filters import EventFilter
+
+
+@click.command("export")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(forms.LINES)),
+    default="jsonl",
+    show_default=True,
+    help="jsonl: the events as they are, with their places. ocsf: Open Cybersecurity Schema Framework 1.8. ecs: "
+    "Elastic Common Schema 9.0. Each is one line of JSON.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file, for its owner only; it appears when it is complete. Else standard output.",
+)
+@time_options
+@audit_dir_option
+def command(audit_dir: Path, form: str, output: Path | None, wanted: EventFilter) -> None:
+    """Write the events of all programs for another program, oldest first.
+
+    Prints on standard error how many there were and whether they are sealed. Exits with 1 if a part of the record
+    could not be read; the file has all other events then.
+    """
+    reading, sealing, make = Reading(), sealing_of(audit_dir), forms.LINES[form]
+    count = 0
+    with until_the_reader_goes(), _writing(output) as write:
+        for event in events(audit_dir, wanted, reading):
+            write(forms.line(make(event, is_sealed=sealing.covers(event))) + "\n")
+            count += 1
+        sys.stdout.flush()
+        number = "1 event" if count == 1 else f"{count} events"
+        click.echo(f"{number}; {sealing.sentence()}." if count else "No event in this time.", err=True)
+    exit_if_incomplete(reading)
+
+
+@contextmanager
+def _writing(output: Path | None) -> Iterator[Callable[[str], object]]:
+    """The function that writes text to the file, or to standard output."""
+    if output is None:
+        yield sys.stdout.write
+        return
+    try:
+        with private_files.replacing(output) as file:
+            yield lambda text: file.write(text.encode())
+    except OSError as error:
+        raise click.ClickException(f"{output}: {error.strerror or error}") from None
