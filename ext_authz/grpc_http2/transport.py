@@ -69,19 +69,19 @@ class Http2Transport:
 
 
 def _listen(address: str) -> socket.socket:
-    place = parse(address)
-    if not isinstance(place, TcpAddress):
+    listen_address = parse(address)
+    if not isinstance(listen_address, TcpAddress):
         found: socket.socket = socket.socket(socket.AF_UNIX)
-        where: str | tuple[str, int] = str(place.path)
+        where: str | tuple[str, int] = str(listen_address.path)
     else:
-        found = socket.socket(ports.family_of(place.host))
-        where = (place.host, place.port)
+        found = socket.socket(ports.family_of(listen_address.host))
+        where = (listen_address.host, listen_address.port)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit it: the connection to a vanished machine ends.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # The parent has checked that only workers of this service share the port.
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if place.host == "::":
+        if listen_address.host == "::":
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         found.bind(where)

@@ -35,20 +35,22 @@ async def serving(address: str | None, page: Callable[[str], str | None]) -> Asy
                 await writer.drain()
         writer.close()
 
-    place = parse(address)
+    listen_address = parse(address)
     try:
-        if isinstance(place, UnixAddress):
-            server = await asyncio.start_unix_server(answer, place.path, limit=_LONGEST_HEAD)
+        if isinstance(listen_address, UnixAddress):
+            server = await asyncio.start_unix_server(answer, listen_address.path, limit=_LONGEST_HEAD)
         else:
-            server = await asyncio.start_server(answer, place.host, place.port, limit=_LONGEST_HEAD)
+            server = await asyncio.start_server(
+                answer, listen_address.host, listen_address.port, limit=_LONGEST_HEAD
+            )
     except OSError:
         raise cannot_listen(address) from None
     try:
         yield
     finally:
         server.close()
-        if isinstance(place, UnixAddress):
-            place.path.unlink(missing_ok=True)
+        if isinstance(listen_address, UnixAddress):
+            listen_address.path.unlink(missing_ok=True)
 
 
 def _response(head: bytes, page: Callable[[str], str | None]) -> bytes:

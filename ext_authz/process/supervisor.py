@@ -176,7 +176,7 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
     def __init__(
         self,
         number: int,
-        place: ListenAddress,
+        address: ListenAddress,
         *,
         settings: AuthzSettings,
         environ: Mapping[str, str],
@@ -185,7 +185,7 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
     ) -> None:
         super().__init__(Backoff(_FIRST_BACKOFF, _LONGEST_BACKOFF), stable_seconds=_STABLE_SECONDS)
         self._number = number
-        self._address = place
+        self._address = address
         self._settings = settings
         self._environ = environ
         self._collector = collector

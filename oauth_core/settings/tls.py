@@ -174,7 +174,7 @@ class TlsSettings(GatewaySettings):
         return self.acme_email is not None
 
     @property
-    def turns_strangers_away(self) -> bool:
+    def requires_client_certificate(self) -> bool:
         """Whether Envoy ends the connection of a caller without a certificate; with pins it always does."""
         return self.tls_client_required or bool(self.tls_client_pins)
 

@@ -35,7 +35,9 @@ class Family:
     meaning: str
 
 
-STORED = Family("portcullis_stored_bytes", "gauge", "Bytes of records that strangers caused, by kind.")
+STORED = Family(
+    "portcullis_stored_bytes", "gauge", "Bytes of records that unauthenticated callers caused, by kind."
+)
 STORED_LIMIT = Family("portcullis_stored_limit_bytes", "gauge", "The most bytes of each kind.")
 STORED_REFUSED = Family("portcullis_stored_refused_total", "counter", "Records refused for want of room, by kind.")
 REDIS_USED = Family("portcullis_redis_used_bytes", "gauge", "Memory that the fullest Redis server uses.")

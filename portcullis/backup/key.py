@@ -19,7 +19,7 @@ class BackupKey:
     key: bytes
 
     @classmethod
-    def of(cls, settings: BackupSettings) -> BackupKey:
+    def from_settings(cls, settings: BackupSettings) -> BackupKey:
         """The key from these settings."""
         if settings.backup_key is None:
             return cls("MASTER_KEY", settings.master_key_bytes)

@@ -14,11 +14,11 @@ class Progress:
 
     def __init__(self, done: str) -> None:
         self._done = done
-        self._begun = self._told = time.monotonic()
+        self._begun = self._reported_at = time.monotonic()
 
     def report(self, count: int) -> None:
         """Print that `count` records are done, unless the last line was printed less than five seconds ago."""
         now = time.monotonic()
-        if now - self._told >= _EVERY:
-            self._told = now
+        if now - self._reported_at >= _EVERY:
+            self._reported_at = now
             click.echo(f"{self._done}: {count} records in {now - self._begun:.0f} s", err=True)

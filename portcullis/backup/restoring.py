@@ -37,7 +37,7 @@ _REASON = "a backup is being restored"
 
 
 @dataclass(frozen=True)
-class Examined:
+class BackupInfo:
     """A complete backup that was decrypted once.
 
     `keys` are those of its records that may be newer in Redis; `size` is at least the bytes of all records.
@@ -51,17 +51,17 @@ class Examined:
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreResult:
     """The numbers of records that were written, and of those that stayed as they were in Redis, by the family of
     their key; and the number of restored grants that were ended again, because they had been ended since.
     """
 
     records: Counter[str]
-    stayed: Counter[str]
-    left_out: int
+    kept: Counter[str]
+    ended_again: int
 
 
-def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore, *, adopt: bool) -> Examined:
+def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore, *, adopt: bool) -> BackupInfo:
     """Read `file` to its end, so that no part of an incomplete file is used, and check what it needs.
 
     `ring` has the master key. `adopt` is the operator's confirmation that an older version wrote the backup, and
@@ -94,7 +94,7 @@ def examine(file: IO[bytes], key: BackupKey, ring: KeyRingStore, *, adopt: bool)
             "nothing was restored: its records have no authentication codes. If you made this backup with a "
             "version that wrote none, before the upgrade, give --adopt-records"
         )
-    return Examined(header, frozenset(keys), size, adopts=needs_adoption)
+    return BackupInfo(header, frozenset(keys), size, adopts=needs_adoption)
 
 
 def _is_adopted(text: str, ring: KeyRingStore) -> bool:
@@ -119,13 +119,13 @@ def _adopted(entry: Entry, ring: KeyRingStore) -> Entry:
     return replace(entry, value=entry.value | changed) if changed else entry
 
 
-async def check_version(redis: Redis, examined: Examined, ring: KeyRingStore) -> None:
+async def check_version(redis: Redis, info: BackupInfo, ring: KeyRingStore) -> None:
     """Check that this program can read the records in Redis that may be newer than the backup's.
 
     Otherwise a restore would bring back rights that were narrowed and refresh tokens that were used since. Raises
     `BackupError`.
     """
-    version = await SchemaStore(redis).version_before_restore(examined.header.salt)
+    version = await SchemaStore(redis).version_before_restore(info.header.salt)
     if version is None:
         return
     if version > VERSION:
@@ -150,7 +150,7 @@ async def _check_adopted(ring: KeyRingStore) -> None:
         ) from None
 
 
-async def check_room(redis: Redis, examined: Examined) -> None:
+async def check_room(redis: Redis, info: BackupInfo) -> None:
     """Raise `BackupError` if a single server certainly has too little memory for the backup."""
     if is_cluster(redis):
         return  # each node has its own limit, and a part of the records
@@ -160,9 +160,9 @@ async def check_room(redis: Redis, examined: Examined) -> None:
     except StoreUnavailableError:
         return  # this Redis user may not use INFO
     limit = int(memory.get("maxmemory", 0))
-    if 0 < limit < examined.size:
+    if 0 < limit < info.size:
         raise BackupError(
-            f"nothing was restored: its records are {examined.size} bytes, and Redis may have {limit} (maxmemory)"
+            f"nothing was restored: its records are {info.size} bytes, and Redis may have {limit} (maxmemory)"
         )
 
 
@@ -186,32 +186,32 @@ async def restore(
     redis: Redis,
     file: IO[bytes],
     key: BackupKey,
-    examined: Examined,
+    info: BackupInfo,
     ring: KeyRingStore,
     *,
     progress: Callable[[int], None],
-) -> Restored:
+) -> RestoreResult:
     """Write the records of `file` into Redis.
 
     Programs refuse to start meanwhile, and after an interruption. A second run with the same backup after an
     interruption has the same result as one complete run: newer records in Redis stay.
     """
     schema, snapshot = SchemaStore(redis), Snapshot(redis)
-    may_be_newer = await schema.begin_restore(examined.header.salt, ring.record_key)
+    may_be_newer = await schema.begin_restore(info.header.salt, ring.record_key)
     shut_out = await snapshot.shut_out_now()
-    newer = await snapshot.clear(but=examined.keys if may_be_newer else ())
+    newer = await snapshot.clear(but=info.keys if may_be_newer else ())
     header, line = read_header(file)
     count: Counter[str] = Counter()
     for entries in read_pieces(file, header, line, key):
-        codes = [_adopted(entry, ring) for entry in entries] if examined.adopts else entries
+        codes = [_adopted(entry, ring) for entry in entries] if info.adopts else entries
         merged = [_merged(entry, shut_out, newer) for entry in codes]
         count += await snapshot.put([entry for entry in merged if entry is not None])
         progress(count.total())
     await schema.bring_up(header.schema, ring.record_key, newer)
-    left_out = await _end_what_was_ended(redis, ring, noted_before=shut_out)
+    left_out = await _end_revoked(redis, ring, tombstones_before=shut_out)
     await _publish(redis, ring)
     await schema.end_restore()
-    return Restored(count, Counter(map(family, newer)), left_out)
+    return RestoreResult(count, Counter(map(family, newer)), left_out)
 
 
 async def _version(schema: SchemaStore) -> int | None:
@@ -229,12 +229,12 @@ def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) ->
     if kind == "keyring":
         left = without(str(entry.value), lambda kid: keyspace.ended_key(kid) in shut_out)
         return None if left is None else replace(entry, value=left)
-    if kind == "jwks" or _note_of(entry.key) in shut_out:
+    if kind == "jwks" or _tombstone_of(entry.key) in shut_out:
         return None
     return entry
 
 
-def _note_of(key: str) -> str | None:
+def _tombstone_of(key: str) -> str | None:
     """The key of the tombstone of a record, or `None` if records of its kind have none."""
     kind, _, name = key.partition(":")
     match kind:
@@ -250,20 +250,20 @@ def _note_of(key: str) -> str | None:
             return None
 
 
-def _record_of(note: str) -> str | None:
+def _record_of(tombstone: str) -> str | None:
     """The key of the record of a tombstone, unless the record is a grant or a signing key."""
     for kind in ("client", "initial-access-token", "consents"):
-        name = note.rpartition(":")[2]
-        if _note_of(f"{kind}:{name}") == note:
+        name = tombstone.rpartition(":")[2]
+        if _tombstone_of(f"{kind}:{name}") == tombstone:
             return f"{kind}:{name}"
     return None
 
 
-async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before: Container[str]) -> int:
+async def _end_revoked(redis: Redis, ring: KeyRingStore, *, tombstones_before: Container[str]) -> int:
     """End the grants that a revocation cutoff or a tombstone voids, the backup's own too; return their number.
 
     Delete also clients, initial access tokens and consents that were ended during the restore. Older tombstones
-    (`noted_before`) kept their records out already; a record that exists beside one is newer than it.
+    (`tombstones_before`) kept their records out already; a record that exists beside one is newer than it.
     """
     grants = GrantStore(redis, ring.record_key, client_lifetime=0)  # 0: leave the clients as they are
     made, ended = await revocation_cutoffs.all_cutoffs(redis), 0
@@ -276,8 +276,8 @@ async def _end_what_was_ended(redis: Redis, ring: KeyRingStore, *, noted_before:
             or keyspace.ended_client(grant.client_id) in shut_out
         ):
             ended += await grants.end(grant_id)
-    for note in shut_out:
-        if note not in noted_before and (record := _record_of(note)) is not None:
+    for tombstone in shut_out:
+        if tombstone not in tombstones_before and (record := _record_of(tombstone)) is not None:
             async with guarded():
                 await redis.delete(record)
     return ended

@@ -1,4 +1,4 @@
-"""Judges answers. Only an answer that lets the right caller through counts.
+"""Checks answers. Only an answer that lets the right caller through counts.
 
 A server that refuses quickly, or lets a caller through as another person, must not look fast. So every answer is
 read: its gRPC status, the status inside the message, and the identity that it carries. Few answers are distinct,
@@ -13,7 +13,7 @@ from hpack import Decoder
 from hpack.exceptions import HPACKError
 
 if TYPE_CHECKING:
-    from portcullis.bench.question import Kind
+    from portcullis.bench.request_builder import Kind
 
 T = TypeVar("T")
 
@@ -22,10 +22,10 @@ USER_HEADER = "x-user-id"
 REFLECTED_USER = "x-bench-user"
 """Response header in which Envoy returns the `x-user-id` that a service behind it would have received."""
 
-_MOST_REMEMBERED = 65_536
+_MOST_CACHED = 65_536
 
 
-class Judge(Protocol):
+class AnswerChecker(Protocol):
     """Decides whether an answer counts."""
 
     def __call__(self, block: bytes, data: bytes, subject: bytes) -> str:
@@ -35,12 +35,12 @@ class Judge(Protocol):
         """
 
 
-def make(kind: Kind, *, identity: bool) -> Judge:
-    """The judge of a kind of question; with `identity` the answer must name the caller."""
-    return CheckJudge(identity=identity) if kind == "check" else HttpJudge(identity=identity)
+def checker_for(kind: Kind, *, identity: bool) -> AnswerChecker:
+    """The checker for a kind of request; with `identity` the answer must name the caller."""
+    return CheckAnswerChecker(identity=identity) if kind == "check" else HttpAnswerChecker(identity=identity)
 
 
-class CheckJudge:
+class CheckAnswerChecker:
     """Reads the answer to a gRPC `Check`."""
 
     def __init__(self, *, identity: bool) -> None:
@@ -49,46 +49,46 @@ class CheckJudge:
         self._answers: dict[bytes, tuple[str, str]] = {}
 
     def __call__(self, block: bytes, data: bytes, subject: bytes) -> str:
-        """See `Judge`."""
+        """See `AnswerChecker`."""
         status = self._statuses.get(block)
         if status is None:
-            status = _remember(self._statuses, block, _grpc_status(block))
+            status = _cache(self._statuses, block, _grpc_status(block))
         if status != "0":
             return f"gRPC status {status}" if status else "no gRPC status"
         answer = self._answers.get(data)
         if answer is None:
-            answer = _remember(self._answers, data, _check_answer(data))
+            answer = _cache(self._answers, data, _check_answer(data))
         verdict, user = answer
         if self._identity and verdict == ALLOWED and user != subject.decode():
             return "allowed as another person"
         return verdict
 
 
-class HttpJudge:
+class HttpAnswerChecker:
     """Reads Envoy's answer to a client."""
 
     def __init__(self, *, identity: bool) -> None:
         self._identity = identity
         self._blocks: dict[bytes, tuple[str, str]] = {}
 
-    def __call__(self, block: bytes, data: bytes, subject: bytes) -> str:  # noqa: ARG002 - see `Judge`
-        """See `Judge`."""
+    def __call__(self, block: bytes, data: bytes, subject: bytes) -> str:  # noqa: ARG002 - see `AnswerChecker`
+        """See `AnswerChecker`."""
         answer = self._blocks.get(block)
         if answer is None:
             headers = _headers(block)
             status = headers.get(":status", "unreadable")
             verdict = ALLOWED if status == "200" else f"HTTP status {status}"
-            answer = _remember(self._blocks, block, (verdict, headers.get(REFLECTED_USER, "")))
+            answer = _cache(self._blocks, block, (verdict, headers.get(REFLECTED_USER, "")))
         verdict, user = answer
         if self._identity and verdict == ALLOWED and user != subject.decode():
             return "allowed as another person"
         return verdict
 
 
-def _remember(memory: dict[bytes, T], key: bytes, value: T) -> T:
-    if len(memory) >= _MOST_REMEMBERED:  # a date in every answer must not fill memory
-        memory.clear()
-    memory[key] = value
+def _cache(cache: dict[bytes, T], key: bytes, value: T) -> T:
+    if len(cache) >= _MOST_CACHED:  # a date in every answer must not fill memory
+        cache.clear()
+    cache[key] = value
     return value
 
 

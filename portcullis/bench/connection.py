@@ -1,6 +1,6 @@
 """One HTTP/2 connection of a client, without the socket: the bytes to send, and the answers.
 
-The owner calls `ask` while `room` is true, sends `outgoing()`, and feeds what arrives. Answers are returned with
+The owner calls `send` while `room` is true, sends `outgoing()`, and feeds what arrives. Answers are returned with
 their verdict. The connection has no queue: the owner waits with requests that the server's limits do not allow
 yet.
 """
@@ -15,9 +15,9 @@ from portcullis.bench.http2_client import Frame, FrameReader, opening
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portcullis.bench.answer_check import Judge
+    from portcullis.bench.answer_check import AnswerChecker
     from portcullis.bench.pool import Entry
-    from portcullis.bench.question import Question
+    from portcullis.bench.request_builder import RequestBuilder
 
 _LAST_STREAM = 2**31 - 3
 _REPLENISH = 2**24
@@ -25,19 +25,19 @@ _REPLENISH = 2**24
 
 
 class Answer(NamedTuple):
-    """The result of one request. `asked` is the moment given to `ask`."""
+    """The result of one request. `sent_at` is the moment given to `send`."""
 
-    asked: float
+    sent_at: float
     verdict: str
 
 
 class _Waiting:
     """A stream without its answer."""
 
-    __slots__ = ("asked", "block", "data", "subject")
+    __slots__ = ("block", "data", "sent_at", "subject")
 
-    def __init__(self, asked: float, subject: bytes) -> None:
-        self.asked = asked
+    def __init__(self, sent_at: float, subject: bytes) -> None:
+        self.sent_at = sent_at
         self.subject = subject
         self.block = b""
         self.data = b""
@@ -46,9 +46,9 @@ class _Waiting:
 class Connection:
     """The state of one connection, at most `streams` requests under way at once."""
 
-    def __init__(self, question: Question, judge: Judge, *, streams: int) -> None:
-        self._question = question
-        self._judge = judge
+    def __init__(self, builder: RequestBuilder, checker: AnswerChecker, *, streams: int) -> None:
+        self._builder = builder
+        self._checker = checker
         self._streams = streams
         self._reader = FrameReader()
         self._out: list[bytes] = [opening()]
@@ -60,7 +60,7 @@ class Connection:
         self._unfinished: tuple[Frame, bytes] | None = None
         self.is_settled = False
         """Whether the server's settings have arrived, so that its limits are known."""
-        self.is_leaving = False
+        self.got_goaway = False
         """Whether the server announced that this connection takes no more requests."""
 
     @property
@@ -72,18 +72,18 @@ class Connection:
         """Whether one more request with this token may be sent now."""
         return (
             len(self._waiting) < self._streams
-            and self._question.weight(entry) <= min(self._window, self._stream_window)
-            and not self.is_leaving
+            and self._builder.weight(entry) <= min(self._window, self._stream_window)
+            and not self.got_goaway
         )
 
-    def ask(self, entry: Entry, asked: float) -> None:
-        """Ask with a token. `asked` comes back with the answer."""
-        self._out.append(self._question.frames(self._next, entry))
-        self._window -= self._question.weight(entry)
-        self._waiting[self._next] = _Waiting(asked, entry.subject)
+    def send(self, entry: Entry, sent_at: float) -> None:
+        """Ask with a token. `sent_at` comes back with the answer."""
+        self._out.append(self._builder.frames(self._next, entry))
+        self._window -= self._builder.weight(entry)
+        self._waiting[self._next] = _Waiting(sent_at, entry.subject)
         self._next += 2
         if self._next > _LAST_STREAM:
-            self.is_leaving = True
+            self.got_goaway = True
 
     def outgoing(self) -> bytes:
         """The bytes to send now; each byte is returned once."""
@@ -93,9 +93,9 @@ class Connection:
 
     def lose(self, why: str) -> list[Answer]:
         """Answer every request under way with `why`, because the connection broke."""
-        lost = [Answer(waiting.asked, why) for waiting in self._waiting.values()]
+        lost = [Answer(waiting.sent_at, why) for waiting in self._waiting.values()]
         self._waiting.clear()
-        self.is_leaving = True
+        self.got_goaway = True
         return lost
 
     def feed(self, data: bytes) -> Iterator[Answer]:
@@ -115,7 +115,7 @@ class Connection:
                 if not frame.flags & http2_codec.ACK:
                     self._out.append(http2_codec.frame(http2_codec.PING, http2_codec.ACK, 0, frame.payload))
             elif kind == http2_codec.GOAWAY:
-                self.is_leaving = True
+                self.got_goaway = True
                 yield from self._refused(http2_codec.number(frame.payload))
 
     def _on_stream(self, frame: Frame) -> Answer | None:
@@ -136,7 +136,7 @@ class Connection:
             if waiting is not None:
                 waiting.block = block
         if frame.flags & http2_codec.END_STREAM and waiting is not None:
-            return self._finish(frame.stream, self._judge(waiting.block, waiting.data, waiting.subject))
+            return self._finish(frame.stream, self._checker(waiting.block, waiting.data, waiting.subject))
         return None
 
     def _whole_block(self, frame: Frame) -> tuple[Frame, bytes]:
@@ -154,7 +154,7 @@ class Connection:
 
     def _finish(self, stream: int, verdict: str) -> Answer | None:
         waiting = self._waiting.pop(stream, None)
-        return None if waiting is None else Answer(waiting.asked, verdict)
+        return None if waiting is None else Answer(waiting.sent_at, verdict)
 
     def _on_settings(self, frame: Frame) -> None:
         if frame.flags & http2_codec.ACK:

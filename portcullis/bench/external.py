@@ -21,7 +21,7 @@ from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.plan import Tally
 from portcullis.bench.pool import Pool
-from portcullis.bench.question import CHECK_PATH, CheckQuestion
+from portcullis.bench.request_builder import CHECK_PATH, CheckRequestBuilder
 from portcullis.bench.runner import Meter, Round, as_round
 from portcullis.supervisor.environment import plain
 
@@ -35,7 +35,7 @@ _GRPC_HEAD_BYTES = 5
 _PROGRAMS = ("h2load", "ghz")
 
 
-def choose(name: str, *, possible: bool) -> External | None:
+def find_external(name: str, *, possible: bool) -> External | None:
     """The generator to use instead of ours, if any. Raises `BenchFixtureError` when that program is missing."""
     if name == "builtin" or (name == "auto" and not possible):
         return None
@@ -60,7 +60,7 @@ class External:
         sample = process_group.run(replace(load, seconds=_SAMPLE_SECONDS, warm_up=0.0))
         with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as name:
             folder = Path(name)
-            _write_question(load, folder)
+            _write_request(load, folder)
             meter = Meter(service)
             meter.begin()
             started = time.monotonic()
@@ -104,10 +104,10 @@ class External:
         return done.stdout
 
 
-def _write_question(load: Load, folder: Path) -> None:
+def _write_request(load: Load, folder: Path) -> None:
     """The request in the forms that the programs read. The folder is for this user alone."""
     pool = Pool(load.pool)
-    message = CheckQuestion(load.target.url, with_body=load.target.with_body).message(pool[load.first])
+    message = CheckRequestBuilder(load.target.url, with_body=load.target.with_body).message(pool[load.first])
     pool.close()
     (folder / "message").write_bytes(message)
     (folder / "plain").write_bytes(message[_GRPC_HEAD_BYTES:])

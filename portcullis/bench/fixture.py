@@ -83,7 +83,7 @@ class BenchFixture:
 
 
 @contextmanager
-def made(*, tokens: int, algorithm: Algorithm, progress: Callable[[str], None]) -> Iterator[BenchFixture]:
+def make_fixture(*, tokens: int, algorithm: Algorithm, progress: Callable[[str], None]) -> Iterator[BenchFixture]:
     """A fixture with this many live tokens. Raises `BenchFixtureError`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-bench-")))

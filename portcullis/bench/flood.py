@@ -99,7 +99,7 @@ class Flooded:
 def measure(
     kind: str,
     service: MeasuredService,
-    place: BenchFixture,
+    fixture: BenchFixture,
     plan: RunPlan,
     progress: Callable[[str], None],
 ) -> Flooded:
@@ -110,7 +110,7 @@ def measure(
     seen = Flooded(kind, plan.rate)
     callers = load(service, plan, mode="open", seconds=plan.seconds)
     callers = replace(callers, warm_up=plan.warm_up)
-    flood = _load(kind, service, place, plan)
+    flood = _load(kind, service, fixture, plan)
     for number in range(plan.rounds):
         # Every other round goes backwards, as those of services do.
         for is_flooded in (number % 2 == 1, number % 2 == 0):
@@ -153,11 +153,11 @@ class _Flood:
         return self._result
 
 
-def _load(kind: str, service: MeasuredService, place: BenchFixture, plan: RunPlan) -> Load:
+def _load(kind: str, service: MeasuredService, fixture: BenchFixture, plan: RunPlan) -> Load:
     """The load of the flood: always as many requests under way as the callers' connections allow."""
     pool, first, last = service.pool, plan.tokens, plan.tokens + TOKENS
     if kind != "distinct":
-        pool, first, last = place.folder / f"flood-{kind}", 0, TOKENS if kind == "garbage" else _FEW
+        pool, first, last = fixture.folder / f"flood-{kind}", 0, TOKENS if kind == "garbage" else _FEW
         write(pool, _forged(service.pool, last) if kind == "garbage" else _huge(last))
     base = load(service, plan, mode="closed", seconds=plan.seconds + plan.warm_up + 2 * _AHEAD)
     target = replace(service.target, identity=False)

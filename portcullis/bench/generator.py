@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ext_authz.grpc_http2.http2_codec import ProtocolError
 from oauth_core.net.listen_addresses import UnixAddress, parse
-from portcullis.bench import answer_check, question
+from portcullis.bench import answer_check, request_builder
 from portcullis.bench.arrivals import Arrivals
 from portcullis.bench.connection import Connection
 from portcullis.bench.plan import Load, Tally
@@ -41,15 +41,15 @@ class GeneratorError(Exception):
     """The load cannot be made. The message is one readable line."""
 
 
-class Wire:
+class SocketConnection:
     """A connection and its socket."""
 
     def __init__(self, load: Load) -> None:
         """Connect; raises `GeneratorError`."""
         target = load.target
         self.state = Connection(
-            question.make(target.kind, target.url, with_body=target.with_body),
-            answer_check.make(target.kind, identity=target.identity),
+            request_builder.request_builder_for(target.kind, target.url, with_body=target.with_body),
+            answer_check.checker_for(target.kind, identity=target.identity),
             streams=load.streams,
         )
         self.socket = connect(target.address)
@@ -89,13 +89,13 @@ class Wire:
 def connect(address: str) -> socket.socket:
     """A non-blocking socket connected to `host:port` or `unix:/path`. Raises `GeneratorError`."""
     try:
-        place = parse(address)
-        if isinstance(place, UnixAddress):
+        listen_address = parse(address)
+        if isinstance(listen_address, UnixAddress):
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             made.settimeout(CONNECT_SECONDS)
-            made.connect(str(place.path))
+            made.connect(str(listen_address.path))
         else:
-            made = socket.create_connection((place.host, place.port), timeout=CONNECT_SECONDS)
+            made = socket.create_connection((listen_address.host, listen_address.port), timeout=CONNECT_SECONDS)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except (OSError, ValueError) as error:
         raise GeneratorError(f"cannot connect to {address}: {error}") from None
@@ -122,12 +122,12 @@ class Generator:
         self._load = load
         self._pool = Pool(load.pool)
         self._selector = selectors.DefaultSelector()
-        self._wires: list[Wire] = []
+        self._wires: list[SocketConnection] = []
         self._answered: Callable[[Answer, float], None] = lambda _answer, _now: None
         try:
             for _ in range(load.connections):
                 self._add()
-            self._settle()
+            self._wait_for_answers()
         except BaseException:
             self.close()
             raise
@@ -154,16 +154,16 @@ class Generator:
             left -= 1
             if begin <= now < end:
                 tally.verdicts[answer.verdict] += 1
-                tally.latency.record(now - answer.asked)
+                tally.latency.record(now - answer.sent_at)
 
         self._answered = answered
         once, upcoming = self._load.mode == "once", next(entries, None)
         while (now := time.monotonic()) < end and not (once and left <= 0):
             for wire in self._wires:
                 while upcoming is not None and wire.state.room(upcoming):
-                    wire.state.ask(upcoming, now)
+                    wire.state.send(upcoming, now)
                     upcoming = next(entries, None)
-            self._turn(end)
+            self._exchange(end)
         tally.seconds = min(time.monotonic(), end) - begin
         return tally
 
@@ -176,10 +176,10 @@ class Generator:
         waiting: set[float] = set()
 
         def answered(answer: Answer, now: float) -> None:
-            waiting.discard(answer.asked)
-            if begin <= answer.asked < end:
+            waiting.discard(answer.sent_at)
+            if begin <= answer.sent_at < end:
                 tally.verdicts[answer.verdict] += 1
-                tally.latency.record(now - answer.asked)
+                tally.latency.record(now - answer.sent_at)
 
         self._answered = answered
         upcoming = next(entries)
@@ -187,13 +187,13 @@ class Generator:
             due = arrivals.due(asked) if asked < total else end + GRACE_SECONDS
             wire = None
             while due <= now and (wire := self._free(upcoming)) is not None:
-                wire.state.ask(upcoming, due)
+                wire.state.send(upcoming, due)
                 waiting.add(due)
                 upcoming = next(entries)
                 asked += 1
                 due = arrivals.due(asked) if asked < total else end + GRACE_SECONDS
             # With no room, only an answer can change anything; else the next moment may come first.
-            self._turn(due if due > now else end + GRACE_SECONDS)
+            self._exchange(due if due > now else end + GRACE_SECONDS)
         waiting.update(arrivals.due(index) for index in range(asked, total))
         for due in waiting:
             if due >= begin:
@@ -213,7 +213,7 @@ class Generator:
             yield self._pool[first + at]
             at = (at + step) % count
 
-    def _free(self, entry: Entry) -> Wire | None:
+    def _free(self, entry: Entry) -> SocketConnection | None:
         """The next connection with room; connections alternate."""
         for _ in self._wires:
             self._wires.append(self._wires.pop(0))
@@ -221,7 +221,7 @@ class Generator:
                 return self._wires[-1]
         return None
 
-    def _turn(self, until: float) -> None:
+    def _exchange(self, until: float) -> None:
         """Send pending bytes and process arriving ones; wait for these until a moment at most."""
         for wire in self._wires:
             stuck = not wire.flush()
@@ -242,7 +242,7 @@ class Generator:
     def _replace(self) -> None:
         """Replace each broken connection, and each idle one that the server asked us to close."""
         for wire in list(self._wires):
-            if wire.is_broken or (wire.state.is_leaving and not wire.state.waiting):
+            if wire.is_broken or (wire.state.got_goaway and not wire.state.waiting):
                 now = time.monotonic()
                 for answer in wire.state.lose("connection lost"):
                     self._answered(answer, now)
@@ -253,16 +253,16 @@ class Generator:
             raise GeneratorError(f"{self._load.target.address} closed every connection and takes no new one")
 
     def _add(self) -> None:
-        wire = Wire(self._load)
+        wire = SocketConnection(self._load)
         self._wires.append(wire)
         self._selector.register(wire.socket, selectors.EVENT_READ, wire)
 
-    def _remove(self, wire: Wire) -> None:
+    def _remove(self, wire: SocketConnection) -> None:
         self._wires.remove(wire)
         self._selector.unregister(wire.socket)
         wire.socket.close()
 
-    def _settle(self) -> None:
+    def _wait_for_answers(self) -> None:
         """Wait until every connection knows the server's limits."""
         deadline = time.monotonic() + CONNECT_SECONDS
         while not all(wire.state.is_settled for wire in self._wires):

@@ -33,7 +33,7 @@ class Goal:
     most: float | None = None
 
     @property
-    def wanted(self) -> str:
+    def target(self) -> str:
         """The goal in words."""
         if self.least is not None:
             return f"≥ {self.least:g}"
@@ -127,7 +127,7 @@ GOALS = (
     ),
     Goal("second process on a second core, by processor time per check", _second_process, _TIMES, least=1.9),
     Goal("revocation propagation p99 under load", _holds, "{:.1f} ms", most=5),
-    Goal("memory per remembered token", _memory, "{:,.0f} bytes", most=2048),
+    Goal("memory per cached token", _memory, "{:,.0f} bytes", most=2048),
     Goal("100,000 live tokens, throughput against 1,000", _many("many"), _TIMES, least=0.9),
     Goal("1,000,000 live tokens, throughput against 1,000", _many("million"), _TIMES, least=0.9),
     Goal("tool rules, processor time per check against none", _cost("tool-rules", "service_cpu"), _TIMES),
@@ -146,7 +146,7 @@ GOALS = (
 )
 
 
-def read(folder: Path) -> dict[str, dict[str, Any]]:
+def read_reports(folder: Path) -> dict[str, dict[str, Any]]:
     """The reports in `folder`, by the names of their files. Raises `OSError` or `ValueError`."""
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
 
@@ -158,9 +158,9 @@ def markdown(documents: Documents) -> str:
         try:
             value = goal.value(documents)
         except (LookupError, TypeError, ZeroDivisionError):
-            lines.append(f"| {goal.what} | {goal.wanted} | - | not measured |")
+            lines.append(f"| {goal.what} | {goal.target} | - | not measured |")
             continue
-        lines.append(f"| {goal.what} | {goal.wanted} | {goal.form.format(value)} | {goal.verdict(value)} |")
+        lines.append(f"| {goal.what} | {goal.target} | {goal.form.format(value)} | {goal.verdict(value)} |")
     for name, document in documents.items():
         lines += ["", *_run(name, document)]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ from portcullis.bench.latency import Histogram
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from portcullis.bench.question import Kind
+    from portcullis.bench.request_builder import Kind
 
 Mode = Literal["closed", "open", "once"]
 """`closed`: always as many under way as allowed. `open`: at a rate. `once`: closed, and each token just once."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from oauth_core.store import keyspace
 from portcullis.bench import process_group
 from portcullis.bench.answer_check import ALLOWED
-from portcullis.bench.generator import GeneratorError, Wire
+from portcullis.bench.generator import GeneratorError, SocketConnection
 from portcullis.bench.latency import Histogram
 from portcullis.bench.pool import Pool
 from portcullis.bench.runner import PERCENTILES
@@ -36,9 +36,9 @@ LONGEST = 5.0
 """Seconds after which a token counts as never refused."""
 
 REFUSED = "refused with 401"
-_ASKED_BEFORE = 2
-_ASKED_AFTER = 3
-_TOLD_EVERY = 100
+_REQUESTS_BEFORE = 2
+_REQUESTS_AFTER = 3
+_REPORT_EVERY = 100
 _STREAMS = 2
 
 
@@ -95,7 +95,7 @@ def measure(load: Load, spare: tuple[int, int], redis: Redis, progress: Callable
                 if time.monotonic() >= end:
                     break
                 prober.revoke(pool[number], redis, seen)
-                if done % _TOLD_EVERY == 0:
+                if done % _REPORT_EVERY == 0:
                     progress(f"revoked {done:,}")
     finally:
         seen.background = busy.result()
@@ -134,7 +134,7 @@ class _Prober:
     """Sends requests with one token at a time, over its own connection."""
 
     def __init__(self, load: Load) -> None:
-        self._wire = Wire(replace(load, streams=_STREAMS))
+        self._wire = SocketConnection(replace(load, streams=_STREAMS))
         self._wire.socket.settimeout(LONGEST)
         self._address = load.target.address
         self._answers: deque[Answer] = deque()
@@ -145,7 +145,7 @@ class _Prober:
 
     def revoke(self, entry: Entry, redis: Redis, seen: Propagation) -> None:
         """Check that the token passes, revoke it, and wait until it does not."""
-        for _ in range(_ASKED_BEFORE):
+        for _ in range(_REQUESTS_BEFORE):
             verdict = self._next(entry).verdict
             if verdict != ALLOWED:
                 raise GeneratorError(f"{self._address}: a live token was not let through: {verdict}")
@@ -158,20 +158,20 @@ class _Prober:
                 return
         if answer.verdict != REFUSED:
             raise GeneratorError(f"{self._address}: a revoked token was answered otherwise: {answer.verdict}")
-        seen.holds.record(max(0.0, answer.asked - start))
+        seen.holds.record(max(0.0, answer.sent_at - start))
         seen.first_refused.record(time.monotonic() - start)
-        for _ in range(_ASKED_AFTER):
+        for _ in range(_REQUESTS_AFTER):
             seen.allowed_after_refused += self._next(entry).verdict == ALLOWED
         self._drain()
 
-    def _ask(self, entry: Entry) -> None:
-        self._wire.state.ask(entry, time.monotonic())
+    def _send(self, entry: Entry) -> None:
+        self._wire.state.send(entry, time.monotonic())
 
     def _next(self, entry: Entry) -> Answer:
         """One more answer. While one is awaited another request is under way, so that no moment is missed."""
         while not self._answers:
             while self._wire.state.waiting < _STREAMS:
-                self._ask(entry)
+                self._send(entry)
             self._take_in()
         return self._answers.popleft()
 

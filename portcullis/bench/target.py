@@ -31,7 +31,7 @@ VARIANTS = {
 """Variants of our own service, and the name of each in the report."""
 
 _HEALTH_SECONDS = 2.0
-_REMEMBERED = 100_000
+_CACHED_TOKENS = 100_000
 
 
 @dataclass
@@ -74,7 +74,7 @@ def portcullis(fixture: BenchFixture, options: ServiceOptions, url: str) -> Iter
         "REDIS_URL": fixture.redis_url,
         "RUN_DIR": str(fixture.folder),
         # As an operator with so many tokens would set it.
-        "CACHED_TOKENS": str(max(_REMEMBERED, fixture.tokens)),
+        "CACHED_TOKENS": str(max(_CACHED_TOKENS, fixture.tokens)),
     }
     if options.variant == "metrics":
         environment["METRICS_LISTEN"] = f"unix:{fixture.folder}/metrics.sock"

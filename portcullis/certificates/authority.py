@@ -48,7 +48,7 @@ class Authority:
         """A new certificate, with a new key, for `names`. Raises `AuthorityError`. Takes two minutes at most."""
         key = new_private_key()
         deadline = datetime.now() + timedelta(seconds=_ORDER_SECONDS)  # noqa: DTZ005 - as the library wants it
-        with _told():
+        with _authority_errors():
             acme = self._sign_in()
             order = acme.new_order(signing_request(key, names))
             with challenges.expecting(self._answers(order)):
@@ -62,7 +62,7 @@ class Authority:
     def renewal_time(self, certificate: Certificate) -> float | None:
         """The authority's suggested time to renew `certificate`, or `None` without one (RFC 9773)."""
         try:
-            with _told():
+            with _authority_errors():
                 acme = client.ClientV2(self._read_directory(network := self._network()), network)
                 wished, _ = acme.renewal_time(certificate.chain.encode())
         except AuthorityError:
@@ -113,7 +113,7 @@ def _http_challenge(authorization: messages.AuthorizationResource) -> messages.C
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _authority_errors() -> Iterator[None]:
     """Convert every error of an authority to `AuthorityError`."""
     try:
         yield

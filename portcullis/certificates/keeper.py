@@ -39,9 +39,9 @@ class Keeper:
         self._failures = 0
         self._log = structlog.get_logger("acme")
         # Random, so that gateways which started together do not renew together.
-        self._luck = secrets.randbelow(1000) / 1000
+        self._jitter = secrets.randbelow(1000) / 1000
 
-    def keep(self, stopping: threading.Event) -> None:
+    def run(self, stopping: threading.Event) -> None:
         """Run steps until `stopping` is set."""
         while not stopping.is_set():
             stopping.wait(self.step(time.time()))
@@ -73,7 +73,7 @@ class Keeper:
         """The time of the next renewal; at once if no certificate matches the settings."""
         if certificate is None or not self._covers(certificate):
             return 0.0
-        ours = renewal_time(certificate.validity, luck=self._luck)
+        ours = renewal_time(certificate.validity, jitter=self._jitter)
         wished = self._authority.renewal_time(certificate)
         return ours if wished is None else min(wished, ours)
 

@@ -32,13 +32,13 @@ class Validity:
         return self.begins <= now < self.ends
 
 
-def renewal_time(validity: Validity, *, luck: float) -> float:
+def renewal_time(validity: Validity, *, jitter: float) -> float:
     """The time of renewal: at two thirds of the certificate's lifetime, or up to a tenth of it sooner.
 
-    `luck` is a random number between 0 and 1, drawn once for a keeper. It spreads many gateways out, so that they
-    do not all call the authority at once.
+    `jitter` is a random number between 0 and 1, drawn once for a keeper. It spreads many gateways out, so that
+    they do not all call the authority at once.
     """
-    return validity.begins + validity.seconds * (_RENEW_AT - _JITTER * luck)
+    return validity.begins + validity.seconds * (_RENEW_AT - _JITTER * jitter)
 
 
 def retry_delay(failures: int, validity: Validity | None) -> float:

@@ -94,7 +94,7 @@ def _known_audit_dir() -> Path:
     # Imported here: commands that name the folder need no more.
     from portcullis.supervisor import operator_environment  # noqa: PLC0415
 
-    named = operator_environment.beside(_STATE_DIR, os.environ).get("AUDIT_DIR")
+    named = operator_environment.merged_with(_STATE_DIR, os.environ).get("AUDIT_DIR")
     return Path(named) if named else _STATE_DIR / "audit"
 
 

@@ -168,7 +168,7 @@ def with_redis(
                 await _check_version(redis, is_urgent=must_last)
             if not must_last:
                 return await use(redis)
-            async with writable(redis, settings, make_room=reserve.give_up, warn=_warn):
+            async with writable(redis, settings, make_room=reserve.free_reserve, warn=_warn):
                 result = await use(redis)
                 if not await is_replicated(redis, settings):
                     _warn(_NOT_REPLICATED)
@@ -200,10 +200,10 @@ class Ended:
             raise click.ClickException(self.missing)
 
 
-async def as_far_as_possible(ending: Awaitable[tuple[Grant, ...]]) -> Ended:
-    """The grants that `ending` could end. Raises `StoreUnavailableError` if it could end none."""
+async def end_as_far_as_possible(revocation: Awaitable[tuple[Grant, ...]]) -> Ended:
+    """The grants that `revocation` could end. Raises `StoreUnavailableError` if it could end none."""
     try:
-        ended = await ending
+        ended = await revocation
     except IncompleteError as error:
         return Ended(error.ended, error.count, str(error))
     return Ended(ended, len(ended))
@@ -260,6 +260,6 @@ def by_operator(reason: str | None) -> str:
     return f"by the operator: {reason}" if reason else "by the operator"
 
 
-def shown_time(seconds: int) -> str:
+def format_time(seconds: int) -> str:
     """A second since the epoch, for people and programs."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -20,7 +20,7 @@ def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str
     state folder gives only the address of Redis, if the environment does not. These commands sign no person in, so
     they need no GitHub settings.
     """
-    given = operator_environment.beside(state_dir, environ)
+    given = operator_environment.merged_with(state_dir, environ)
     given.pop("GITHUB_CLIENT_SECRET_FILE", None)
     given = {"GITHUB_CLIENT_ID": "-", "GITHUB_CLIENT_SECRET": "-", **given}
     return load(BackupSettings, settings_file(config, given), given)
@@ -28,4 +28,4 @@ def operator_settings(config: Path | None, state_dir: Path, environ: Mapping[str
 
 def master_key_place(state_dir: Path, environ: Mapping[str, str]) -> str:
     """The place of the master key of these commands, for people."""
-    return operator_environment.beside(state_dir, environ).get("MASTER_KEY_FILE") or "the variable MASTER_KEY"
+    return operator_environment.merged_with(state_dir, environ).get("MASTER_KEY_FILE") or "the variable MASTER_KEY"

@@ -11,7 +11,7 @@ _WORDS = {
     "grant": ("grant", "grants"),
     "client": ("client", "clients"),
     "user": ("person", "people"),
-    "login": ("remembered login", "remembered logins"),
+    "login": ("recorded login", "recorded logins"),
     "consents": ("person's consents", "people's consents"),
     "initial-access-token": ("invitation", "invitations"),
     "block": ("block", "blocks"),
@@ -19,7 +19,7 @@ _WORDS = {
     "ended": ("note of an ended record", "notes of ended records"),
     "assertion": ("used assertion", "used assertions"),
     "keyring": ("key ring", "key rings"),
-    "isolated-services": ("list of isolated services", "lists of isolated services"),
+    "isolated-services": ("list of disabled services", "lists of disabled services"),
     "session": ("session", "sessions"),
     "pending": ("waiting sign-in", "waiting sign-ins"),
     "signin": ("redirect to GitHub", "redirects to GitHub"),
@@ -31,7 +31,7 @@ _WORDS = {
 """By the family of the key (`oauth_core.store.maintenance.snapshot.family`): for one, and for several."""
 
 
-def spelt_out(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     """`counts` by family as "2 grants, 1 client"; "nothing" if there is none."""
     known = [kind for kind in _WORDS if counts.get(kind)]
     parts = [f"{counts[kind]} {_WORDS[kind][counts[kind] != 1]}" for kind in known]

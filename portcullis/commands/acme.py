@@ -66,7 +66,7 @@ def run(config: Path | None) -> None:
                 email=str(settings.acme_email),
                 ca_file=settings.acme_ca_file,
             )
-            Keeper(folder, authority, challenges, settings.certificate_names).keep(stopping)
+            Keeper(folder, authority, challenges, settings.certificate_names).run(stopping)
     except FolderError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
@@ -96,7 +96,7 @@ def status(config: Path | None, state_dir: Path, *, as_json: bool) -> None:
 
     For a gateway of `portcullis up` this is the certificate in its state folder.
     """
-    environ = operator_environment.beside(state_dir, os.environ)
+    environ = operator_environment.merged_with(state_dir, os.environ)
     settings = _settings(settings_file(config, environ), environ)
     try:
         certificate = CertificateFolder(settings.acme_dir).certificate()

@@ -15,7 +15,7 @@ from portcullis.backup.progress import Progress
 from portcullis.backup.state import STANDARD, back_up, writing
 from portcullis.cli.operator_commands import as_json, given_settings, operator_audit, which_gateway, with_redis
 from portcullis.cli.operator_settings import master_key_place
-from portcullis.cli.record_kinds import spelt_out
+from portcullis.cli.record_kinds import format_counts
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -35,7 +35,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
     may be running. The file has no access tokens: after `portcullis restore` clients get new ones by themselves.
     """
     settings = given_settings(config, state_dir)
-    key = BackupKey.of(settings)
+    key = BackupKey.from_settings(settings)
 
     async def run(redis: Redis) -> Counter[str]:
         with writing(file) as output:
@@ -49,6 +49,6 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
     if as_json:
         click.echo(json.dumps({"records": count.total(), "kinds": count, "key": key.name}), err=file == STANDARD)
     else:
-        click.echo(f"{spelt_out(count)}, encrypted with {key.name}.", err=True)
+        click.echo(f"{format_counts(count)}, encrypted with {key.name}.", err=True)
         place = master_key_place(state_dir, os.environ)
         click.echo(f"A restore also needs the master key, which is in {place}: keep a copy.", err=True)

@@ -153,7 +153,7 @@ def check(**options: object) -> None:
 def show_goals(folder: Path, file: Path | None) -> None:
     """Print the goals beside the figures of the runs in FOLDER (`make bench`), as Markdown."""
     try:
-        text = goals.markdown(goals.read(folder))
+        text = goals.markdown(goals.read_reports(folder))
     except (OSError, ValueError, LookupError) as error:
         raise click.ClickException(f"{folder} has something that is no report: {error}") from None
     click.echo(text, nl=False)

@@ -20,9 +20,9 @@ from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
+    format_time,
     operator_audit,
     show_table,
-    shown_time,
     why,
     with_redis,
 )
@@ -98,7 +98,7 @@ def invite(
         click.echo(
             f"clients.registration is {settings.client_registration!r}: the token has no effect now.", err=True
         )
-    shown = _shown(StoredToken(issued.token, uses))
+    shown = _token_document(StoredToken(issued.token, uses))
     if as_json:
         click.echo(json.dumps({**shown, "initial_access_token": issued.text}))
         return
@@ -113,7 +113,7 @@ def invite(
 def invites(settings: WebSettings, *, as_json: bool) -> None:
     """Show the valid initial access tokens, oldest first."""
     rows = [
-        _shown(row)
+        _token_document(row)
         for row in with_redis(settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).all())
     ]
     if as_json:
@@ -210,13 +210,13 @@ def _chosen(named: tuple[str, ...], *, none: bool, default: tuple[str, ...]) -> 
     return () if none else tuple(name for name in ALL if name in named) or default
 
 
-def _shown(stored: StoredToken) -> dict[str, str | int | None]:
+def _token_document(stored: StoredToken) -> dict[str, str | int | None]:
     """A token without its secret and its hash."""
     token = stored.token
     return {
         "token_id": token.token_id,
-        "issued": shown_time(token.issued_at),
-        "expires": shown_time(token.expires_at),
+        "issued": format_time(token.issued_at),
+        "expires": format_time(token.expires_at),
         "uses": token.uses,
         "left": stored.left,
         "registration_permissions": " ".join(token.registration_permissions),

@@ -23,14 +23,14 @@ from oauth_core.store.records.revocation import Revocation
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     Ended,
-    as_far_as_possible,
     as_json,
     by_operator,
+    end_as_far_as_possible,
+    format_time,
     grant_store,
     operator_audit,
     operator_group,
     show_table,
-    shown_time,
     why,
     with_redis,
 )
@@ -111,7 +111,7 @@ def create(
     _audit(EventKind.CLIENT_REGISTERED, made.client.client_id)
     if as_json:
         secret = {"client_secret": made.secret} if made.secret else {}
-        click.echo(json.dumps({**_shown(made.client), **secret}))
+        click.echo(json.dumps({**_client_document(made.client), **secret}))
         return
     _show(made.client)
     if made.secret is None:
@@ -128,7 +128,7 @@ def create(
 def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None:
     """Show every client, oldest first."""
     found = _with_clients(settings, lambda clients: clients.all())
-    rows = [_shown(client) for client in found if client.machine_scopes or not machine]
+    rows = [_client_document(client) for client in found if client.machine_scopes or not machine]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -152,7 +152,7 @@ def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     if client is None:
         raise click.ClickException("there is no such client")
     if as_json:
-        click.echo(json.dumps(_shown(client)))
+        click.echo(json.dumps(_client_document(client)))
     else:
         _show(client)
 
@@ -172,7 +172,7 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
             existed = await clients.exists(client_id)
         # Also without a record: an earlier deletion may have left grants.
         deletion = Revocation(redis, grants).delete_client(clients, client_id, finish=True)
-        return existed, await as_far_as_possible(deletion)
+        return existed, await end_as_far_as_possible(deletion)
 
     existed, ended = with_redis(settings, run, must_last=True)
     if not (existed or ended.count or ended.missing):
@@ -203,13 +203,13 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
         clients = ClientStore(redis, settings.record_key)
         grants = grant_store(redis, settings)
         of_client = Revocation(redis, grants).revoke_client
-        ended = await as_far_as_possible(of_client(client_id))
+        ended = await end_as_far_as_possible(of_client(client_id))
         # A client with a metadata document has no record here. A deleted one may have left grants.
         is_url = client_id_documents.is_url(client_id)
         known = ended.missing is not None or is_url or await clients.exists(client_id)
         others = await _siblings(clients, client_id) if siblings else ()
         for other in others:
-            ended = ended.and_also(await as_far_as_possible(of_client(other)))
+            ended = ended.and_also(await end_as_far_as_possible(of_client(other)))
         return known, (client_id, *others), ended
 
     known, revoked, ended = with_redis(settings, run, must_last=True)
@@ -261,12 +261,12 @@ def _with_clients(settings: WebSettings, use: Callable[[ClientStore], Awaitable[
     return with_redis(settings, lambda redis: use(ClientStore(redis, settings.record_key)))
 
 
-def _shown(client: Client) -> dict[str, str | list[str] | None]:
+def _client_document(client: Client) -> dict[str, str | list[str] | None]:
     """A client without its secrets and their hashes."""
     return {
         "client_id": client.client_id,
         "name": client.client_name,
-        "created": shown_time(client.issued_at),
+        "created": format_time(client.issued_at),
         "method": client.token_endpoint_auth_method,
         "grant_types": list(client.grant_types),
         "redirect_uris": list(client.redirect_uris),
@@ -276,7 +276,7 @@ def _shown(client: Client) -> dict[str, str | list[str] | None]:
 
 
 def _show(client: Client) -> None:
-    for name, value in _shown(client).items():
+    for name, value in _client_document(client).items():
         if value:
             click.echo(f"{name:<14} {' '.join(value) if isinstance(value, list) else value}")
 

@@ -34,9 +34,9 @@ from oauth_core.settings.production import (
 from portcullis.certificates.pair import faults_of_files_here
 from portcullis.cli.operator_commands import state_option
 from portcullis.cli.settings_file import beside_option, settings_file
-from portcullis.config_check.certificates import look_at_certificates
-from portcullis.config_check.files import look_at_files
-from portcullis.config_check.redis import look_at_redis
+from portcullis.config_check.certificates import check_certificates
+from portcullis.config_check.files import check_files
+from portcullis.config_check.redis import check_redis
 from portcullis.config_check.survey import Survey, survey
 from portcullis.supervisor import operator_environment
 
@@ -66,14 +66,14 @@ def check(config: Path | None, state_dir: Path, *, production: bool, offline: bo
     Run it with the environment that the programs have; beside a gateway that `portcullis up` runs, what `up` chose
     is read from its state folder. Secrets are not shown. Exits with 2 when a program would refuse to start.
     """
-    environ = operator_environment.beside(state_dir, os.environ)
+    environ = operator_environment.merged_with(state_dir, os.environ)
     config = settings_file(config, environ)
     found = survey(config, environ)
     if isinstance(tls := found.loaded.get(EnvoySettings.__name__), EnvoySettings):
         found = replace(found, faults=(*found.faults, *faults_of_files_here(tls)))
     advice = list(_advice(config, found, environ))
     if not offline:
-        advice += _of_redis_itself(found)
+        advice += _redis_server_advice(found)
     unsafe = [item for item in advice if item.kind == "unsafe"]
     if as_json:
         shown = {
@@ -84,7 +84,7 @@ def check(config: Path | None, state_dir: Path, *, production: bool, offline: bo
         }
         click.echo(json.dumps(shown))
     else:
-        _tell(found, advice)
+        _print_survey(found, advice)
     if found.faults:
         sys.exit(2)
     sys.exit(1 if production and unsafe else 0)
@@ -102,16 +102,16 @@ def schema() -> None:
 def _advice(config: Path | None, found: Survey, environ: Mapping[str, str]) -> Iterator[Advice]:
     seen: set[Advice] = set()
     for settings in found.loaded.values():
-        for item in _of(settings):
+        for item in _settings_advice(settings):
             if item not in seen:
                 seen.add(item)
                 yield item
-    yield from look_at_files(config, environ, found.loaded)
+    yield from check_files(config, environ, found.loaded)
     if isinstance(tls := found.loaded.get(EnvoySettings.__name__), EnvoySettings):
-        yield from look_at_certificates(tls, time.time())
+        yield from check_certificates(tls, time.time())
 
 
-def _of(settings: GatewaySettings) -> Iterator[Advice]:
+def _settings_advice(settings: GatewaySettings) -> Iterator[Advice]:
     yield from common_advice(settings)
     if isinstance(settings, WebSettings):
         yield from redis_advice(settings)
@@ -122,17 +122,17 @@ def _of(settings: GatewaySettings) -> Iterator[Advice]:
         yield from envoy_advice(settings)
 
 
-def _of_redis_itself(found: Survey) -> list[Advice]:
+def _redis_server_advice(found: Survey) -> list[Advice]:
     settings = next((kind for kind in found.loaded.values() if isinstance(kind, RedisSettings)), None)
     if settings is None:
         return []
     try:
-        return asyncio.run(look_at_redis(settings))
+        return asyncio.run(check_redis(settings))
     except StoreUnavailableError as error:
         return [Advice("unsafe", "redis.url", f"does not answer: {error}")]
 
 
-def _tell(found: Survey, advice: list[Advice]) -> None:
+def _print_survey(found: Survey, advice: list[Advice]) -> None:
     names = max((len(setting.name) for setting in found.settings), default=0)
     values = min(max((len(setting.value) for setting in found.settings), default=0), 40)
     for setting in sorted(found.settings, key=lambda setting: setting.name):

@@ -20,7 +20,7 @@ from portcullis.doctor.checks import examine
 from portcullis.doctor.findings import Finding, Outcome
 from portcullis.doctor.forge import Forger
 from portcullis.doctor.gateway import Gateway, NoAnswerError, UnreachableError, discover
-from portcullis.doctor.reach import Reach, in_words, reach
+from portcullis.doctor.http_clients import HttpClientFactory, client_factory, error_in_words
 from portcullis.supervisor.state import is_held
 
 _COLOURS = {Outcome.HOLDS: "green", Outcome.BROKEN: "red", Outcome.UNTRIED: "yellow"}
@@ -76,7 +76,9 @@ def command(
         raise click.ClickException(f"{url}: {error}") from None
     hint = f"; no gateway runs in {state_dir}: start it with `portcullis up`" if is_ours else ""
     try:
-        findings = asyncio.run(_run(url, user, _means(config, state_dir), reach(url, cert, key), say=not as_json))
+        findings = asyncio.run(
+            _run(url, user, _forger(config, state_dir), client_factory(url, cert, key), say=not as_json)
+        )
     except NoAnswerError as error:
         raise click.ClickException(f"{error}{hint}") from None
     if as_json:
@@ -84,7 +86,7 @@ def command(
     sys.exit(0 if all(finding.outcome is Outcome.HOLDS for finding in findings) else 1)
 
 
-def _means(config: Path | None, state_dir: Path) -> Forger | None:
+def _forger(config: Path | None, state_dir: Path) -> Forger | None:
     """The maker of expired tokens, if the gateway's own settings are available."""
     try:
         return Forger(operator_settings(config, state_dir, os.environ))
@@ -92,22 +94,24 @@ def _means(config: Path | None, state_dir: Path) -> Forger | None:
         return None
 
 
-async def _run(url: str, user: str, forger: Forger | None, by: Reach, *, say: bool) -> list[Finding]:
+async def _run(
+    url: str, user: str, forger: Forger | None, clients: HttpClientFactory, *, say: bool
+) -> list[Finding]:
     findings = []
     try:
-        async with by.client(timeout=15.0) as http:
-            gateway = await discover(url, http, by)
+        async with clients.client(timeout=15.0) as http:
+            gateway = await discover(url, http, clients)
             browser = await _browser(gateway, user)
             async for finding in examine(gateway, browser, forger):
                 findings.append(finding)
                 if say:
-                    _tell(finding)
+                    _print_finding(finding)
     except NoAnswerError:
         raise
     except UnreachableError as error:
         raise click.ClickException(str(error)) from None
     except (httpx2.HTTPError, ssl.SSLError) as error:
-        raise click.ClickException(f"{url} stopped answering: {in_words(error, url)}") from None
+        raise click.ClickException(f"{url} stopped answering: {error_in_words(error, url)}") from None
     finally:
         if forger is not None:
             await forger.aclose()
@@ -121,11 +125,11 @@ async def _browser(gateway: Gateway, user: str) -> Browser:
     """`LocalBrowser` for the local stand-in, which runs on loopback only; else the user's own browser."""
     standin = f"{origin_of(gateway.issuer)}/_github/healthz"
     if is_loopback(gateway.issuer) and (await gateway.http.get(standin)).is_success:
-        return LocalBrowser(user, gateway.reach)
+        return LocalBrowser(user, gateway.clients)
     return SystemBrowser(lambda line: click.echo(line, err=True))
 
 
-def _tell(finding: Finding) -> None:
+def _print_finding(finding: Finding) -> None:
     mark = click.style(f"{finding.outcome.value:<8}", fg=_COLOURS[finding.outcome])
     seen = click.style(f"  ({finding.seen})", dim=True) if finding.seen else ""
     click.echo(f"{mark}{finding.claim}{seen}")

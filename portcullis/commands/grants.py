@@ -15,11 +15,11 @@ from portcullis.cli.named_people import find_person, user_option
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
+    format_time,
     grant_store,
     operator_audit,
     operator_group,
     show_table,
-    shown_time,
     why,
     with_redis,
 )
@@ -56,7 +56,7 @@ def list_grants(settings: WebSettings, user: str | None, client_id: str | None, 
         return [grant for grant_id in ids if (grant := await grants.get(grant_id)) is not None]
 
     found = [grant for grant in with_redis(settings, run) if client_id in {None, grant.client_id}]
-    rows = [shown(grant) for grant in sorted(found, key=lambda grant: (grant.created_at, grant.grant_id))]
+    rows = [grant_document(grant) for grant in sorted(found, key=lambda grant: (grant.created_at, grant.grant_id))]
     if as_json:
         click.echo(json.dumps(rows))
         return
@@ -88,10 +88,10 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
     if grant is None:
         raise click.ClickException("there is no such grant")
     operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
-    click.echo(json.dumps(shown(grant)) if as_json else "The grant is revoked.")
+    click.echo(json.dumps(grant_document(grant)) if as_json else "The grant is revoked.")
 
 
-def shown(grant: Grant) -> dict[str, Any]:
+def grant_document(grant: Grant) -> dict[str, Any]:
     """A grant without its secrets."""
     return {
         "grant_id": grant.grant_id,
@@ -100,6 +100,6 @@ def shown(grant: Grant) -> dict[str, Any]:
         "client_id": grant.client_id,
         "scope": " ".join(grant.scopes),
         "groups": list(grant.groups),
-        "since": shown_time(grant.created_at),
-        "until": shown_time(grant.expires_at),
+        "since": format_time(grant.created_at),
+        "until": format_time(grant.expires_at),
     }

@@ -16,10 +16,10 @@ from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     as_json,
+    format_time,
     operator_audit,
     operator_group,
     show_table,
-    shown_time,
     with_redis,
 )
 
@@ -133,7 +133,7 @@ def _show(ring: KeyRing, now: int, *, as_json: bool) -> None:
         {
             "kid": key.kid,
             "algorithm": key.algorithm,
-            "created": shown_time(key.created_at),
+            "created": format_time(key.created_at),
             "signs": key is signs,
         }
         for key in ring.keys

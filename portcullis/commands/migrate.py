@@ -21,7 +21,7 @@ from portcullis.cli.operator_commands import (
     with_redis,
     yes,
 )
-from portcullis.cli.record_kinds import spelt_out
+from portcullis.cli.record_kinds import format_counts
 from portcullis.supervisor import adoption_note
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _adopt(settings: BackupSettings, state_dir: Path, *, sure: bool) -> int:
     try:
         plain = with_redis(settings, lambda redis: count_plain(redis, settings.record_key))
         if plain and not sure:
-            click.confirm(_QUESTION.format(kinds=spelt_out(plain)), abort=True, err=True)
+            click.confirm(_QUESTION.format(kinds=format_counts(plain)), abort=True, err=True)
         done = with_redis(
             settings, lambda redis: adopt(redis, KeyRingStore(redis, master_key=settings.master_key_bytes))
         )
@@ -93,5 +93,5 @@ def _adopt(settings: BackupSettings, state_dir: Path, *, sure: bool) -> int:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{note}: {error.strerror}") from None
-    operator_audit().record(EventKind.RECORDS_ADOPTED, reason=f"by the operator: {spelt_out(done)}")
+    operator_audit().record(EventKind.RECORDS_ADOPTED, reason=f"by the operator: {format_counts(done)}")
     return done.total()

@@ -99,7 +99,7 @@ def command(context: click.Context, config: Path | None) -> None:
 @click.pass_obj
 def check(config: Path | None, *, as_json: bool) -> None:
     """Print the faults of the settings file, with their lines. Exits with 2 if there are any."""
-    config = _there(config)
+    config = _existing_file(config)
     try:
         settings = load(GatewaySettings, config, os.environ)
     except SettingsError as error:
@@ -136,7 +136,7 @@ def check(config: Path | None, *, as_json: bool) -> None:
 def explain_command(config: Path | None, /, *, as_json: bool, **given: object) -> None:
     """Print whether a person may do something, and why. Exits with 1 if not."""
     asked = Expectation.model_validate({**given, "scopes": given["scopes"] or None, "allowed": True})
-    result = _judged(load(GatewaySettings, _there(config), os.environ), asked)
+    result = _explained(load(GatewaySettings, _existing_file(config), os.environ), asked)
     if as_json:
         click.echo(json.dumps({"allowed": result.allowed, "reasons": list(result.reasons)}))
     else:
@@ -152,8 +152,8 @@ def explain_command(config: Path | None, /, *, as_json: bool, **given: object) -
 @click.pass_obj
 def test_command(config: Path | None, file: Path, *, as_json: bool) -> None:
     """Test the settings with the expectations in FILE. Exits with 1 if one is not met."""
-    settings = load(GatewaySettings, _there(config), os.environ)
-    results = [(wanted, _judged(settings, wanted)) for wanted in _read_expectations(file).expect]
+    settings = load(GatewaySettings, _existing_file(config), os.environ)
+    results = [(wanted, _explained(settings, wanted)) for wanted in _read_expectations(file).expect]
     failed = [(wanted, result) for wanted, result in results if wanted.allowed != result.allowed]
     if as_json:
         shown = [
@@ -170,7 +170,7 @@ def test_command(config: Path | None, file: Path, *, as_json: bool) -> None:
     sys.exit(1 if failed else 0)
 
 
-def _there(config: Path | None) -> Path:
+def _existing_file(config: Path | None) -> Path:
     """The settings file. Raises `SettingsError` with the places where it was not found."""
     if config is None:
         raise SettingsError(
@@ -179,7 +179,7 @@ def _there(config: Path | None) -> Path:
     return config
 
 
-def _judged(settings: GatewaySettings, wanted: Expectation) -> Explanation:
+def _explained(settings: GatewaySettings, wanted: Expectation) -> Explanation:
     services = ServiceIndex(settings.resolved_services)
     service = services.by_name(wanted.service)
     if service is None:
@@ -187,11 +187,11 @@ def _judged(settings: GatewaySettings, wanted: Expectation) -> Explanation:
         raise click.UsageError(f"there is no service {wanted.service!r}; there are: {known}")
     scopes = None if wanted.scopes is None else frozenset(wanted.scopes)
     return explain(
-        settings.policy, service, _asked(service, wanted), user=wanted.user, groups=wanted.groups, scopes=scopes
+        settings.policy, service, _request(service, wanted), user=wanted.user, groups=wanted.groups, scopes=scopes
     )
 
 
-def _asked(service: Service, wanted: Expectation) -> Session | Call:
+def _request(service: Service, wanted: Expectation) -> Session | Call:
     """The call that the names describe."""
     named = [
         call

@@ -16,23 +16,23 @@ from oauth_core.store.records.key_ring import KeyRingStore
 from portcullis.backup.file import BackupError
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
-from portcullis.backup.restoring import Restored, check_room, check_version, examine, paused, restore
+from portcullis.backup.restoring import RestoreResult, check_room, check_version, examine, paused, restore
 from portcullis.backup.state import reading
 from portcullis.cli.operator_commands import (
     as_json,
+    format_time,
     given_settings,
     operator_audit,
-    shown_time,
     which_gateway,
     with_redis,
 )
 from portcullis.cli.operator_settings import master_key_place
-from portcullis.cli.record_kinds import spelt_out
+from portcullis.cli.record_kinds import format_counts
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_ENDINGS = (
+_REVOCATION_EVENTS = (
     EventKind.EVERYBODY_REVOKED,
     EventKind.USER_BLOCKED,
     EventKind.USER_REVOKED,
@@ -65,7 +65,7 @@ _DAY = 86_400
 def _refuse_if_too_old(created_at: int, days: int) -> None:
     """Raise `BackupError` if the backup is older than the notes of ended records in Redis."""
     if created_at < time.time() - days * _DAY:
-        raise BackupError(_TOO_OLD.format(since=shown_time(created_at), days=days))
+        raise BackupError(_TOO_OLD.format(since=format_time(created_at), days=days))
 
 
 @click.command("restore")
@@ -94,23 +94,23 @@ def command(
     than `server.backup_days` is refused if Redis has records of people or clients.
     """
     settings = given_settings(config, state_dir)
-    key = BackupKey.of(settings)
+    key = BackupKey.from_settings(settings)
 
-    async def run(redis: Redis) -> tuple[Restored, int, bool]:
+    async def run(redis: Redis) -> tuple[RestoreResult, int, bool]:
         ring = KeyRingStore(redis, master_key=settings.master_key_bytes)
         with reading(file) as backup:
-            examined = examine(backup, key, ring, adopt=adopt_records)
+            info = examine(backup, key, ring, adopt=adopt_records)
             snapshot = Snapshot(redis)
             was_empty = await snapshot.is_empty()
             if not force and not was_empty:
                 raise click.ClickException("this Redis is not empty; --force replaces its records")
             if await snapshot.has_history():
-                _refuse_if_too_old(examined.header.created_at, settings.backup_days)
-            await check_version(redis, examined, ring)
-            await check_room(redis, examined)
+                _refuse_if_too_old(info.header.created_at, settings.backup_days)
+            await check_version(redis, info, ring)
+            await check_room(redis, info)
             async with paused(redis):
-                done = await restore(redis, backup, key, examined, ring, progress=Progress("Restored").report)
-        return done, examined.header.created_at, was_empty
+                done = await restore(redis, backup, key, info, ring, progress=Progress("Restored").report)
+        return done, info.header.created_at, was_empty
 
     try:
         done, created_at, was_empty = with_redis(settings, run, any_version=True)
@@ -119,7 +119,7 @@ def command(
         raise click.ClickException(f"{file}: {error} (the master key is read from {place})") from None
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}") from None
-    operator_audit().record(EventKind.STATE_RESTORED, reason=f"by the operator: of {shown_time(created_at)}")
+    operator_audit().record(EventKind.STATE_RESTORED, reason=f"by the operator: of {format_time(created_at)}")
     if as_json:
         total = done.records.total()
         click.echo(
@@ -127,18 +127,20 @@ def command(
                 {
                     "records": total,
                     "kinds": done.records,
-                    "stayed": done.stayed,
+                    "stayed": done.kept,
                     "created_at": created_at,
-                    "grants_ended": done.left_out,
+                    "grants_ended": done.ended_again,
                 }
             )
         )
         return
-    since = shown_time(created_at)
-    click.echo(f"Restored from {since}: {spelt_out(done.records)}.")
-    if done.stayed:
-        click.echo(f"{spelt_out(done.stayed)} stayed as they are now, because these are newer.")
-    if done.left_out:
-        click.echo(f"{spelt_out({'grant': done.left_out})} of these ended at once, because they had been revoked.")
+    since = format_time(created_at)
+    click.echo(f"Restored from {since}: {format_counts(done.records)}.")
+    if done.kept:
+        click.echo(f"{format_counts(done.kept)} stayed as they are now, because these are newer.")
+    if done.ended_again:
+        click.echo(
+            f"{format_counts({'grant': done.ended_again})} of these ended at once, because they had been revoked."
+        )
     how_far = ", and it was empty" if was_empty else ""
-    click.echo(_UNKNOWN.format(since=since, how_far=how_far, endings=", ".join(_ENDINGS)), err=True)
+    click.echo(_UNKNOWN.format(since=since, how_far=how_far, endings=", ".join(_REVOCATION_EVENTS)), err=True)

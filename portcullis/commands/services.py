@@ -16,10 +16,10 @@ from oauth_core.store.records.disabled_services import DisabledServiceStore
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
+    format_time,
     operator_audit,
     operator_group,
     show_table,
-    shown_time,
     with_redis,
 )
 
@@ -54,7 +54,7 @@ def list_services(settings: WebSettings, *, as_json: bool) -> None:
             "url": known.get(name),
             **_state(disabled=name in disabled),
             "reason": disabled[name].reason if name in disabled else None,
-            "since": shown_time(disabled[name].since) if name in disabled else None,
+            "since": format_time(disabled[name].since) if name in disabled else None,
         }
         for name in dict.fromkeys([*known, *disabled])
     ]

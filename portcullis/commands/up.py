@@ -184,7 +184,7 @@ def _brought(environ: Mapping[str, str], name: str) -> bool:
 
 
 def _own_redis(state: StateDir) -> OwnRedis:
-    reserve.keep(state.redis)
+    reserve.create_reserve(state.redis)
     users = (redis_config.OPERATOR, redis_config.WEB, redis_config.AUTHZ)
     names = {redis_config.OPERATOR: "redis-password"}
     passwords = {user: state.password(names.get(user, f"redis-password-{user}")) for user in users}

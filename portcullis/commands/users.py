@@ -18,18 +18,18 @@ from oauth_core.store.records.users import UserStore
 from portcullis.cli.named_people import find_person
 from portcullis.cli.operator_commands import (
     Ended,
-    as_far_as_possible,
     as_json,
     by_operator,
+    end_as_far_as_possible,
+    format_time,
     grant_store,
     operator_audit,
     operator_group,
     show_table,
-    shown_time,
     why,
     with_redis,
 )
-from portcullis.commands.grants import shown as shown_grant
+from portcullis.commands.grants import grant_document as shown_grant
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -121,7 +121,7 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
         users, grants = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
         block = Block(person.github_id, now, person.login or None, reason)
-        return person, await as_far_as_possible(Revocation(redis, grants).block(block))
+        return person, await end_as_far_as_possible(Revocation(redis, grants).block(block))
 
     person, ended = with_redis(settings, run, must_last=True)
     _conclude(EventKind.USER_BLOCKED, person, ended, reason, as_json=as_json)
@@ -157,7 +157,7 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
-        return person, await as_far_as_possible(Revocation(redis, grants).revoke_user(person.github_id))
+        return person, await end_as_far_as_possible(Revocation(redis, grants).revoke_user(person.github_id))
 
     person, ended = with_redis(settings, run, must_last=True)
     _conclude(EventKind.USER_REVOKED, person, ended, reason, as_json=as_json)
@@ -188,7 +188,7 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
         person, ended = User(github_id, login), Ended((), 0)
         before = await users.account_of(login.lower(), first_seen=None)
         if before not in {None, github_id}:
-            ended = await as_far_as_possible(Revocation(redis, grants).revoke_user(before or 0))
+            ended = await end_as_far_as_possible(Revocation(redis, grants).revoke_user(before or 0))
             if ended.missing is not None:
                 return person, ended
         await users.accept_account(login.lower(), github_id)
@@ -225,9 +225,9 @@ async def _row(users: UserStore, grants: GrantStore, github_id: int) -> dict[str
     return {
         "id": github_id,
         "login": known.user.login if known else (blocked.login if blocked else None),
-        "last_sign_in": shown_time(known.signed_in_at) if known else None,
+        "last_sign_in": format_time(known.signed_in_at) if known else None,
         "blocked": blocked is not None,
-        "blocked_since": shown_time(blocked.since) if blocked else None,
+        "blocked_since": format_time(blocked.since) if blocked else None,
         "blocked_reason": blocked.reason if blocked else None,
         "grants": len(await grants.of_user(github_id)),
     }

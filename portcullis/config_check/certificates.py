@@ -19,7 +19,7 @@ _SOON = 14 * 86_400
 """Seconds, as in the alert rule of `docs/prometheus-rules.yaml`."""
 
 
-def look_at_certificates(settings: TlsSettings, now: float) -> Iterator[Advice]:
+def check_certificates(settings: TlsSettings, now: float) -> Iterator[Advice]:
     """Advice about certificates that have ended or end soon, at `now`. Other checks report unusable files."""
     for name, ends in _ends(settings):
         if ends < now + _SOON:

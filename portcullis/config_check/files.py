@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _KEY_FILES = ("tls_key", "authz_tls_key", "authz_upstream_key")
 
 
-def look_at_files(
+def check_files(
     config: Path | None, environ: Mapping[str, str], loaded: Mapping[str, GatewaySettings]
 ) -> Iterator[Advice]:
     """Advice about the permissions of files."""

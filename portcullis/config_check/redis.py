@@ -30,7 +30,7 @@ UNSAID = frozenset({_MAY_NOT_ASK, _NO_FILE})
 """Advice that does not show whether records survive a restart."""
 
 
-async def look_at_redis(settings: RedisSettings) -> list[Advice]:
+async def check_redis(settings: RedisSettings) -> list[Advice]:
     """Check the Redis of `settings`. Raises `StoreUnavailableError`."""
     redis = connect(settings)
     try:

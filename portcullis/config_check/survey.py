@@ -75,8 +75,8 @@ def survey(config: Path | None, environ: Mapping[str, str]) -> Survey:
         loaded[kind.__name__] = settings
         for name in kind.model_fields:
             definition = DEFINITIONS[name]
-            value = shown(getattr(settings, name))
-            found.setdefault(name, Setting(definition.key, value, origins.of(definition)))
+            value = format_value(getattr(settings, name))
+            found.setdefault(name, Setting(definition.key, value, origins.origin(definition)))
     faults += _wrong_key(loaded)
     return Survey(loaded, tuple(found.values()), tuple(dict.fromkeys(faults)), outdated)
 
@@ -115,7 +115,7 @@ class Origins:
         except (OSError, UnicodeDecodeError):
             self._lines = {}
 
-    def of(self, definition: Definition) -> str:
+    def origin(self, definition: Definition) -> str:
         """Return where the value comes from, in words.
 
         That is a variable, a file and its line, the master key that it is derived from, or `default`.
@@ -141,16 +141,16 @@ class Origins:
         return min(lines, default=None)
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A value for people, with secrets masked."""
     if isinstance(value, SecretStr):
         return _MASK
     if isinstance(value, dict):
         return ", ".join(value) or "none"
     if isinstance(value, tuple):
-        return ", ".join(shown(getattr(item, "name", item)) for item in value) or "none"
+        return ", ".join(format_value(getattr(item, "name", item)) for item in value) or "none"
     if isinstance(value, BaseModel):
-        return " ".join(f"{name}={shown(part)}" for name, part in value)
+        return " ".join(f"{name}={format_value(part)}" for name, part in value)
     if value is None:
         return "none"
     text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from portcullis.doctor.reach import Reach
+from portcullis.doctor.http_clients import HttpClientFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,13 +34,13 @@ class Browser(Protocol):
 class LocalBrowser:
     """Fills in the consent page and the stand-in's page as `login`, as a person does, with cookies."""
 
-    def __init__(self, login: str, reach: Reach | None = None) -> None:
+    def __init__(self, login: str, clients: HttpClientFactory | None = None) -> None:
         self._login = login
-        self._reach = reach or Reach()
+        self._clients = clients or HttpClientFactory()
 
     async def visit(self, url: str, redirect_uri: str) -> str:
         """Print `url` for a person, and wait on loopback until their browser comes to `redirect_uri`."""
-        async with self._reach.client(timeout=15.0) as http:
+        async with self._clients.client(timeout=15.0) as http:
             answer = await http.get(url)
             for _ in range(_MOST_STEPS):
                 if answer.has_redirect_location:
@@ -49,7 +49,7 @@ class LocalBrowser:
                         return location
                     answer = await http.get(location)
                     continue
-                form = _Form.of(answer)
+                form = _Form.parse(answer)
                 fields = form.fields | ({"login": self._login} if form.asks_login else {"decision": "allow"})
                 answer = await http.post(urljoin(str(answer.url), form.action), data=fields)
         raise SignInError(f"the sign-in did not end within {_MOST_STEPS} steps")
@@ -94,7 +94,7 @@ class _Form(HTMLParser):
         self._found = False
 
     @classmethod
-    def of(cls, answer: httpx2.Response) -> _Form:
+    def parse(cls, answer: httpx2.Response) -> _Form:
         form = cls()
         form.feed(answer.text)
         if not form._found or not answer.is_success:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from oauth_core.crypto import base64url
 from oauth_core.policy.resources import metadata_url
-from portcullis.doctor.client import SignedIn, Wallet, call_whoami, sign_in
+from portcullis.doctor.client import SessionStorage, SignedIn, call_whoami, sign_in
 from portcullis.doctor.deployment import (
     counts_addresses,
     describes_itself,
@@ -57,14 +57,14 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield await reaches_client_documents(gateway)
     for resource in gateway.resources:
         yield await _names_its_authorization_server(gateway, resource)
-        yield await _challenges_strangers(gateway, resource)
-    wallet = Wallet(gateway.reach)
+        yield await _unauthenticated_gets_401(gateway, resource)
+    storage = SessionStorage(gateway.clients)
     first = gateway.resources[0]
     try:
-        signed_in = await sign_in(first, wallet, browser)
+        signed_in = await sign_in(first, storage, browser)
     except Exception as error:  # noqa: BLE001 - any error of a real client is the finding
         yield Finding("a real MCP client signs in and lists the tools", Outcome.BROKEN, _innermost(error))
-        await _forget(gateway, wallet)
+        await _forget(gateway, storage)
         return
     yield Finding(
         "a real MCP client signs in and lists the tools",
@@ -72,7 +72,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
         f"{first}: {', '.join(signed_in.tools)}, in {signed_in.seconds:.1f} s",
     )
     token = signed_in.access_token
-    yield await _opens(gateway, first, token)
+    yield await _accepts_token(gateway, first, token)
     yield await _forged_identity_alone(gateway, first)
     yield await _forged_identity_beside_a_token(gateway, browser)
     for resource in gateway.resources[1:]:
@@ -89,7 +89,7 @@ async def examine(gateway: Gateway, browser: Browser, forger: Forger | None) -> 
     yield await _foreign_host(gateway, first, token)
     async for one in _other_spellings(gateway, first):
         yield one
-    async for one in _realms_and_revocation(gateway, wallet, first, token):
+    async for one in _realms_and_revocation(gateway, storage, first, token):
         yield one
 
 
@@ -100,7 +100,7 @@ async def _names_its_authorization_server(gateway: Gateway, resource: str) -> Fi
     return finding(claim, right, metadata_url(resource))
 
 
-async def _challenges_strangers(gateway: Gateway, resource: str) -> Finding:
+async def _unauthenticated_gets_401(gateway: Gateway, resource: str) -> Finding:
     answer = await gateway.probe(resource)
     challenge = answer.headers.get("WWW-Authenticate", "")
     right = answer.status_code == _UNAUTHORIZED and f'resource_metadata="{metadata_url(resource)}"' in challenge
@@ -108,7 +108,7 @@ async def _challenges_strangers(gateway: Gateway, resource: str) -> Finding:
     return finding(claim, right, _seen(answer))
 
 
-async def _opens(gateway: Gateway, resource: str, token: str) -> Finding:
+async def _accepts_token(gateway: Gateway, resource: str, token: str) -> Finding:
     answer = await gateway.probe(resource, token)
     return finding(f"the token is accepted at {_short(resource)}", answer.is_success, _seen(answer))
 
@@ -121,15 +121,15 @@ async def _forged_identity_beside_a_token(gateway: Gateway, browser: Browser) ->
     """Use a service that returns what it received: only such a service can show this."""
     claim = "identity headers that the caller sent never reach a service"
     for resource in gateway.resources:
-        wallet = Wallet(gateway.reach)
+        storage = SessionStorage(gateway.clients)
         try:
-            if "whoami" not in (await sign_in(resource, wallet, browser)).tools:
+            if "whoami" not in (await sign_in(resource, storage, browser)).tools:
                 continue
-            received = await call_whoami(resource, wallet, browser, _FORGED) or {}
+            received = await call_whoami(resource, storage, browser, _FORGED) or {}
         except Exception as error:  # noqa: BLE001 - as above
             return Finding(claim, Outcome.BROKEN, _innermost(error))
         finally:
-            await _forget(gateway, wallet)
+            await _forget(gateway, storage)
         arrived = [f"{name}: {value}" for name, value in received.items() if value in _FORGED.values()]
         if received.get("authorization_arrived"):
             arrived.append("the caller's token")
@@ -174,12 +174,12 @@ async def _other_spellings(gateway: Gateway, resource: str) -> AsyncIterator[Fin
 
 
 async def _realms_and_revocation(
-    gateway: Gateway, wallet: Wallet, resource: str, token: str
+    gateway: Gateway, storage: SessionStorage, resource: str, token: str
 ) -> AsyncIterator[Finding]:
     """Registration tokens and access tokens are not exchangeable, and deleting a client ends its tokens at
     once.
     """
-    management = wallet.management
+    management = storage.management
     if management is None:
         yield Finding("deleting a client ends its tokens", Outcome.UNTRIED, "the client did not register")
         return
@@ -194,10 +194,10 @@ async def _realms_and_revocation(
     yield await _soon_refused("its token is refused within a second", gateway, resource, token)
 
 
-async def _forget(gateway: Gateway, wallet: Wallet) -> None:
+async def _forget(gateway: Gateway, storage: SessionStorage) -> None:
     """Delete the registration, if there is one."""
-    if wallet.management:
-        await _delete(gateway, wallet.management)
+    if storage.management:
+        await _delete(gateway, storage.management)
 
 
 async def _delete(gateway: Gateway, management: Management) -> httpx2.Response:

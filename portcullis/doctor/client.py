@@ -15,7 +15,7 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 
 from oauth_core.process.ports import free_port
 from portcullis.doctor.browsers import SignInError
-from portcullis.doctor.reach import Reach
+from portcullis.doctor.http_clients import HttpClientFactory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,11 +37,11 @@ class Management:
     registration_token: str
 
 
-class Wallet:
+class SessionStorage:
     """Keeps what the SDK obtains, for one run (the SDK's `TokenStorage`), and how to reach the gateway."""
 
-    def __init__(self, reach: Reach | None = None) -> None:
-        self.reach = reach or Reach()
+    def __init__(self, clients: HttpClientFactory | None = None) -> None:
+        self.clients = clients or HttpClientFactory()
         self.tokens: OAuthToken | None = None
         self.client: OAuthClientInformationFull | None = None
         self.management: Management | None = None
@@ -62,7 +62,7 @@ class Wallet:
         """Keep a registration."""
         self.client = client_info
 
-    async def overhear(self, answer: httpx2.Response) -> None:
+    async def record_management(self, answer: httpx2.Response) -> None:
         """Keep the management URL and token from the answer to a registration (a response hook)."""
         if answer.request.method == "POST" and answer.status_code == _CREATED:
             await answer.aread()
@@ -85,7 +85,7 @@ class SignedIn:
 
 @asynccontextmanager
 async def connected(
-    resource: str, wallet: Wallet, browser: Browser, headers: dict[str, str] | None = None
+    resource: str, storage: SessionStorage, browser: Browser, headers: dict[str, str] | None = None
 ) -> AsyncIterator[Client]:
     """An SDK client at `resource`, which signs in through `browser` when it must."""
     redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
@@ -110,32 +110,32 @@ async def connected(
         }
     )
     provider = OAuthClientProvider(
-        resource, metadata, wallet, redirect_handler=redirect, callback_handler=callback
+        resource, metadata, storage, redirect_handler=redirect, callback_handler=callback
     )
     async with (
-        wallet.reach.client(
-            auth=provider, headers=headers, timeout=_TIMEOUT, event_hooks={"response": [wallet.overhear]}
+        storage.clients.client(
+            auth=provider, headers=headers, timeout=_TIMEOUT, event_hooks={"response": [storage.record_management]}
         ) as http,
         Client(streamable_http_client(resource, http_client=http), read_timeout_seconds=_TIMEOUT) as client,
     ):
         yield client
 
 
-async def sign_in(resource: str, wallet: Wallet, browser: Browser) -> SignedIn:
+async def sign_in(resource: str, storage: SessionStorage, browser: Browser) -> SignedIn:
     """Discover, register, sign in and list the tools of one service, as any client would."""
     started = time.monotonic()
-    async with connected(resource, wallet, browser) as client:
+    async with connected(resource, storage, browser) as client:
         tools = tuple(tool.name for tool in (await client.list_tools()).tools)
-    if wallet.tokens is None:
+    if storage.tokens is None:
         raise SignInError(f"{resource} did not require a token")
-    return SignedIn(resource, wallet.tokens.access_token, tools, time.monotonic() - started)
+    return SignedIn(resource, storage.tokens.access_token, tools, time.monotonic() - started)
 
 
 async def call_whoami(
-    resource: str, wallet: Wallet, browser: Browser, headers: dict[str, str]
+    resource: str, storage: SessionStorage, browser: Browser, headers: dict[str, str]
 ) -> dict[str, Any] | None:
     """The identity that the example server received, when the doctor sends `headers` too."""
-    async with connected(resource, wallet, browser, headers) as client:
+    async with connected(resource, storage, browser, headers) as client:
         result = await client.call_tool("whoami", {})
     content = result.structured_content
     return content if isinstance(content, dict) else None

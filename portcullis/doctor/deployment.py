@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.net.public_urls import origin_of
-from portcullis.config_check.redis import UNSAID, look_at_redis
+from portcullis.config_check.redis import UNSAID, check_redis
 from portcullis.doctor.findings import Finding, Outcome, finding
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def keeps_records(forger: Forger | None) -> Finding:
     if forger is None:
         return Finding(claim, Outcome.UNTRIED, "set MASTER_KEY and REDIS_URL as for oauth_web to ask it")
     try:
-        advice = await look_at_redis(forger.settings)
+        advice = await check_redis(forger.settings)
     except StoreUnavailableError as error:
         return Finding(claim, Outcome.UNTRIED, str(error))
     wrong = [item.text for item in advice if item.kind == "unsafe"]

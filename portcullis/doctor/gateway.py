@@ -10,7 +10,7 @@ import httpx2
 
 from oauth_core.net.public_urls import well_known
 from oauth_core.policy.resources import metadata_url
-from portcullis.doctor.reach import Reach, in_words
+from portcullis.doctor.http_clients import HttpClientFactory, error_in_words
 
 _INITIALIZE = {
     "jsonrpc": "2.0",
@@ -41,7 +41,7 @@ class Gateway:
     metadata: dict[str, Any]
     resources: tuple[str, ...]
     http: httpx2.AsyncClient
-    reach: Reach = field(default_factory=Reach)
+    clients: HttpClientFactory = field(default_factory=HttpClientFactory)
 
     async def probe(
         self,
@@ -70,7 +70,7 @@ class Gateway:
         return document if isinstance(document, dict) else {}
 
 
-async def discover(url: str, http: httpx2.AsyncClient, reach: Reach | None = None) -> Gateway:
+async def discover(url: str, http: httpx2.AsyncClient, clients: HttpClientFactory | None = None) -> Gateway:
     """Find the gateway at `url`. Raises `UnreachableError`."""
     issuer = url.rstrip("/")
     try:
@@ -80,7 +80,7 @@ async def discover(url: str, http: httpx2.AsyncClient, reach: Reach | None = Non
     try:
         answer = await http.get(where)
     except (httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError) as error:
-        raise NoAnswerError(f"{where}: {in_words(error, str(where))}") from None
+        raise NoAnswerError(f"{where}: {error_in_words(error, str(where))}") from None
     if not answer.is_success:
         raise UnreachableError(f"{where} answered {answer.status_code}")
     try:
@@ -92,4 +92,4 @@ async def discover(url: str, http: httpx2.AsyncClient, reach: Reach | None = Non
         raise UnreachableError(f"{where} is not the metadata of a Portcullis gateway")
     if not resources:
         raise UnreachableError(f"{where} names no services")
-    return Gateway(issuer, metadata, tuple(resources), http, reach or Reach())
+    return Gateway(issuer, metadata, tuple(resources), http, clients or HttpClientFactory())

@@ -49,7 +49,7 @@ def render(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> dict[st
     reach is one of those.
     """
     rendered = bootstrap(settings, trusted_cas=trusted_cas).to_dict(casing=Casing.SNAKE)
-    _spell_out_the_check(rendered)
+    _expand_check_filter(rendered)
     _leave_out_empty_types(rendered)
     return rendered
 
@@ -68,21 +68,21 @@ def bootstrap(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> Boot
     )
 
 
-def _listeners(settings: EnvoySettings, places: Topology) -> Iterator[Listener]:
+def _listeners(settings: EnvoySettings, topology: Topology) -> Iterator[Listener]:
     counting = counted_connections(settings)
-    gateway = FilterChain(filters=[*counting, _manager(connection_manager(settings, places))])
+    gateway = FilterChain(filters=[*counting, _manager(connection_manager(settings, topology))])
     if settings.terminates_tls:
         gateway.transport_socket = transport_socket(settings)
         # A caller that connects and then sends nothing must not keep the connection.
         gateway.transport_socket_connect_timeout = seconds(_HANDSHAKE_SECONDS)
-    yield _listener("gateway", places.listen, gateway)
-    if places.redirect:
+    yield _listener("gateway", topology.listen, gateway)
+    if topology.redirect:
         redirect = FilterChain(filters=[*counting, _manager(redirect_manager(settings))])
-        yield _listener("redirect", places.redirect, redirect)
+        yield _listener("redirect", topology.redirect, redirect)
 
 
-def _listener(name: str, places: Sequence[TcpAddress], chain: FilterChain) -> Listener:
-    first, *others = places
+def _listener(name: str, addresses: Sequence[TcpAddress], chain: FilterChain) -> Listener:
+    first, *others = addresses
     return Listener(
         name=name,
         address=address(first),
@@ -107,13 +107,13 @@ def _leave_out_empty_types(value: object) -> None:
             _leave_out_empty_types(item)
 
 
-def _spell_out_the_check(value: object) -> None:
+def _expand_check_filter(value: object) -> None:
     """Write `failure_mode_allow: false` into the checks: a reader need not know that it is the default."""
     if isinstance(value, dict):
         if value.get("name") in CHECKS and "typed_config" in value:
             value["typed_config"].setdefault("failure_mode_allow", False)
         for item in value.values():
-            _spell_out_the_check(item)
+            _expand_check_filter(item)
     elif isinstance(value, list):
         for item in value:
-            _spell_out_the_check(item)
+            _expand_check_filter(item)

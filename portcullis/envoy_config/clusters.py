@@ -88,27 +88,27 @@ def clusters(settings: EnvoySettings, topology: Topology, trusted_cas: str) -> l
     ]
 
 
-def _web(places: Sequence[ListenAddress]) -> Cluster:
+def _web(endpoints: Sequence[ListenAddress]) -> Cluster:
     """The processes of the authorization server."""
-    cluster = _cluster(WEB, places, _http1())
-    if replicas.are_several(places):
+    cluster = _cluster(WEB, endpoints, _http1())
+    if replicas.are_several(endpoints):
         replicas.watch(cluster, grpc=False)
     return cluster
 
 
-def _authz(settings: EnvoySettings, places: Sequence[ListenAddress]) -> Cluster:
+def _authz(settings: EnvoySettings, endpoints: Sequence[ListenAddress]) -> Cluster:
     """The processes of the check service.
 
     The process with the fewest calls under way gets the next, so a process that hangs or is slow gets few. A
     process that does not answer at all gets none for a moment, unless no other is left.
     """
-    cluster = _cluster(AUTHZ, places, _grpc())
+    cluster = _cluster(AUTHZ, endpoints, _grpc())
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
     if cluster.circuit_breakers:  # when a process dies, Envoy retries all its checks at once
         cluster.circuit_breakers.thresholds[0].max_retries = _MOST_RETRIES
-    if replicas.are_several(places):
+    if replicas.are_several(endpoints):
         replicas.watch(cluster, grpc=True)
-    if len(places) > 1:
+    if len(endpoints) > 1:
         cluster.outlier_detection = OutlierDetection(
             consecutive_gateway_failure=3,
             enforcing_consecutive_gateway_failure=100,
@@ -118,12 +118,12 @@ def _authz(settings: EnvoySettings, places: Sequence[ListenAddress]) -> Cluster:
             max_ejection_percent=99,
         )
     if settings.authz_upstream_ca:
-        cluster.transport_socket = _tls_socket(_authz_tls(settings, settings.authz_upstream_ca, places[0]))
+        cluster.transport_socket = _tls_socket(_authz_tls(settings, settings.authz_upstream_ca, endpoints[0]))
     return cluster
 
 
-def _authz_tls(settings: EnvoySettings, authorities: Path, place: ListenAddress) -> UpstreamTlsContext:
-    name = settings.authz_upstream_name or (place.host if isinstance(place, TcpAddress) else "")
+def _authz_tls(settings: EnvoySettings, authorities: Path, endpoint: ListenAddress) -> UpstreamTlsContext:
+    name = settings.authz_upstream_name or (endpoint.host if isinstance(endpoint, TcpAddress) else "")
     tls = _tls(name, str(authorities), "h2")
     if tls.common_tls_context and settings.authz_upstream_cert and settings.authz_upstream_key:
         tls.common_tls_context.tls_certificates = [
@@ -136,14 +136,14 @@ def _authz_tls(settings: EnvoySettings, authorities: Path, place: ListenAddress)
 
 
 def _service(service: Service, upstream: Upstream, trusted_cas: str) -> Cluster:
-    cluster = _cluster(service_cluster(service), [upstream.place], _http1())
-    if upstream.tls and isinstance(upstream.place, TcpAddress):
-        cluster.transport_socket = _tls_socket(_tls(upstream.place.host, trusted_cas, "http/1.1"))
+    cluster = _cluster(service_cluster(service), [upstream.endpoint], _http1())
+    if upstream.tls and isinstance(upstream.endpoint, TcpAddress):
+        cluster.transport_socket = _tls_socket(_tls(upstream.endpoint.host, trusted_cas, "http/1.1"))
     return cluster
 
 
-def _cluster(name: str, places: Sequence[ListenAddress], protocol: HttpProtocolOptions) -> Cluster:
-    by_name = any(isinstance(place, TcpAddress) and not place.is_ip for place in places)
+def _cluster(name: str, endpoints: Sequence[ListenAddress], protocol: HttpProtocolOptions) -> Cluster:
+    by_name = any(isinstance(endpoint, TcpAddress) and not endpoint.is_ip for endpoint in endpoints)
     return Cluster(
         name=name,
         type=ClusterDiscoveryType.STRICT_DNS if by_name else ClusterDiscoveryType.STATIC,
@@ -161,7 +161,9 @@ def _cluster(name: str, places: Sequence[ListenAddress], protocol: HttpProtocolO
             cluster_name=name,
             endpoints=[
                 LocalityLbEndpoints(
-                    lb_endpoints=[LbEndpoint(endpoint=Endpoint(address=address(place))) for place in places]
+                    lb_endpoints=[
+                        LbEndpoint(endpoint=Endpoint(address=address(endpoint))) for endpoint in endpoints
+                    ]
                 )
             ],
         ),

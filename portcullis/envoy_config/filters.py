@@ -79,7 +79,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         *([_filter(TRANSPORT_SECURITY, _only_https(settings.hsts_max_age))] if _is_https(settings) else []),
         cross_origin_filter(),
         _filter(CORS, Cors()),
-        _filter(ORIGINS, Rbac(rules=_foreign_origins(_allowed_origins(settings)))),
+        _filter(ORIGINS, Rbac(rules=_cross_origins(_allowed_origins(settings)))),
         *([caller_filter()] if settings.trusted_proxies else []),
         replace(_filter(ADDRESSES, per_address(settings)), disabled=True),
         _filter(SHARES, unlimited()),
@@ -158,7 +158,7 @@ def _cors(origins: Sequence[StringMatcher]) -> CorsPolicy:
     )
 
 
-def _foreign_origins(allowed: Sequence[StringMatcher]) -> RbacRules:
+def _cross_origins(allowed: Sequence[StringMatcher]) -> RbacRules:
     """Refuse a request whose `Origin` is a page of another origin; programs send no `Origin`."""
     present = Permission(header=HeaderMatcher(name="origin", present_match=True))
     known = [Permission(header=HeaderMatcher(name="origin", string_match=origin)) for origin in allowed]

@@ -26,11 +26,11 @@ def seconds(number: float) -> timedelta:
     return timedelta(seconds=number)
 
 
-def address(place: ListenAddress) -> Address:
+def address(endpoint: ListenAddress) -> Address:
     """The address of a listener or of an upstream."""
-    if isinstance(place, UnixAddress):
-        return Address(pipe=Pipe(path=str(place.path)))
-    return Address(socket_address=SocketAddress(address=place.host, port_value=place.port))
+    if isinstance(endpoint, UnixAddress):
+        return Address(pipe=Pipe(path=str(endpoint.path)))
+    return Address(socket_address=SocketAddress(address=endpoint.host, port_value=endpoint.port))
 
 
 def exactly(text: str) -> StringMatcher:

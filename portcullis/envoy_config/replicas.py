@@ -38,9 +38,11 @@ _MISSED = 2
 _NONE_LEFT_PERCENT = 1.0
 
 
-def are_several(places: Sequence[ListenAddress]) -> bool:
+def are_several(endpoints: Sequence[ListenAddress]) -> bool:
     """Whether there may be more than one process: a name can resolve to any number of addresses."""
-    return len(places) > 1 or any(isinstance(place, TcpAddress) and not place.is_ip for place in places)
+    return len(endpoints) > 1 or any(
+        isinstance(endpoint, TcpAddress) and not endpoint.is_ip for endpoint in endpoints
+    )
 
 
 def watch(cluster: Cluster, *, grpc: bool) -> None:

@@ -42,7 +42,7 @@ class Upstream:
     `host` is the `Host` header of these requests, and `path` replaces the public path of the service.
     """
 
-    place: ListenAddress
+    endpoint: ListenAddress
     host: str
     path: str
     tls: bool = False
@@ -85,9 +85,9 @@ def parse_upstream(text: str) -> Upstream:
     if parts.query or parts.fragment or "?" in text or "#" in text or "@" in parts.netloc:
         raise ValueError(f"{quoted(text)} must have no user name, query or fragment".lstrip())
     name = parts.hostname or ""
-    place = parse(f"{bracketed(name)}:{DEFAULT_PORTS[parts.scheme] if port is None else port}")
+    endpoint = parse(f"{bracketed(name)}:{DEFAULT_PORTS[parts.scheme] if port is None else port}")
     host = f"{bracketed(name)}:{port}" if port else bracketed(name)
-    return Upstream(place, host, _checked_path(parts.path), tls=parts.scheme == "https")
+    return Upstream(endpoint, host, _checked_path(parts.path), tls=parts.scheme == "https")
 
 
 def topology(settings: EnvoySettings) -> Topology:
@@ -102,11 +102,11 @@ def topology(settings: EnvoySettings) -> Topology:
             faults.append(f"{what}: {error}")
             return instead
 
-    def place(what: str, text: str) -> ListenAddress:
+    def endpoint(what: str, text: str) -> ListenAddress:
         return read(what, parse, text, nowhere)
 
-    def places(what: str, texts: tuple[str, ...]) -> list[ListenAddress]:
-        found = [place(_numbered(what, texts, number), text) for number, text in enumerate(texts)]
+    def endpoints(what: str, texts: tuple[str, ...]) -> list[ListenAddress]:
+        found = [endpoint(_numbered(what, texts, number), text) for number, text in enumerate(texts)]
         if not found:
             faults.append(f"{what} is empty")
         elif len(set(found)) < len(found):
@@ -125,14 +125,14 @@ def topology(settings: EnvoySettings) -> Topology:
     if len(set(listen)) < len(listen):
         faults.append("envoy.listen names an address twice")
     admin = read("envoy.admin", _admin, settings.envoy_admin, nowhere)
-    web = places("envoy.web_upstream", settings.web_upstream)
-    authz = places("envoy.authz_upstream", settings.authz_upstream)
+    web = endpoints("envoy.web_upstream", settings.web_upstream)
+    authz = endpoints("envoy.authz_upstream", settings.authz_upstream)
     if settings.authz_upstream_ca and not settings.authz_upstream_name and not _one_host(authz):
         faults.append(
             "envoy.authz_upstream_name is not set: say which name the check service's certificate carries"
         )
-    standin = place("envoy.standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
-    acme = place("acme.upstream", settings.acme_upstream) if settings.uses_acme else None
+    standin = endpoint("envoy.standin_upstream", settings.standin_upstream) if settings.standin_upstream else None
+    acme = endpoint("acme.upstream", settings.acme_upstream) if settings.uses_acme else None
     redirect = listeners("tls.http_redirect_listen", settings.http_redirect_listen)
     if len({*listen, *redirect}) < len(set(listen)) + len(redirect):
         faults.append("tls.http_redirect_listen names an address twice, or one of envoy.listen")
@@ -161,24 +161,24 @@ def _numbered(what: str, texts: tuple[str, ...], index: int) -> str:
     return f"{what}: number {index + 1}" if len(texts) > 1 else what
 
 
-def _one_host(places: list[ListenAddress]) -> bool:
-    hosts = {place.host if isinstance(place, TcpAddress) else None for place in places}
+def _one_host(endpoints: list[ListenAddress]) -> bool:
+    hosts = {endpoint.host if isinstance(endpoint, TcpAddress) else None for endpoint in endpoints}
     return len(hosts) == 1 and None not in hosts
 
 
 def _listener(text: str) -> TcpAddress:
-    place = _on_this_machine(text)
-    if not isinstance(place, TcpAddress) or not place.is_ip:
+    address = _on_this_machine(text)
+    if not isinstance(address, TcpAddress) or not address.is_ip:
         raise ValueError(f"{quoted(text)} is not an IP address and a port".lstrip())
-    return place
+    return address
 
 
 def _admin(text: str) -> ListenAddress:
     # A caller of the admin interface can stop Envoy and read its whole configuration; it has no password.
-    place = _on_this_machine(text)
-    if isinstance(place, TcpAddress) and not (place.is_ip and place.is_loopback):
+    address = _on_this_machine(text)
+    if isinstance(address, TcpAddress) and not (address.is_ip and address.is_loopback):
         raise ValueError(f"{quoted(text)} is open to others; use a loopback address or unix:/path".lstrip())
-    return place
+    return address
 
 
 def _on_this_machine(text: str) -> ListenAddress:

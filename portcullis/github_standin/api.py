@@ -37,7 +37,7 @@ def blueprint(name: str, memory: Memory, changes: Changes) -> Blueprint:
     async def authenticate() -> None:
         scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
         token = memory.token(credential.strip()) if scheme.lower() in {"bearer", "token"} else None
-        person = None if token is None else changes.of(token.person)
+        person = None if token is None else changes.current(token.person)
         g.accepted = ()
         if token is None or person is None:
             g.granted = ()
@@ -53,7 +53,7 @@ def blueprint(name: str, memory: Memory, changes: Changes) -> Blueprint:
         return _with_scopes(answer)
 
     @routes.after_request
-    async def tell_scopes(answer: Response) -> Response:
+    async def set_scope_headers(answer: Response) -> Response:
         return _with_scopes(answer)
 
     @routes.get("/user")

@@ -53,7 +53,7 @@ class Memory:
         """Make a code for a person who has just signed in."""
         code = new_secret()
         expires = self._clock() + CODE_SECONDS
-        _keep(self._codes, hash_secret(code), Code(person, redirect_uri, scopes, code_challenge, expires))
+        _store(self._codes, hash_secret(code), Code(person, redirect_uri, scopes, code_challenge, expires))
         return code
 
     def take_code(self, code: str) -> Code | None:
@@ -64,7 +64,7 @@ class Memory:
     def new_token(self, person: Person, scopes: tuple[str, ...]) -> str:
         """Make an access token, with GitHub's prefix for tokens of OAuth apps."""
         token = f"gho_{new_secret()}"
-        _keep(self._tokens, hash_secret(token), Token(person, scopes))
+        _store(self._tokens, hash_secret(token), Token(person, scopes))
         return token
 
     def token(self, token: str) -> Token | None:
@@ -72,7 +72,7 @@ class Memory:
         return self._tokens.get(hash_secret(token))
 
 
-def _keep(records: dict[str, _Record], key: str, value: _Record) -> None:
+def _store(records: dict[str, _Record], key: str, value: _Record) -> None:
     if len(records) >= _MOST_KEPT:
         del records[next(iter(records))]
     records[key] = value

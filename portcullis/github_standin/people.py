@@ -94,7 +94,7 @@ class Changes:
     def __init__(self, file: Path | None) -> None:
         self._file = file
 
-    def of(self, person: Person) -> Person | None:
+    def current(self, person: Person) -> Person | None:
         """The present state of `person`; `None` if their tokens are revoked. Raises `ValueError`."""
         if self._file is None or not self._file.exists():
             return person

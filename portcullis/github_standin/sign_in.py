@@ -54,10 +54,10 @@ def blueprint(settings: StandinSettings, memory: Memory) -> Blueprint:
 
     @routes.get("/authorize")
     async def show() -> Response | tuple[str, int]:
-        asked = _read_request(request.args, settings)
-        if isinstance(asked, str):
-            return await _problem(asked)
-        return Response(await _page(request.args, asked))
+        sign_in_request = _read_request(request.args, settings)
+        if isinstance(sign_in_request, str):
+            return await _problem(sign_in_request)
+        return Response(await _page(request.args, sign_in_request))
 
     @routes.post("/authorize")
     async def choose() -> BaseResponse | tuple[str, int]:
@@ -65,18 +65,22 @@ def blueprint(settings: StandinSettings, memory: Memory) -> Blueprint:
         if request.headers.get("Origin", ours) != ours:
             return await _problem("This form was sent from another site.", 403)
         form = await request.form
-        asked = _read_request(form, settings)
-        if isinstance(asked, str):
-            return await _problem(asked)
+        sign_in_request = _read_request(form, settings)
+        if isinstance(sign_in_request, str):
+            return await _problem(sign_in_request)
         if "cancel" in form:
-            return _back(asked, error="access_denied", error_description="The user has denied the request.")
+            return _back(
+                sign_in_request, error="access_denied", error_description="The user has denied the request."
+            )
         login = form.get("login", "").strip()
         person = people.find(login)
         if person is None:
             text = "A login is 1 to 39 letters, digits and single hyphens between them."
-            return await _page(form, asked, fault=text), 422
-        code = memory.new_code(person, asked.redirect_uri, asked.scopes, asked.code_challenge)
-        return _back(asked, code=code)
+            return await _page(form, sign_in_request, fault=text), 422
+        code = memory.new_code(
+            person, sign_in_request.redirect_uri, sign_in_request.scopes, sign_in_request.code_challenge
+        )
+        return _back(sign_in_request, code=code)
 
     @routes.post("/access_token")
     async def access_token() -> Response:
@@ -113,14 +117,14 @@ def _may_redirect(uri: str, issuer: str) -> bool:
     return uri.startswith(f"{issuer}/") or is_loopback(uri)
 
 
-async def _page(values: Mapping[str, str], asked: SignInRequest, fault: str | None = None) -> str:
+async def _page(values: Mapping[str, str], sign_in_request: SignInRequest, fault: str | None = None) -> str:
     names = ("client_id", "redirect_uri", "state", "scope", "code_challenge", "code_challenge_method")
     return await render_template(
         "sign_in.html",
         people=people.READY,
         hidden={name: values[name] for name in names if name in values},
-        host=urlsplit(asked.redirect_uri).netloc,
-        scopes=asked.scopes,
+        host=urlsplit(sign_in_request.redirect_uri).netloc,
+        scopes=sign_in_request.scopes,
         login=values.get("login", ""),
         fault=fault,
     )
@@ -130,12 +134,12 @@ async def _problem(text: str, status: int = 400) -> tuple[str, int]:
     return await render_template("problem.html", text=text), status
 
 
-def _back(asked: SignInRequest, **values: str) -> BaseResponse:
+def _back(sign_in_request: SignInRequest, **values: str) -> BaseResponse:
     """Redirect the browser to the app with `values` and the app's `state`; a query of the URI stays."""
-    if asked.state is not None:
-        values["state"] = asked.state
-    separator = "&" if urlsplit(asked.redirect_uri).query else "?"
-    return redirect(f"{asked.redirect_uri}{separator}{urlencode(values)}")
+    if sign_in_request.state is not None:
+        values["state"] = sign_in_request.state
+    separator = "&" if urlsplit(sign_in_request.redirect_uri).query else "?"
+    return redirect(f"{sign_in_request.redirect_uri}{separator}{urlencode(values)}")
 
 
 async def _body() -> dict[str, str] | str:

@@ -116,7 +116,7 @@ class Child(Keeper[ChildProcess]):
         for it is short.
         """
         attempt = asyncio.create_task(self._attempt())
-        self.life = asyncio.create_task(self._live(attempt), name=self.spec.name)
+        self.life = asyncio.create_task(self._run(attempt), name=self.spec.name)
         await asyncio.wait({attempt}, timeout=None if self.spec.essential else self._timing.wait)
         if attempt.done():
             return attempt.result()
@@ -150,12 +150,12 @@ class Child(Keeper[ChildProcess]):
         await process.end()
         if code is not None:
             raise _StartFailedError(
-                Failure(_ending(code), self.last_lines(), wrong_settings=code == _WRONG_SETTINGS)
+                Failure(_describe_exit(code), self.last_lines(), wrong_settings=code == _WRONG_SETTINGS)
             )
         raise _StartFailedError(Failure(f"not ready after {patience:g} seconds ({missing})", self.last_lines()))
 
     def report_end(self, _program: ChildProcess, code: int, delay: float) -> None:
-        self._report(self.spec.name, Event.DIED, f"{_ending(code)}; starting again in {delay:g} s")
+        self._report(self.spec.name, Event.DIED, f"{_describe_exit(code)}; starting again in {delay:g} s")
 
     def report_failure(self, error: NotStartedError, delay: float) -> None:
         self._report(self.spec.name, Event.FAILED, f"{error}; trying again in {delay:g} s")
@@ -170,7 +170,7 @@ class Child(Keeper[ChildProcess]):
             return error.failure
         return None
 
-    async def _live(self, attempt: asyncio.Task[Failure | None]) -> None:
+    async def _run(self, attempt: asyncio.Task[Failure | None]) -> None:
         failure = await attempt
         if failure is not None and self.spec.essential:
             return
@@ -236,7 +236,7 @@ class Child(Keeper[ChildProcess]):
         return tuple(text.splitlines()[-_LAST_LINES:])
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"

@@ -31,7 +31,7 @@ def opening(console: Console, options: UpOptions, root: Path) -> None:
             "People sign in at the local stand-in, because GITHUB_CLIENT_ID is not set: "
             "a caller on this machine's loopback can sign in as any user."
         )
-    if options.admits_everybody:
+    if options.allows_every_user:
         console.say("ALLOWED_GITHUB_USERS is not set: every user of the stand-in may sign in.")
 
 

@@ -41,13 +41,13 @@ class LogFiles:
         self._piece = keep // PIECES
         self._following: set[str] = set()
 
-    def of(self, name: str, *, follows: bool = False) -> Path:
+    def path_of(self, name: str, *, follows: bool = False) -> Path:
         """The file of the program `name`. `follows`: it opens its file by name before it writes."""
         if follows:
             self._following.add(name)
         return self.folder / f"{name}.log"
 
-    def look(self) -> list[str]:
+    def rotate(self) -> list[str]:
         """Cut files that are too long, and make room on a full disk. Returns messages. Raises `OSError`."""
         for file in sorted(self.folder.glob("*.log")):
             if file.stat().st_size >= self._piece:

@@ -70,7 +70,7 @@ def read(state_dir: Path) -> dict[str, str]:
     return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
-def beside(state_dir: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def merged_with(state_dir: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """`environ`, with the variables of the gateway of this state folder.
 
     Without a master key in `environ`, all variables of the folder count. With one, only the address of Redis does,

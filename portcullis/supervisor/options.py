@@ -56,7 +56,7 @@ class UpOptions:
         return self.settings.authz_workers or usable_cores()
 
     @property
-    def admits_everybody(self) -> bool:
+    def allows_every_user(self) -> bool:
         """Whether every user of the stand-in may sign in, because the settings list none."""
         return self.standin and self.settings.allowed_github_users is None
 

@@ -63,7 +63,7 @@ def make_plan(options: UpOptions, paths: RuntimePaths) -> Plan:
             options.envoy_listen[0],
             service.resource,
             tls=options.settings.terminates_tls,
-            client_required=options.settings.turns_strangers_away,
+            client_required=options.settings.requires_client_certificate,
         )
         for service in options.settings.resolved_services
     )
@@ -85,7 +85,7 @@ def web_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
             "GITHUB_URL": url,
             "GITHUB_API_URL": f"{url}/api/v3",
             "GITHUB_BACKCHANNEL_URL": url,
-            "ALLOWED_GITHUB_USERS": "*" if options.admits_everybody else None,
+            "ALLOWED_GITHUB_USERS": "*" if options.allows_every_user else None,
         }
     return (
         environment.plain(paths.environ)

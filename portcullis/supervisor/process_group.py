@@ -48,7 +48,7 @@ class ProcessGroup:
         self._logs = logs
         self._report = report
         self._timing = timing or Timing()
-        self._chores = {"logs": logs.look, **(chores or {})}
+        self._chores = {"logs": logs.rotate, **(chores or {})}
         self._once_ready = once_ready or {}
         self._started: list[list[Child]] = []
         self._watch: Watch | None = None
@@ -106,7 +106,7 @@ class ProcessGroup:
     async def _start(self, stages: Sequence[Sequence[ChildSpec]], checks: Sequence[Probe]) -> None:
         for stage in stages:
             children = [
-                Child(spec, self._logs.of(spec.name, follows=spec.follows_log), self._report, self._timing)
+                Child(spec, self._logs.path_of(spec.name, follows=spec.follows_log), self._report, self._timing)
                 for spec in stage
             ]
             self._started.append(children)

@@ -16,7 +16,7 @@ _BYTES = 8 * 1024 * 1024
 _AT_ONCE = 64 * 1024
 
 
-def keep(folder: Path) -> None:
+def create_reserve(folder: Path) -> None:
     """Create the reserve in Redis' data folder, unless it exists or the disk has no room."""
     path = folder / NAME
     if path.exists() and path.stat().st_size == _BYTES:
@@ -30,7 +30,7 @@ def keep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def give_up(folder: Path) -> bool:
+def free_reserve(folder: Path) -> bool:
     """Free the reserve. Return whether there was one: the operator's own Redis has none."""
     try:
         (folder / NAME).unlink()

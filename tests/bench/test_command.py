@@ -161,7 +161,7 @@ def test_what_a_choice_costs_is_measured_beside_the_service_without_it(
 
 def test_the_world_with_tool_rules_refuses_what_they_cannot_decide(tmp_path: Path) -> None:
     """Were the rules not there, what is measured with them would be the same as without."""
-    with fixture.made(tokens=1, algorithm="ES256", progress=lambda _: None) as place:
+    with fixture.make_fixture(tokens=1, algorithm="ES256", progress=lambda _: None) as place:
         rules = ServiceOptions(workers=1, variant="tool-rules")
         with portcullis(place.with_tool_rules(), rules, fixture.RESOURCE) as subject:
             share = Load(subject.target, place.pool, 0, 1, connections=1, streams=1, mode="once", seconds=20)

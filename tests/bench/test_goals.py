@@ -62,7 +62,7 @@ def test_each_goal_is_met_or_missed_by_its_own_bound() -> None:
     assert seen["p99 through Envoy at 70 % load, against the Go no-op"] == ["≤ 1.2", "1.30x", "missed"]
     assert seen["second process on a second core, by processor time per check"] == ["≥ 1.9", "1.96x", "met"]
     assert seen["revocation propagation p99 under load"] == ["≤ 5", "3.0 ms", "met"]
-    assert seen["memory per remembered token"] == ["≤ 2048", "1,500 bytes", "met"]
+    assert seen["memory per cached token"] == ["≤ 2048", "1,500 bytes", "met"]
     assert seen["tool rules, processor time per check against none"] == ["-", "1.25x", ""]
     assert seen["tool rules, throughput against none"] == ["-", "0.80x", ""]
     assert seen["metrics, processor time per check against none"] == ["≤ 1.03", "1.053x", "missed"]
@@ -80,7 +80,7 @@ def test_what_is_unsound_has_no_figure() -> None:
     unsound["results"][0]["sound"] = False
     seen = rows(dict.fromkeys(RUNS, unsound))
     assert seen["revocation propagation p99 under load"][2] == "not measured"
-    assert seen["memory per remembered token"][2] == "not measured"
+    assert seen["memory per cached token"][2] == "not measured"
 
 
 def test_the_command_reads_a_folder(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from ext_authz.grpc_http2 import http2_codec
 from oauth_core.policy import mcp_request
 from oauth_core.policy.mcp_request import Call, NameKind
-from portcullis.bench.answer_check import ALLOWED, CheckJudge, HttpJudge
+from portcullis.bench.answer_check import ALLOWED, CheckAnswerChecker, HttpAnswerChecker
 from portcullis.bench.connection import Answer, Connection
 from portcullis.bench.http2_client import FrameReader
 from portcullis.bench.pool import Entry
-from portcullis.bench.question import CheckQuestion, HttpQuestion
+from portcullis.bench.request_builder import CheckRequestBuilder, HttpRequestBuilder
 from tests.bench.check_server import allowed, refused
 
 URL = "http://localhost:8080/bench/mcp"
@@ -51,8 +51,8 @@ def grpc_answer(message: pb.CheckResponse, stream: int = 1, status: str = "0") -
 
 def asking(streams: int = 4) -> Connection:
     """A connection that has asked once."""
-    connection = Connection(CheckQuestion(URL), CheckJudge(identity=True), streams=streams)
-    connection.ask(ENTRY, 1.5)
+    connection = Connection(CheckRequestBuilder(URL), CheckAnswerChecker(identity=True), streams=streams)
+    connection.send(ENTRY, 1.5)
     return connection
 
 
@@ -84,7 +84,7 @@ def test_garbage_is_a_protocol_error_or_nothing_but_never_a_right_answer(garbage
 
 
 def test_a_check_holds_the_token_and_the_url_of_its_service() -> None:
-    message = CheckQuestion(URL).message(ENTRY)
+    message = CheckRequestBuilder(URL).message(ENTRY)
     assert message[:5] == b"\0" + (len(message) - 5).to_bytes(4, "big")
     http = pb.CheckRequest.FromString(message[5:]).attributes.request.http
     assert http.headers["authorization"] == "Bearer some.token.text"
@@ -92,13 +92,13 @@ def test_a_check_holds_the_token_and_the_url_of_its_service() -> None:
 
 
 def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_says_the_same() -> None:
-    message = CheckQuestion(URL, with_body=True).message(ENTRY)
+    message = CheckRequestBuilder(URL, with_body=True).message(ENTRY)
     request = envoy_messages.decode(message[5:])
     assert request is not None
     assert mcp_request.parse_request(envoy_messages.message_of(request)) == Call(
         "tools/call", NameKind.TOOL, "get_page"
     )
-    frames = list(FrameReader().feed(HttpQuestion(URL, with_body=True).frames(1, ENTRY)))
+    frames = list(FrameReader().feed(HttpRequestBuilder(URL, with_body=True).frames(1, ENTRY)))
     assert [(frame.kind, bool(frame.flags & http2_codec.END_STREAM)) for frame in frames] == [
         (http2_codec.HEADERS, False),
         (http2_codec.DATA, True),
@@ -112,14 +112,14 @@ def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_sa
 @given(st.integers(1, 8192))
 def test_a_token_of_any_length_ours_may_have_makes_a_readable_check(length: int) -> None:
     entry = Entry(b"t" * length, b"1", b"j")
-    message = CheckQuestion(URL).message(entry)
+    message = CheckRequestBuilder(URL).message(entry)
     headers = pb.CheckRequest.FromString(message[5:]).attributes.request.http.headers
     assert headers["authorization"] == f"Bearer {'t' * length}"
 
 
 def test_a_token_too_long_for_a_frame_is_refused_with_a_reason() -> None:
     entry = Entry(b"t" * 20_000, b"1", b"j")
-    for question in (CheckQuestion(URL), HttpQuestion(URL)):
+    for question in (CheckRequestBuilder(URL), HttpRequestBuilder(URL)):
         with pytest.raises(ValueError, match="20000 bytes"):
             question.frames(1, entry)
 
@@ -164,8 +164,8 @@ def test_an_answer_that_lets_nobody_or_somebody_else_through_is_wrong(answer: by
 def test_an_answer_through_envoy_counts_only_with_the_callers_own_identity(
     headers: list[tuple[str, str]], verdict: str
 ) -> None:
-    connection = Connection(HttpQuestion(URL), HttpJudge(identity=True), streams=1)
-    connection.ask(ENTRY, 0.0)
+    connection = Connection(HttpRequestBuilder(URL), HttpAnswerChecker(identity=True), streams=1)
+    connection.send(ENTRY, 0.0)
     answer = http2_codec.frame(http2_codec.HEADERS, HEADERS, 1, block(*headers)) + http2_codec.frame(
         http2_codec.DATA, http2_codec.END_STREAM, 1, b"ok"
     )
@@ -189,7 +189,7 @@ def test_no_more_requests_are_under_way_than_the_server_allows() -> None:
     settings = b"\0\3\0\0\0\2"  # MAX_CONCURRENT_STREAMS: 2
     list(connection.feed(http2_codec.frame(http2_codec.SETTINGS, 0, 0, settings)))
     assert connection.room(ENTRY)
-    connection.ask(ENTRY, 2.0)
+    connection.send(ENTRY, 2.0)
     assert not connection.room(ENTRY)
 
 
@@ -197,9 +197,9 @@ def test_requests_wait_for_the_servers_window() -> None:
     connection = asking(streams=1000)
     asked = 1
     while connection.room(ENTRY):
-        connection.ask(ENTRY, 0.0)
+        connection.send(ENTRY, 0.0)
         asked += 1
-    weight = CheckQuestion(URL).weight(ENTRY)
+    weight = CheckRequestBuilder(URL).weight(ENTRY)
     assert asked == http2_codec.DEFAULT_WINDOW // weight
     list(connection.feed(http2_codec.window_update(weight)))
     assert connection.room(ENTRY)

@@ -27,7 +27,7 @@ URL = fixture.RESOURCE
 @pytest.fixture(scope="module")
 def place() -> Iterator[BenchFixture]:
     """A fixture with a few tokens."""
-    with fixture.made(tokens=10, algorithm="ES256", progress=lambda _: None) as made:
+    with fixture.make_fixture(tokens=10, algorithm="ES256", progress=lambda _: None) as made:
         yield made
 
 

@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
 from portcullis.doctor.browsers import LocalBrowser
-from portcullis.doctor.client import Wallet
+from portcullis.doctor.client import SessionStorage
 
 if TYPE_CHECKING:
     import ssl
@@ -35,7 +35,7 @@ class McpUser:
     def __init__(self, resource: str, *, login: str = "octocat", auth_method: str | None = None) -> None:
         """`auth_method` is asked for at registration; without it the client leaves that to the server."""
         self.resource = resource
-        self.wallet = Wallet()
+        self.wallet = SessionStorage()
         self.visits: list[str] = []
         self._came_back: list[str] = []
         self._browser = LocalBrowser(login)
@@ -56,7 +56,7 @@ class McpUser:
                 auth=self.provider,
                 headers=dict(headers or {}),
                 timeout=_TIMEOUT,
-                event_hooks={"response": [self.wallet.overhear]},
+                event_hooks={"response": [self.wallet.record_management]},
             ) as http,
             Client(
                 streamable_http_client(self.resource, http_client=http), mode=mode, read_timeout_seconds=_TIMEOUT

@@ -125,5 +125,5 @@ def is_near(address: str) -> bool:
     """Whether an address is on this machine, so that load on it disturbs no other system. Names of peers are."""
     if not peers.is_address(address):
         return True
-    place = parse(address)
-    return isinstance(place, UnixAddress) or place.is_loopback
+    listen_address = parse(address)
+    return isinstance(listen_address, UnixAddress) or listen_address.is_loopback

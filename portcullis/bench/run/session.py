@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.crypto import base64url
-from portcullis.bench import external, fixture, flood, gateway, peers, pool, report, revocation, runner, target
+from portcullis.bench import external, flood, gateway, peers, pool, report, revocation, runner, target
 from portcullis.bench.children import BenchFixtureError
+from portcullis.bench.fixture import RESOURCE, make_fixture
 from portcullis.bench.plan import Target
 from portcullis.bench.target import MeasuredService, ServiceOptions
 
@@ -35,29 +36,29 @@ def run(options: BenchOptions, progress: Callable[[str], None]) -> dict[str, Any
     with ExitStack() as stack:
         if options.address is not None:
             services = [_elsewhere(options, stack)]
-            place = None
+            fixture = None
             count = len(pool.Pool(services[0].pool))
         else:
             spare = max(_REVOCATIONS * options.revocation, flood.TOKENS * ("distinct" in options.floods))
-            place = stack.enter_context(
-                fixture.made(tokens=options.tokens + spare, algorithm=options.algorithm, progress=progress)
+            fixture = stack.enter_context(
+                make_fixture(tokens=options.tokens + spare, algorithm=options.algorithm, progress=progress)
             )
             count = options.tokens
-            services = _here(options, place, stack, progress)
+            services = _here(options, fixture, stack, progress)
         rate = options.rate or 0.0
         if options.share is not None:
             rate = options.share * _throughput(services[0], options.plan(count, 0.0), progress)
         plan = options.plan(count, rate)
-        by = external.choose(options.generator, possible=options.fits_external)
+        by = external.find_external(options.generator, possible=options.fits_external)
         results = runner.measure(services, plan, progress, throughput=None if by is None else by.measure)
         seen = None
-        if options.revocation and place is not None:
-            seen = _revoke(services[0], place, plan, results[0].rate, progress)
+        if options.revocation and fixture is not None:
+            seen = _revoke(services[0], fixture, plan, results[0].rate, progress)
         floods = []
-        if options.floods and place is not None:
+        if options.floods and fixture is not None:
             quiet = plan.rate or max(1.0, results[0].rate * _FLOOD_SHARE)
             floods = [
-                flood.measure(kind, services[0], place, replace(plan, rate=quiet), progress)
+                flood.measure(kind, services[0], fixture, replace(plan, rate=quiet), progress)
                 for kind in options.floods
             ]
         return report.document(plan, results, seen, floods, setting=_setting(options), started_at=started_at)
@@ -71,7 +72,7 @@ def is_sound(document: dict[str, Any]) -> bool:
 
 
 def _here(
-    options: BenchOptions, place: BenchFixture, stack: ExitStack, progress: Callable[[str], None]
+    options: BenchOptions, fixture: BenchFixture, stack: ExitStack, progress: Callable[[str], None]
 ) -> list[MeasuredService]:
     """Start the services to measure on this machine, and return them: Portcullis, its variants, the peers.
 
@@ -80,12 +81,12 @@ def _here(
     progress("starting what is measured")
     services = []
     for variant in (None, *options.variants):
-        where = place.with_tool_rules() if variant == "tool-rules" else place
+        where = fixture.with_tool_rules() if variant == "tool-rules" else fixture
         service_options = ServiceOptions(options.transport, options.workers, variant)
-        services.append((stack.enter_context(target.portcullis(where, service_options, fixture.RESOURCE)), where))
+        services.append((stack.enter_context(target.portcullis(where, service_options, RESOURCE)), where))
     names = peers.resolve(options.names, through_envoy=options.through_envoy)
     services += [
-        (stack.enter_context(peers.running(name, place, fixture.RESOURCE)), place)
+        (stack.enter_context(peers.running(name, fixture, RESOURCE)), fixture)
         for name in names
         if name != "jwt_authn"
     ]
@@ -95,7 +96,7 @@ def _here(
         stack.enter_context(gateway.before(service, where, options.envoy_workers)) for service, where in services
     ]
     if "jwt_authn" in names:
-        chains.append(stack.enter_context(peers.running_in_envoy(place, fixture.RESOURCE, options.envoy_workers)))
+        chains.append(stack.enter_context(peers.running_in_envoy(fixture, RESOURCE, options.envoy_workers)))
     return chains
 
 
@@ -143,15 +144,15 @@ def _throughput(service: MeasuredService, plan: RunPlan, progress: Callable[[str
 
 
 def _revoke(
-    service: MeasuredService, place: BenchFixture, plan: RunPlan, rate: float, progress: Callable[[str], None]
+    service: MeasuredService, fixture: BenchFixture, plan: RunPlan, rate: float, progress: Callable[[str], None]
 ) -> revocation.Propagation:
     """Revoke under a third of what the service can do, or at the rate that was asked for."""
     quiet = plan.rate or max(1.0, rate * _REVOCATION_SHARE)
     seconds = min(plan.seconds * plan.rounds, _REVOCATION_SECONDS)
     share = replace(runner.load(service, plan, mode="open", seconds=seconds), rate=quiet)
     progress(f"revoking under a load of {quiet:,.0f} requests/s")
-    with place.redis() as redis:
-        return revocation.measure(share, (plan.tokens, place.tokens), redis, progress)
+    with fixture.redis() as redis:
+        return revocation.measure(share, (plan.tokens, fixture.tokens), redis, progress)
 
 
 def _setting(options: BenchOptions) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
 from portcullis.certificates import secret
 from portcullis.certificates.pair import Authorities, AuthoritiesFollower
-from portcullis.config_check.certificates import look_at_certificates
+from portcullis.config_check.certificates import check_certificates
 from tests.envoy.check_service import GOOD
 from tests.envoy.tls.edge import HOST, Edge, edge
 from tests.support import forks
@@ -147,9 +147,9 @@ def test_the_check_of_settings_notes_a_certificate_that_ends_soon(
     first = min(Authorities.read(file).ends for file in (identity.cert, callers.cert))
     last = max(Authorities.read(file).ends for file in (identity.cert, callers.cert))
     day = 86_400
-    assert list(look_at_certificates(settings, first - 15 * day)) == []
+    assert list(check_certificates(settings, first - 15 * day)) == []
     for now, word in ((last - 13 * day, "ends at"), (last + 1, "ended at")):
-        notes = list(look_at_certificates(settings, now))
+        notes = list(check_certificates(settings, now))
         assert [note.setting for note in notes] == ["tls.cert", "tls.client_ca"]
         assert all(word in note.text for note in notes)
 

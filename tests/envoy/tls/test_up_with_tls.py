@@ -223,7 +223,7 @@ async def test_what_up_asks_envoy_before_it_is_ready_is_answered_with_and_withou
             f"127.0.0.1:{running.gate.port}",
             "https://gate.example.com/notes/mcp",
             tls=True,
-            client_required=running.settings.turns_strangers_away,
+            client_required=running.settings.requires_client_certificate,
         )
         async with asyncio.timeout(60):
             while (missing := await probe()) is not None:

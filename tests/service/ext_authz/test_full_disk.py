@@ -53,7 +53,7 @@ def test_calls_are_refused_when_nothing_can_be_recorded_and_allowed_when_old_pie
     remember(redis, "jti-full")
     message = check_request(token=mint(key, jti="jti-full"))
     logs = LogFiles(disk, 1024 * 1024 * 1024)
-    log = logs.of("ext_authz", follows=True)
+    log = logs.path_of("ext_authz", follows=True)
     for number in range(1, 6):
         log.with_name(f"ext_authz.log.{number}").write_bytes(b"o" * 100_000)
     with running_authz(environ(redis, LOG_FILE=str(log))) as authz:
@@ -68,7 +68,7 @@ def test_calls_are_refused_when_nothing_can_be_recorded_and_allowed_when_old_pie
 
         until(is_refused, "a refusal, since there is no room")
         statuses += [read_answer(authz.check(message)).status for _ in range(20)]
-        (sentence,) = logs.look()
+        (sentence,) = logs.rotate()
         assert "deleted ext_authz.log.5, ext_authz.log.4, ext_authz.log.3, ext_authz.log.2" in sentence
         assert log.with_name("ext_authz.log.1").exists()
 

@@ -16,7 +16,7 @@ from oauth_core.store.maintenance.snapshot import Snapshot
 from oauth_core.store.records import revocation_cutoffs, tombstones
 from oauth_core.store.records.key_ring import KeyRingStore
 from portcullis.backup.key import BackupKey
-from portcullis.backup.restoring import Restored, examine, paused, restore
+from portcullis.backup.restoring import RestoreResult, examine, paused, restore
 from tests.service.state.commands import operate
 from tests.service.state.sign_ins import grant_of, signed_in
 from tests.support import forks
@@ -52,7 +52,7 @@ async def restored(
     between: Callable[[], Awaitable[object]],
     *,
     tidies_up: bool = True,
-) -> Restored:
+) -> RestoreResult:
     """What `portcullis restore --force` does, with `between` done once Redis is cleared and nothing is put yet."""
     clear = Snapshot.clear
 
@@ -62,7 +62,7 @@ async def restored(
         return kept
 
     async with redis_of(web) as (redis, settings), AsyncExitStack() as stack:
-        key, ring = BackupKey.of(settings), KeyRingStore(redis, master_key=settings.master_key_bytes)
+        key, ring = BackupKey.from_settings(settings), KeyRingStore(redis, master_key=settings.master_key_bytes)
         with monkeypatch.context() as patch, file.open("rb") as opened:
             patch.setattr(Snapshot, "clear", clear_then)
             examined = examine(opened, key, ring, adopt=False)

@@ -19,7 +19,7 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
-from portcullis.doctor.client import Wallet
+from portcullis.doctor.client import SessionStorage
 
 _DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nConnected."
 
@@ -50,7 +50,7 @@ async def _serve(url: str, document: str | None) -> None:
         provider = OAuthClientProvider(
             url,
             metadata,
-            Wallet(),
+            SessionStorage(),
             redirect_handler=redirect,
             callback_handler=callback,
             client_metadata_url=document,

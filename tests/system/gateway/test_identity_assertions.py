@@ -18,7 +18,7 @@ from oauth_core.flows import client_credentials
 from oauth_core.model import Client as RegisteredClient
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SignedCodec
-from portcullis.doctor.client import Wallet
+from portcullis.doctor.client import SessionStorage
 from tests.support.assertions import KEY_NAME, PROVIDER, SUBJECT, asserted, jwks, key
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
 from tests.support.mcp_clients import whoami
@@ -62,7 +62,7 @@ class Enterprise:
     def __init__(self, gateway: RunningGateway, secret: str, **claims: Any) -> None:
         self.resource = gateway.resource("whoami")
         self.asked: list[tuple[str, str]] = []
-        self.wallet = Wallet()
+        self.wallet = SessionStorage()
         self._claims = claims
         self.provider = IdentityAssertionOAuthProvider(
             self.resource, self.wallet, CLIENT_ID, secret, gateway.url, self._vouch

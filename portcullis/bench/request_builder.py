@@ -36,7 +36,7 @@ _GRPC_HEAD_BYTES = 5
 _SCHEME = b"Bearer "
 
 
-class Question(Protocol):
+class RequestBuilder(Protocol):
     """Builds requests for tokens."""
 
     def frames(self, stream: int, entry: Entry) -> bytes:
@@ -46,12 +46,12 @@ class Question(Protocol):
         """The bytes of the request that count against the windows of flow control."""
 
 
-def make(kind: Kind, url: str, *, with_body: bool = False) -> Question:
-    """The question for the MCP service whose public URL is `url`."""
-    return (CheckQuestion if kind == "check" else HttpQuestion)(url, with_body=with_body)
+def request_builder_for(kind: Kind, url: str, *, with_body: bool = False) -> RequestBuilder:
+    """The request builder for the MCP service whose public URL is `url`."""
+    return (CheckRequestBuilder if kind == "check" else HttpRequestBuilder)(url, with_body=with_body)
 
 
-class CheckQuestion:
+class CheckRequestBuilder:
     """A gRPC call of `Check` (github.com/grpc/grpc, PROTOCOL-HTTP2)."""
 
     def __init__(self, url: str, *, with_body: bool = False) -> None:
@@ -106,7 +106,7 @@ class CheckQuestion:
         return self._around[token_length]
 
 
-class HttpQuestion:
+class HttpRequestBuilder:
     """A client's POST. Without tool rules there is no body: Envoy asks before it reads one."""
 
     def __init__(self, url: str, *, with_body: bool = False) -> None:

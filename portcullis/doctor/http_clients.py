@@ -31,7 +31,7 @@ _CLOSED = ("DISCONNECTED WITHOUT SENDING", "READERROR")
 
 
 @dataclass(frozen=True)
-class Reach:
+class HttpClientFactory:
     """Makes HTTP clients. The defaults are those of any program: proxies from the environment, system
     authorities.
     """
@@ -46,8 +46,8 @@ class Reach:
         return httpx2.AsyncClient(trust_env=self.proxies, **options)
 
 
-def reach(url: str, cert: Path | None = None, key: Path | None = None) -> Reach:
-    """The `Reach` for the gateway at `url`, with the client certificate in the file `cert`, if any.
+def client_factory(url: str, cert: Path | None = None, key: Path | None = None) -> HttpClientFactory:
+    """The factory for the gateway at `url`, with the client certificate in the file `cert`, if any.
 
     A gateway on this machine is never called through a proxy (`HTTPS_PROXY` and the like), which has another
     localhost. Raises `SettingsError` when the certificate cannot be used.
@@ -60,10 +60,10 @@ def reach(url: str, cert: Path | None = None, key: Path | None = None) -> Reach:
             tls.load_cert_chain(cert, key)
         except (OSError, ssl.SSLError) as error:
             raise SettingsError([f"--cert {cert}: {error.strerror or error}"]) from None
-    return Reach(proxies=not is_local, tls=tls)
+    return HttpClientFactory(proxies=not is_local, tls=tls)
 
 
-def in_words(error: Exception, url: str) -> str:
+def error_in_words(error: Exception, url: str) -> str:
     """The text of `error` at `url`, with its meaning if it is known."""
     text = str(error) or type(error).__name__
     if any(sign in text.upper() for sign in _CLOSED):
