@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ext_authz.metrics.families import Figures, exposition, joined, lasting
+from ext_authz.metrics.families import BY_NAME, joined, lasting
+from oauth_core.process.metrics import Figures, exposition
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,9 +38,9 @@ class Collector:
     def page(self, path: str) -> str | None:
         """Return the page at `path`; `None` when there is none."""
         if path == PER_WORKER:
-            return exposition({str(number): self._of(number) for number in sorted(self._past)})
+            return exposition(BY_NAME, {str(number): self._of(number) for number in sorted(self._past)})
         if path == SUMMED:
-            return exposition({"": joined(map(self._of, self._past))})
+            return exposition(BY_NAME, {"": joined(map(self._of, self._past))})
         return None
 
     def _of(self, number: int) -> Figures:

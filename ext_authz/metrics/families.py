@@ -1,27 +1,13 @@
-"""Every metric of the check service: its name, its kind, its meaning, and how the figures of workers are combined.
-
-Figures are plain numbers under their name on the page, labels included, so that combining two workers is adding
-numbers.
-"""
+"""Every metric of the check service: its name, its kind, its meaning, and how the figures of workers are combined."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from oauth_core.process.metrics import Family, Figures, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-Figures = dict[str, float]
-
-
-class Family(NamedTuple):
-    """One metric. `join` combines the figures of several workers into one."""
-
-    name: str
-    kind: str
-    meaning: str
-    join: Callable[[Iterable[float]], float] = sum
-
+    from collections.abc import Iterable
 
 FAMILIES = (
     Family("portcullis_check_seconds", "histogram", "Time from a whole CheckRequest to its answer."),
@@ -49,25 +35,7 @@ FAMILIES = (
     Family("portcullis_worker_up", "gauge", "Workers that report figures."),
     Family("portcullis_worker_starts_total", "counter", "Workers that were started and became ready."),
 )
-_BY_NAME = {family.name: family for family in FAMILIES}
-_PARTS_OF_A_HISTOGRAM = ("_bucket", "_count", "_sum")
-
-
-def labelled(name: str, **labels: str) -> str:
-    """Return `name{label="value"}`. Values come from this program and need no escaping."""
-    text = ",".join(f'{label}="{value}"' for label, value in labels.items())
-    return f"{name}{{{text}}}"
-
-
-def family_of(sample: str) -> Family:
-    """Return the metric that a figure belongs to. Raises `KeyError` for a name that is not in `FAMILIES`."""
-    name = sample.partition("{")[0]
-    if name in _BY_NAME:
-        return _BY_NAME[name]
-    for part in _PARTS_OF_A_HISTOGRAM:
-        if name.endswith(part):
-            return _BY_NAME[name.removesuffix(part)]
-    raise KeyError(name)
+BY_NAME = {family.name: family for family in FAMILIES}
 
 
 def joined(parts: Iterable[Figures]) -> Figures:
@@ -76,33 +44,9 @@ def joined(parts: Iterable[Figures]) -> Figures:
     for figures in parts:
         for sample, value in figures.items():
             samples.setdefault(sample, []).append(value)
-    return {sample: family_of(sample).join(values) for sample, values in samples.items()}
+    return {sample: family_of(sample, BY_NAME).join(values) for sample, values in samples.items()}
 
 
 def lasting(figures: Figures) -> Figures:
     """Return the figures of an ended worker that still count: its counters."""
-    return {sample: value for sample, value in figures.items() if family_of(sample).kind != "gauge"}
-
-
-def exposition(workers: dict[str, Figures]) -> str:
-    """Return the figures of workers, by name, in Prometheus' text format; a worker named "" has no label."""
-    lines: dict[str, list[str]] = {family.name: [] for family in FAMILIES}
-    for worker, figures in workers.items():
-        for sample, value in figures.items():
-            name, _, labels = sample.partition("{")
-            if worker:
-                labels = f'worker="{worker}"' + (f",{labels}" if labels else "}")
-            shown = f"{name}{{{labels}" if labels else name
-            lines[family_of(sample).name].append(f"{shown} {_number(value)}")
-    text = []
-    for family in FAMILIES:
-        if lines[family.name]:
-            text += [f"# HELP {family.name} {family.meaning}", f"# TYPE {family.name} {family.kind}"]
-            text += lines[family.name]
-    return "\n".join(text) + "\n"
-
-
-def _number(value: float) -> str:
-    if value == float("inf"):
-        return "+Inf"
-    return str(int(value)) if value == int(value) else repr(value)
+    return {sample: value for sample, value in figures.items() if family_of(sample, BY_NAME).kind != "gauge"}

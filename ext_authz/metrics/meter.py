@@ -5,12 +5,11 @@ It runs in every check, so it only reads the clock twice and adds a few numbers;
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from http import HTTPStatus
 from time import perf_counter
 
-from ext_authz.metrics.families import Figures, labelled
 from oauth_core.policy.deny_response import deny_response
+from oauth_core.process.metrics import Figures, Timings, labelled
 from oauth_core.refusals import DenyReason
 
 ALLOWED = "allowed"
@@ -31,16 +30,6 @@ _UNAVAILABLE_REASONS = frozenset(
 )
 
 
-class _Timings:
-    """The number of answers of one outcome in each bucket, and the sum of their times."""
-
-    __slots__ = ("counts", "seconds")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(EDGES) + 1)
-        self.seconds = 0.0
-
-
 class Meter:
     """Belongs to one event loop. Times are those of `perf_counter`."""
 
@@ -49,22 +38,18 @@ class Meter:
     def __init__(self) -> None:
         self.waited = 0
         """Checks that the caches alone could not answer."""
-        self._allowed, self._denied, self._unavailable = _Timings(), _Timings(), _Timings()
+        self._allowed, self._denied, self._unavailable = Timings(EDGES), Timings(EDGES), Timings(EDGES)
         self._reasons: dict[DenyReason, int] = {}
 
     def allowed(self, begun: float) -> None:
         """Count an allowed request; the check began at `begun`."""
-        seconds = perf_counter() - begun
-        timings = self._allowed
-        timings.counts[bisect_left(EDGES, seconds)] += 1
-        timings.seconds += seconds
+        self._allowed.add(perf_counter() - begun)
 
     def refused(self, reason: DenyReason, begun: float) -> None:
         """Count a refused request; the check began at `begun`."""
         seconds = perf_counter() - begun
         timings = self._unavailable if reason in _UNAVAILABLE_REASONS else self._denied
-        timings.counts[bisect_left(EDGES, seconds)] += 1
-        timings.seconds += seconds
+        timings.add(seconds)
         self._reasons[reason] = self._reasons.get(reason, 0) + 1
 
     def figures(self) -> Figures:
@@ -73,15 +58,8 @@ class Meter:
         total = 0
         outcomes = ((ALLOWED, self._allowed), (DENIED, self._denied), (UNAVAILABLE, self._unavailable))
         for outcome, timings in outcomes:
-            running = 0
-            for edge, count in zip((*EDGES, float("inf")), timings.counts, strict=True):
-                running += count
-                figures[labelled("portcullis_check_seconds_bucket", outcome=outcome, le=_edge_text(edge))] = (
-                    running
-                )
-            figures[labelled("portcullis_check_seconds_count", outcome=outcome)] = running
-            figures[labelled("portcullis_check_seconds_sum", outcome=outcome)] = timings.seconds
-            total += running
+            figures |= timings.figures("portcullis_check_seconds", outcome=outcome)
+            total += timings.total
         for reason, count in self._reasons.items():
             figures[labelled("portcullis_checks_refused_total", reason=reason)] = count
         figures["portcullis_cache_hits_total"] = max(0, total - self.waited)
@@ -99,7 +77,3 @@ class Unmetered(Meter):
 
     def refused(self, reason: DenyReason, begun: float) -> None:
         """Do nothing."""
-
-
-def _edge_text(edge: float) -> str:
-    return "+Inf" if edge == float("inf") else f"{edge:.6f}".rstrip("0").rstrip(".")

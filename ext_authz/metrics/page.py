@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from ext_authz.net.listen_addresses import cannot_listen, parse
 from oauth_core.net.listen_addresses import UnixAddress
+from oauth_core.process.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 _LONGEST_HEAD = 16 * 1024
 _PATIENCE = 5.0
-_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @asynccontextmanager
@@ -58,5 +58,5 @@ def _response(head: bytes, page: Callable[[str], str | None]) -> bytes:
     text = page(rest.partition(" ")[0].partition("?")[0]) if method == "GET" else None
     status = "404 Not Found" if text is None else "200 OK"
     body = (text or "").encode()
-    fields = f"Content-Type: {_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    fields = f"Content-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return f"HTTP/1.1 {status}\r\n{fields}".encode() + body

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ext_authz.metrics.families import Figures
+    from oauth_core.process.metrics import Figures
+
 
 SOCKET_VARIABLE = "PORTCULLIS_WORKER_SOCKET"
 """The environment variable with the number of the worker's end of the socket."""

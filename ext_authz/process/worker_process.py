@@ -15,8 +15,8 @@ from oauth_core.process.child_process import ChildProcess
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ext_authz.metrics.families import Figures
     from oauth_core.net.listen_addresses import ListenAddress
+    from oauth_core.process.metrics import Figures
 
 START_SECONDS = 30.0
 WRONG_SETTINGS = 2

@@ -22,13 +22,13 @@ from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.key_cache import KeyCache
 from ext_authz.decision.resolver import MOST_WAITING, ContextResolver
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
-from ext_authz.metrics.families import Figures, labelled
 from ext_authz.metrics.meter import Meter, Unmetered
 from oauth_core.audit import AuditRecorder
 from oauth_core.errors import SettingsError
 from oauth_core.jose.jwk_set_signature import KeySetVerifier
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.process.logs import audit_stream
+from oauth_core.process.metrics import Figures, labelled
 from oauth_core.process.settings_watcher import SettingsWatcher
 from oauth_core.settings import AuthzSettings
 from oauth_core.store.client_cache.client_cache import ClientCache

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from ext_authz.decision.check import Authorizer
-    from ext_authz.metrics.families import Figures
     from oauth_core.process.audit_output import AuditOutput
+    from oauth_core.process.metrics import Figures
     from oauth_core.settings import AuthzSettings
 
 _FIRST_KEYS_SECONDS = 5.0
