@@ -16,10 +16,10 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from oauth_core.errors import SettingsError, StoreUnavailableError
-from oauth_core.process import logs, standard_streams
+from oauth_core.process import certificate_ends, logs, standard_streams
 from oauth_core.process.audit_output import AuditOutput, open_output
 from oauth_core.process.settings_watcher import SettingsWatcher
-from oauth_core.settings import WebSettings, load, outdated_names
+from oauth_core.settings import TlsSettings, WebSettings, load, outdated_names
 from oauth_core.store.maintenance.schema import SchemaError
 from oauth_core.store.records.key_ring import KeyRingError
 from oauth_web.app import create_app
@@ -28,7 +28,9 @@ from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import WRITER, Deps, wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from oauth_core.process.metrics import Figures
 
 _RETRY_SECONDS = 0.5
 _log = structlog.get_logger("oauth_web")
@@ -88,13 +90,23 @@ async def _metrics(settings: WebSettings, deps: Deps) -> AsyncIterator[None]:
     if settings.web_metrics_listen is None:
         yield
         return
-    app, over = metrics.create_app(settings, deps.quotas, deps.memory, deps.audit), asyncio.Event()
+    app, over = metrics.create_app(deps, _certificates()), asyncio.Event()
     serving = asyncio.create_task(serve(app, _config(settings.web_metrics_listen), shutdown_trigger=over.wait))
     try:
         yield
     finally:
         over.set()
         await serving
+
+
+def _certificates() -> Callable[[], Figures]:
+    """Return a function that reads when the gateway's certificates end, if this program can read their files."""
+    try:
+        tls = load(TlsSettings, None, os.environ)
+    except SettingsError:  # the programs that use TLS report it
+        return dict
+    chains, authorities = {"tls.cert": tls.tls_cert}, {"tls.client_ca": tls.tls_client_ca}
+    return partial(certificate_ends.figures, chains, authorities)
 
 
 async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event, output: AuditOutput) -> Deps | None:

@@ -21,7 +21,7 @@ from oauth_web.endpoints import (
     token,
 )
 from oauth_web.guards import recording, sign_in_pause
-from oauth_web.http import errors, graceful_shutdown, security_headers
+from oauth_web.http import errors, graceful_shutdown, request_times, security_headers
 from oauth_web.login.membership_schedule import MembershipSchedule
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def create_app(deps: Deps) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY
     app.config["BODY_TIMEOUT"] = 10
+    request_times.measure(app, deps.request_times)
     below = path_of(deps.settings.issuer)
     app.register_blueprint(home.blueprint(deps))
     app.register_blueprint(discovery.blueprint(deps))

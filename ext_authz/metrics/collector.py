@@ -9,6 +9,7 @@ from oauth_core.process.metrics import Figures, exposition
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
 PER_WORKER = "/metrics"
 SUMMED = "/metrics/sum"
@@ -24,7 +25,9 @@ class Reporter(Protocol):
 class Collector:
     """Collects figures. Counters never decrease when a worker is replaced: the successor continues them."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Callable[[], Figures] = dict) -> None:
+        """`own` returns the figures that do not belong to a worker."""
+        self._own = own
         self._present: dict[int, list[Reporter]] = {}
         self._past: dict[int, Figures] = {}
 
@@ -38,9 +41,10 @@ class Collector:
     def page(self, path: str) -> str | None:
         """Return the page at `path`; `None` when there is none."""
         if path == PER_WORKER:
-            return exposition(BY_NAME, {str(number): self._of(number) for number in sorted(self._past)})
+            workers = {str(number): self._of(number) for number in sorted(self._past)}
+            return exposition(BY_NAME, {**workers, "": self._own()})
         if path == SUMMED:
-            return exposition(BY_NAME, {"": joined(map(self._of, self._past))})
+            return exposition(BY_NAME, {"": {**joined(map(self._of, self._past)), **self._own()}})
         return None
 
     def _of(self, number: int) -> Figures:

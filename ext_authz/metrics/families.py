@@ -1,9 +1,10 @@
-"""Every metric of the check service: its name, its kind, its meaning, and how the figures of workers are combined."""
+"""Every metric of the check service: its name, kind and meaning, and how the figures of workers are combined."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from oauth_core.process import certificate_ends
 from oauth_core.process.metrics import Family, Figures, family_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ FAMILIES = (
     Family("portcullis_keys_fresh", "gauge", "1 while the last read of the public keys found them.", min),
     Family("portcullis_worker_up", "gauge", "Workers that report figures."),
     Family("portcullis_worker_starts_total", "counter", "Workers that were started and became ready."),
+    certificate_ends.EXPIRES,
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +24,7 @@ from ext_authz.process.worker_process import WorkerProcess
 from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.errors import SettingsError
 from oauth_core.net.listen_addresses import ListenAddress, UnixAddress
+from oauth_core.process import certificate_ends
 from oauth_core.process.audit_output import open_output
 from oauth_core.process.backoff import Backoff
 from oauth_core.process.supervision import Keeper, NotStartedError, Watch
@@ -68,7 +70,13 @@ class Supervisor:
             check_free(address)
         self._audit = open_output(settings, WRITER)
         self._stopping = asyncio.Event()
-        self._collector = Collector()
+        self._collector = Collector(
+            partial(
+                certificate_ends.figures,
+                {"check.tls_cert": settings.authz_tls_cert},
+                {"check.tls_client_ca": settings.authz_tls_client_ca},
+            )
+        )
         generations = itertools.count(1)
         self._keepers = [
             _WorkerKeeper(

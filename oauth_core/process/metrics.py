@@ -31,7 +31,7 @@ class Family(NamedTuple):
 
 
 class Timings:
-    """Durations in seconds: how many are in each bucket, and their sum. `edges` are the upper ends of the buckets."""
+    """How many durations are in each bucket, and their sum in seconds. `edges` are the buckets' upper ends."""
 
     __slots__ = ("_counts", "_edges", "_seconds")
 

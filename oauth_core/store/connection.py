@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from redis.asyncio import Redis, RedisCluster
@@ -15,6 +16,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.net.redis_address import Topology, read_redis_url
+from oauth_core.process.metrics import Family, Histogram
 from oauth_core.store.failures import known_cause
 from oauth_core.store.topology.cluster import ClusterNodes, NodeClient
 from oauth_core.store.topology.sentinel import (
@@ -32,6 +34,19 @@ if TYPE_CHECKING:
     from oauth_core.settings import RedisSettings
     from oauth_core.store.topology.quorum import Address
     from oauth_core.store.topology.topology import RedisTopology
+
+ANSWERED = "answered"
+FAILED = "failed"
+"""Redis refused, could not be reached, or did not answer in time."""
+
+CALLS = Family("portcullis_redis_calls_seconds", "histogram", "Time of a call to Redis, by result.")
+CALL_TIMES = Histogram(
+    CALLS,
+    ("result",),
+    (0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+    initial=((ANSWERED,), (FAILED,)),
+)
+"""The calls of this process to Redis. A call is one command, or the few that belong together."""
 
 Client = TypeVar("Client", bound=Redis)
 
@@ -84,13 +99,21 @@ def is_cluster(redis: Any) -> bool:
 
 
 @asynccontextmanager
-async def guarded() -> AsyncIterator[None]:
-    """Turn every failure to get an answer from Redis into `StoreUnavailableError`."""
+async def guarded(*, is_measured: bool = True) -> AsyncIterator[None]:
+    """Turn every failure to get an answer from Redis into `StoreUnavailableError`, and measure the time.
+
+    `is_measured` is false where the block does other work too, which may take long.
+    """
+    begun = perf_counter()
     try:
         yield
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        if is_measured:
+            CALL_TIMES.add(perf_counter() - begun, FAILED)
         cause = known_cause(error) or type(error).__name__
         raise StoreUnavailableError(f"{cause}: {error}") from error
+    if is_measured:
+        CALL_TIMES.add(perf_counter() - begun, ANSWERED)
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:

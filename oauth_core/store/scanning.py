@@ -22,7 +22,7 @@ async def scan(redis: Redis, match: str | None = None) -> AsyncIterator[str]:
     """
     cluster: Any = redis
     if not is_cluster(redis):
-        async with guarded():
+        async with guarded(is_measured=False):
             async for key in redis.scan_iter(match=match, count=_AT_ONCE):
                 yield str(key)
         return
@@ -31,7 +31,7 @@ async def scan(redis: Redis, match: str | None = None) -> AsyncIterator[str]:
         await cluster.initialize()
     for node in cluster.get_primaries():
         try:
-            async with guarded():
+            async with guarded(is_measured=False):
                 async for key in cluster.scan_iter(match=match, count=_AT_ONCE, target_nodes=node):
                     yield str(key)
         except StoreUnavailableError as error:

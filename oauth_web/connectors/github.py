@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
+from time import perf_counter
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_r
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from oauth_core.model import User
+from oauth_core.process.metrics import Family, Histogram
 from oauth_core.refusals import OAuthReason
 
 if TYPE_CHECKING:
@@ -60,6 +63,39 @@ class SignedIn:
     token: str = field(repr=False)
 
 
+class Step(StrEnum):
+    """A request to GitHub, in metrics."""
+
+    CODE = "code"
+    """The exchange of the authorization code for a token."""
+    USER = "user"
+    ORGANIZATION = "organization"
+    """The membership of an organisation."""
+    TEAM = "team"
+    """The membership of a team."""
+
+
+class Result(StrEnum):
+    """How a request to GitHub ended, in metrics."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    """GitHub refused the code or the token, or does not show a membership."""
+    UNAVAILABLE = "unavailable"
+    """No usable answer: no connection, an error of a server, or a rate limit."""
+    TIMED_OUT = "timed_out"
+    """No whole answer within the deadline."""
+
+
+TIMES = Family("portcullis_github_requests_seconds", "histogram", "Time of a request to GitHub.")
+_EDGES = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def _timings() -> Histogram:
+    initial = [(step, result) for step in Step for result in Result]
+    return Histogram(TIMES, ("step", "result"), _EDGES, initial=initial)
+
+
 @dataclass(frozen=True)
 class GitHub:
     """A GitHub app at github.com or an Enterprise Server.
@@ -77,6 +113,7 @@ class GitHub:
     redirect_uri: str
     http: httpx2.AsyncClient
     deadline: float = 10.0
+    timings: Histogram = field(default_factory=_timings)
 
     @classmethod
     def from_settings(cls, settings: WebSettings, tls: ssl.SSLContext) -> GitHub:
@@ -121,9 +158,9 @@ class GitHub:
 
     async def sign_in(self, *, code: str, code_verifier: str) -> SignedIn:
         """The person who signed in. Raises `GitHubRefusedError` and `GitHubUnavailableError`."""
-        async with self._in_time():
-            access_token = await self._redeem(code, code_verifier)
-            return SignedIn(await self._user_of(access_token), access_token)
+        by = self._deadline()
+        access_token = await self._redeem(code, code_verifier, by)
+        return SignedIn(await self._user_of(access_token, by), access_token)
 
     async def groups(
         self, token: str, user: User, names_for: Callable[[User], Collection[str]]
@@ -135,43 +172,63 @@ class GitHub:
         `read:org` GitHub answers "not found" for a private membership, which must not pass for "not a member".
         Raises `GitHubUnavailableError`.
         """
-        async with self._in_time():
-            # GitHub finds a team member by login, and an old login may belong to another person now.
-            current = await self._user_of(token)
-            if current.github_id != user.github_id:
-                raise GitHubRefusedError("the token is another person's")
-            return current, await self._active_among(token, current.login, names_for(current))
+        by = self._deadline()
+        # GitHub finds a team member by login, and an old login may belong to another person now.
+        current = await self._user_of(token, by)
+        if current.github_id != user.github_id:
+            raise GitHubRefusedError("the token is another person's")
+        return current, await self._active_among(token, current.login, names_for(current), by)
 
-    async def _active_among(self, token: str, login: str, names: Collection[str]) -> frozenset[str]:
+    async def _active_among(self, token: str, login: str, names: Collection[str], by: float) -> frozenset[str]:
         found = set()
         for name in sorted(names):
             organization, is_team, slug = (quote(part, safe="") for part in name.partition("/"))
-            path = (
-                f"/orgs/{organization}/teams/{slug}/memberships/{quote(login)}"
-                if is_team
-                else f"/user/memberships/orgs/{organization}"
-            )
-            if await self._is_active(path, token):
+            if is_team:
+                step, path = Step.TEAM, f"/orgs/{organization}/teams/{slug}/memberships/{quote(login)}"
+            else:
+                step, path = Step.ORGANIZATION, f"/user/memberships/orgs/{organization}"
+            async with self._measured(step, by):
+                is_active = await self._is_active(path, token)
+            if is_active:
                 found.add(name)
         return frozenset(found)
 
-    async def _user_of(self, token: str) -> User:
-        answer = await self._get("/user", token)
-        _check_not_refused(answer)
-        if not answer.is_success:
-            raise GitHubUnavailableError(f"/user answered {answer.status_code}")
-        return _user(_json(answer))
+    async def _user_of(self, token: str, by: float) -> User:
+        async with self._measured(Step.USER, by):
+            answer = await self._get("/user", token)
+            _check_not_refused(answer)
+            if not answer.is_success:
+                raise GitHubUnavailableError(f"/user answered {answer.status_code}")
+            return _user(_json(answer))
+
+    def _deadline(self) -> float:
+        """When the present call must end, by the clock of the event loop."""
+        return asyncio.get_running_loop().time() + self.deadline
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
-        """Limit the total time: with a timeout for each read, GitHub could send one byte at a time."""
+    async def _measured(self, step: Step, by: float) -> AsyncIterator[None]:
+        """Measure a step, and end it at `by`: a timeout for each read would allow one byte at a time."""
+        begun = perf_counter()
+        result: Result | None = None
         try:
-            async with asyncio.timeout(self.deadline):
+            async with asyncio.timeout_at(by):
                 yield
+            result = Result.ANSWERED
         except TimeoutError:
+            result = Result.TIMED_OUT
             raise GitHubUnavailableError(f"no answer within {self.deadline:g} seconds") from None
+        except GitHubRefusedError:
+            result = Result.REFUSED
+            raise
+        except GitHubUnavailableError:
+            result = Result.UNAVAILABLE
+            raise
+        finally:
+            # Not a request that was cancelled because its caller left: GitHub has no part in that.
+            if result is not None:
+                self.timings.add(perf_counter() - begun, step, result)
 
-    async def _redeem(self, code: str, code_verifier: str) -> str:
+    async def _redeem(self, code: str, code_verifier: str, by: float) -> str:
         """The token for `code`. It does not retry: a code that was sent may have been used up."""
         form = prepare_token_request(
             "authorization_code",
@@ -181,23 +238,24 @@ class GitHub:
             client_id=self.client_id,
             client_secret=self.client_secret,
         )
-        try:
-            answer = await self.http.post(
-                f"{self.backchannel_url}/login/oauth/access_token",
-                content=form,
-                headers={"Accept": "application/json", "Content-Type": _FORM},
-            )
-        except httpx2.HTTPError as error:
-            raise GitHubUnavailableError(type(error).__name__) from error
-        document = _json(answer)
-        if answer.is_server_error or not isinstance(document, dict):
-            raise GitHubUnavailableError(f"the token endpoint answered {answer.status_code}")
-        if "error" in document:
-            raise GitHubRefusedError(str(document["error"]))
-        token = document.get("access_token")
-        if not isinstance(token, str) or not token:
-            raise GitHubUnavailableError("the token endpoint gave no token")
-        return token
+        async with self._measured(Step.CODE, by):
+            try:
+                answer = await self.http.post(
+                    f"{self.backchannel_url}/login/oauth/access_token",
+                    content=form,
+                    headers={"Accept": "application/json", "Content-Type": _FORM},
+                )
+            except httpx2.HTTPError as error:
+                raise GitHubUnavailableError(type(error).__name__) from error
+            document = _json(answer)
+            if answer.is_server_error or not isinstance(document, dict):
+                raise GitHubUnavailableError(f"the token endpoint answered {answer.status_code}")
+            if "error" in document:
+                raise GitHubRefusedError(str(document["error"]))
+            token = document.get("access_token")
+            if not isinstance(token, str) or not token:
+                raise GitHubUnavailableError("the token endpoint gave no token")
+            return token
 
     async def _is_active(self, path: str, token: str) -> bool:
         answer = await self._get(path, token)

@@ -41,6 +41,7 @@ from oauth_web.client_documents.trusted_issuers import TrustedIssuers
 from oauth_web.connectors.github import GitHub
 from oauth_web.http.client_addresses import origin
 from oauth_web.http.graceful_shutdown import GracefulShutdown
+from oauth_web.http.request_times import request_times
 from oauth_web.runtime.assertion_keys import AssertionKeys
 from oauth_web.runtime.key_ring import FollowedKeyRing, MaintainedStores
 from oauth_web.runtime.live_policy import LivePolicy
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from oauth_core.grant_types import GrantType
+    from oauth_core.process.metrics import Histogram
     from oauth_core.settings import WebSettings
 
 
@@ -95,6 +97,7 @@ class Deps:
     audit: DurableRecorder
     clock: RedisClock
     shutdown: GracefulShutdown
+    request_times: Histogram
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -196,4 +199,5 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: 
         audit=audit,
         clock=clock,
         shutdown=GracefulShutdown(seconds=settings.web_drain_seconds),
+        request_times=request_times(),
     )

@@ -15,6 +15,7 @@ BELONGS = {
         "oauth_core.audit_log.signed_notes",
         "oauth_core.crypto.sealed_stream",
         "oauth_core.crypto.sealing",
+        "oauth_core.process.certificate_ends",
         "portcullis.certificates",
     ),
     "dns": ("oauth_web.client_documents.names",),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from oauth_core.model import User
-from oauth_web.connectors.github import GitHub, GitHubRefusedError, GitHubUnavailableError
+from oauth_core.process.metrics import labelled
+from oauth_web.connectors.github import GitHub, GitHubRefusedError, GitHubUnavailableError, Result, Step
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.web_process import running_web
 
@@ -33,6 +34,7 @@ class Trouble:
     def __init__(self) -> None:
         self.answers: dict[str, bytes | str] = {}
         self.asked: list[str] = []
+        self.was_asked = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -40,6 +42,7 @@ class Trouble:
             again = f"{path} again"
             answer = self.answers[again if path in self.asked and again in self.answers else path]
             self.asked.append(path)
+            self.was_asked.set()
             if isinstance(answer, bytes):
                 writer.write(answer)
             elif answer == "silent":
@@ -127,6 +130,52 @@ async def test_trouble_with_a_membership_is_not_taken_for_no(answer: bytes | str
         trouble.answers = {"/user": WHO, "/user/memberships/orgs/acme": answer}
         with pytest.raises(GitHubUnavailableError):
             await asyncio.wait_for(github.groups("t", ANNA, lambda _: ["acme"]), 60)
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        ("silent", Result.TIMED_OUT),
+        ("trickle", Result.TIMED_OUT),
+        ("closed", Result.UNAVAILABLE),
+        (HTML, Result.UNAVAILABLE),
+        (LIMITED[0], Result.UNAVAILABLE),
+        (_http("403 Forbidden", REFUSAL), Result.REFUSED),
+        (_http("404 Not Found", REFUSAL), Result.ANSWERED),
+    ],
+)
+@pytest.mark.parametrize(
+    ("step", "path", "group"),
+    [
+        (Step.ORGANIZATION, "/user/memberships/orgs/acme", "acme"),
+        (Step.TEAM, "/orgs/acme/teams/ops/memberships/anna", "acme/ops"),
+    ],
+)
+async def test_metrics_say_how_each_step_ended(
+    answer: bytes | str, result: Result, step: Step, path: str, group: str
+) -> None:
+    async with troubled(deadline_for(answer)) as (trouble, github, _):
+        trouble.answers = {"/user": WHO, path: answer}
+        with suppress(GitHubRefusedError, GitHubUnavailableError):
+            await asyncio.wait_for(github.groups("t", ANNA, lambda _: [group]), 60)
+        figures = github.timings.figures()
+        counted = {name for name, value in figures.items() if "_count{" in name and value}
+        name = "portcullis_github_requests_seconds_count"
+        expected = {labelled(name, step=step, result=result)}
+        if path in trouble.asked:  # else the deadline was over while GitHub was asked for the person
+            assert counted == expected | {labelled(name, step=Step.USER, result=Result.ANSWERED)}
+        assert all(figures[one] == 1 for one in counted)
+
+
+async def test_a_cancelled_request_says_nothing_about_github() -> None:
+    async with troubled() as (trouble, github, _):
+        trouble.answers[TOKEN] = "silent"
+        signing_in = asyncio.ensure_future(github.sign_in(code="c", code_verifier="v" * 43))
+        await asyncio.wait_for(trouble.was_asked.wait(), 60)
+        signing_in.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await signing_in
+        assert not any(github.timings.figures().values())
 
 
 async def test_a_moment_of_trouble_is_overcome() -> None:

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ext_authz.metrics.families import FAMILIES
 from tests.support.authz_process import check_call, environ, running_authz
 from tests.support.check_messages import check_request, read_answer
+from tests.support.metrics import Samples, families, read_samples, value
 from tests.support.programs import until
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 _PATIENCE = 60.0
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def fetch(place: Path, target: str = "/metrics", method: str = "GET") -> tuple[int, str]:
@@ -43,15 +43,7 @@ def fetch(place: Path, target: str = "/metrics", method: str = "GET") -> tuple[i
 def samples(place: Path, target: str = "/metrics") -> Samples:
     status, text = fetch(place, target)
     assert status == 200
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(found: Samples, name: str, **labels: str) -> float:
-    return found.get((name, tuple(sorted(labels.items()))), 0.0)
+    return read_samples(text)
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +108,7 @@ def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> N
 def test_every_metric_is_described(measured: AuthzProcess, place: Path) -> None:
     assert ask(measured.address, check_request()) == 401
     until(lambda: value(samples(place), "portcullis_worker_up", worker="0") == 1)
-    described = {
-        line.split(" ")[2] for line in fetch(place)[1].splitlines() if line.startswith("# TYPE portcullis_")
-    }
-    until(lambda: described <= {family.name for family in FAMILIES})
+    assert families(fetch(place)[1]).items() <= {family.name: family.kind for family in FAMILIES}.items()
     for family in text_string_to_metric_families(fetch(place)[1]):
         assert family.documentation
         assert family.type != "unknown"

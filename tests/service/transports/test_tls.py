@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import httpx2
 import pytest
+from cryptography import x509
 
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
@@ -21,6 +23,7 @@ from tests.service.transports.workers import ready
 from tests.support.authz_process import AuthzProcess, check_call, environ, running_authz
 from tests.support.certificates import Authority, Identity
 from tests.support.check_messages import check_request, read_answer
+from tests.support.metrics import read_samples, value
 from tests.support.ports import free_port
 from tests.support.programs import until
 
@@ -61,9 +64,17 @@ def papers() -> Iterator[Papers]:
 
 @contextmanager
 def guarded(
-    redis: RedisServer, transport: str, papers: Papers, *, mutual: bool, address: str | None = None
+    redis: RedisServer,
+    transport: str,
+    papers: Papers,
+    *,
+    mutual: bool,
+    address: str | None = None,
+    metrics: str | None = None,
 ) -> Iterator[AuthzProcess]:
     more = {"AUTHZ_TRANSPORT": transport, "AUTHZ_TLS_CERT": str(papers.server.cert)}
+    if metrics:
+        more["METRICS_LISTEN"] = metrics
     more["AUTHZ_TLS_KEY"] = str(papers.server.key)
     if mutual:
         more["AUTHZ_TLS_CLIENT_CA"] = str(papers.authority.cert)
@@ -97,6 +108,16 @@ def assert_refused(address: str, how: grpc.ChannelCredentials | None) -> None:
     with pytest.raises(grpc.RpcError) as refusal:
         ask(address, how)
     assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/sum"])
+def test_metrics_say_when_the_certificates_end(redis: RedisServer, papers: Papers, path: str) -> None:
+    place = f"127.0.0.1:{free_port()}"
+    with guarded(redis, "http2", papers, mutual=True, metrics=place):
+        found = read_samples(httpx2.get(f"http://{place}{path}").text)
+    for setting, file in (("check.tls_cert", papers.server.cert), ("check.tls_client_ca", papers.authority.cert)):
+        ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
+        assert value(found, "portcullis_certificate_expires_timestamp_seconds", setting=setting) == ends
 
 
 @pytest.mark.parametrize("over", ["unix", "tcp"])
