@@ -6,7 +6,8 @@ together, so that an operator can repair them in one step. The environment is an
 itself. A setting is one field with a `Setting` (`definitions`); the pages and the JSON Schema follow from it.
 
 A new setting goes into the class of its program: `gateway` for all programs, `web` for the authorization server
-(lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`.
+(lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`,
+`sealing` for the sealer.
 
 May import `flows` and what is below it. Begin with `definitions`.
 """
@@ -22,6 +23,7 @@ from oauth_core.settings.backup import BackupSettings
 from oauth_core.settings.definitions import definitions
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
+from oauth_core.settings.sealing import SealSettings
 from oauth_core.settings.services import ServiceSettings
 from oauth_core.settings.sources import (
     FileSettings,
@@ -46,6 +48,7 @@ __all__ = [
     "EnvoySettings",
     "GatewaySettings",
     "RedisSettings",
+    "SealSettings",
     "ServiceSettings",
     "TlsSettings",
     "WebSettings",
@@ -60,7 +63,7 @@ __all__ = [
 CONFIG_VARIABLE = "PORTCULLIS_CONFIG"
 
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)
-KINDS: tuple[type[GatewaySettings], ...] = (BackupSettings, AuthzSettings, EnvoySettings)
+KINDS: tuple[type[GatewaySettings], ...] = (BackupSettings, AuthzSettings, EnvoySettings, SealSettings)
 DEFINITIONS = definitions(KINDS)
 """Every setting, by the name of its field."""
 SECRETS = frozenset(name for name, definition in DEFINITIONS.items() if definition.is_secret)

@@ -51,7 +51,8 @@ class SealedFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for this process, and make it if there is none. Raises `file_lock.HeldError`."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.root.parent, self.root):
+            folder.mkdir(mode=0o700, exist_ok=True)
         with file_lock.held(self.lock):
             yield
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -24,11 +23,14 @@ _STATE_DIR = Path(".portcullis")
 
 @dataclass(frozen=True, slots=True)
 class AuditPlace:
-    """The audit folder, the file of the key, the name of this machine, and the places of copies of checkpoints."""
+    """The audit folder, the file of the key, the name of this machine, and the places of copies of checkpoints.
+
+    Without a `node` its name is the host name.
+    """
 
     audit_dir: Path
     key: Path
-    node: str
+    node: str | None
     checkpoint_file: Path | None = None
     checkpoint_url: str | None = None
 
@@ -47,37 +49,28 @@ def audit_place_options(command: F) -> F:
     """Add the options of the sealer. The command gets them as `place`, an `AuditPlace`."""
 
     @wraps(command)
-    def with_place(
-        *,
-        audit_dir: Path | None,
-        key_file: Path | None,
-        node: str | None,
-        checkpoint_file: Path | None,
-        checkpoint_url: str | None,
-        **options: Any,
-    ) -> Any:
-        folder = (audit_dir or _known_audit_dir()).absolute()
-        if not folder.parent.is_dir():
-            raise SettingsError([f"{folder.parent} does not exist; name the audit folder with --audit-dir"])
-        key = key_file or key_of(folder)
-        place = AuditPlace(folder, key, node or _this_node(), checkpoint_file, checkpoint_url)
+    def with_place(*, config: Path | None, audit_dir: Path | None, key_file: Path | None, **options: Any) -> Any:
+        if audit_dir is not None and key_file is not None:
+            place = _named_place(audit_dir, key_file)
+        else:
+            place = _place_of_settings(config, audit_dir, key_file)
+        if not place.audit_dir.parent.is_dir():
+            fault = f"{place.audit_dir.parent} does not exist; name the audit folder with --audit-dir"
+            raise SettingsError([fault])
         return command(place, **options)
 
     path = click.Path(path_type=Path)
     for option in (
-        click.option("--checkpoint-url", envvar="AUDIT_CHECKPOINT_URL", hidden=True),
-        click.option("--checkpoint-file", type=path, envvar="AUDIT_CHECKPOINT_FILE", hidden=True),
-        click.option("--node", envvar="AUDIT_NODE", help="The name of this machine, for a new key."),
+        click.option("--config", type=path, help="The settings file, as for other commands."),
         click.option(
             "--key-file",
             type=path,
-            envvar="AUDIT_SEAL_KEY",
-            help=f"The file of the key; else AUDIT_SEAL_KEY, else {KEY_NAME} beside the audit folder.",
+            help=f"The file of the key; else audit.seal_key of the settings, else {KEY_NAME} beside the folder.",
         ),
         click.option(
             "--audit-dir",
             type=path,
-            help="The audit folder; else AUDIT_DIR, else that of the gateway in ./.portcullis.",
+            help="The audit folder; else audit.dir of the settings, else that of the gateway in ./.portcullis.",
         ),
     ):
         with_place = option(with_place)
@@ -85,16 +78,55 @@ def audit_place_options(command: F) -> F:
 
 
 def key_of(audit_dir: Path) -> Path:
-    """The file of the key of an audit folder, unless another one is named: beside the folder."""
-    return audit_dir.absolute().parent / KEY_NAME
+    """The file of the key of an audit folder: the one that the environment or the gateway names for it.
+
+    Otherwise it is beside the folder, where `portcullis up` and copies of a state folder have it.
+    """
+    beside = audit_dir.absolute().parent / KEY_NAME
+    named = _variables()
+    if "AUDIT_SEAL_KEY" in named and Path(named.get("AUDIT_DIR", audit_dir)).absolute() == audit_dir.absolute():
+        return Path(named["AUDIT_SEAL_KEY"])
+    return beside
+
+
+def _named_place(audit_dir: Path, key_file: Path) -> AuditPlace:
+    """The place that a command line names. The rest comes from the environment, without the settings file."""
+    copy = os.environ.get("AUDIT_CHECKPOINT_FILE")
+    return AuditPlace(
+        audit_dir.absolute(),
+        key_file,
+        os.environ.get("AUDIT_NODE") or None,
+        Path(copy) if copy else None,
+        os.environ.get("AUDIT_CHECKPOINT_URL") or None,
+    )
+
+
+def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Path | None) -> AuditPlace:
+    """The place of the settings, and of the gateway of `portcullis up` in this folder."""
+    # Imported here: the sealer of `up` starts without them, which saves half a second of processor time.
+    from oauth_core.settings import SealSettings, load  # noqa: PLC0415
+    from portcullis.cli.settings_file import settings_file  # noqa: PLC0415
+
+    variables = _variables()
+    settings = load(SealSettings, settings_file(config, variables), variables)
+    folder = (audit_dir or settings.audit_dir or _STATE_DIR / "audit").absolute()
+    key = key_file or settings.audit_seal_key or folder.parent / KEY_NAME
+    return AuditPlace(
+        folder, key, settings.audit_node, settings.audit_checkpoint_file, settings.audit_checkpoint_url
+    )
+
+
+def _variables() -> dict[str, str]:
+    """The environment, with the variables of the gateway of `portcullis up` in this folder."""
+    # Imported here: commands that name everything need no more.
+    from portcullis.supervisor import operator_environment  # noqa: PLC0415
+
+    return operator_environment.merged_with(_STATE_DIR, os.environ)
 
 
 def _known_audit_dir() -> Path:
     """The audit folder of the environment, or of the gateway of `portcullis up` in this folder."""
-    # Imported here: commands that name the folder need no more.
-    from portcullis.supervisor import operator_environment  # noqa: PLC0415
-
-    named = operator_environment.merged_with(_STATE_DIR, os.environ).get("AUDIT_DIR")
+    named = _variables().get("AUDIT_DIR")
     return Path(named) if named else _STATE_DIR / "audit"
 
 
@@ -102,8 +134,3 @@ def _existing(audit_dir: Path) -> Path:
     if not audit_dir.is_dir():
         raise SettingsError([f"{audit_dir} is not a folder; name the audit folder with --audit-dir"])
     return audit_dir
-
-
-def _this_node() -> str:
-    name = socket.gethostname().lower()
-    return "".join(each if each.isascii() and each.isalnum() else "-" for each in name).strip("-") or "node"

@@ -9,6 +9,7 @@ import click
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
+from oauth_core.process.audit_segments import this_node
 from portcullis.audit.seal_key import KeyFileError, SealKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.cli.audit_folder import AuditPlace, audit_place_options
@@ -58,7 +59,7 @@ def _new(place: AuditPlace, folder: SealedFolder, key: SealKey) -> VerifierKey:
 
 def _made(place: AuditPlace, key: SealKey) -> Signer:
     try:
-        return key.make(place.node)
+        return key.make(place.node or this_node())
     except NoteError as error:
         raise SettingsError([f"audit.node: {error}"]) from None
 

@@ -18,9 +18,12 @@ from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import SigningKey
 from oauth_core.process import private_files
+from oauth_core.process.audit_segments import this_node
 from oauth_core.process.launch import adopt_orphans, kill_children
 from oauth_core.process.supervision import SupervisionError
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load, outdated_names
+from portcullis.audit.seal_key import KEY_NAME, SealKey
+from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.certificates.pair import AuthoritiesFollower, Follower, faults_of_files
 from portcullis.programs import envoy as envoy_program
@@ -153,11 +156,13 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         jwks_verification_key=None,  # set below, from the master key
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
         audit_dir=(options.settings.audit_dir or state.root / "audit").absolute(),
+        audit_seal_key=(options.settings.audit_seal_key or state.root / KEY_NAME).absolute(),
         redis_server=_redis_server(environ) if options.own_redis else "",
         envoy=_envoy(),
     )
     paths = replace(paths, jwks_verification_key=_verification_key(options, paths))
     envoy_settings = _check_settings(options, paths)
+    _make_seal_key(options, paths)
     if paths.assertion_key_file is not None:
         key = SigningKey.from_pem(paths.assertion_key_file.read_bytes(), None, 0)
         private_files.write(paths.assertion_public_file, key.public_pem().decode("ascii"))
@@ -176,6 +181,20 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
     for look in _chores(options, paths).values():
         look()
     return paths
+
+
+def _make_seal_key(options: UpOptions, paths: RuntimePaths) -> None:
+    """Make the sealer's key at the first start.
+
+    A key that is lost later is not replaced: the sealer reports what to do. Raises `SettingsError`.
+    """
+    key = SealKey(paths.audit_seal_key)
+    if key.path.exists() or SealedFolder(paths.audit_dir).root.exists():
+        return
+    try:
+        key.make(options.settings.audit_node or this_node())
+    except OSError as error:
+        raise SettingsError([f"audit.seal_key: {error.filename or key.path}: {error.strerror}"]) from None
 
 
 def _brought(environ: Mapping[str, str], name: str) -> bool:

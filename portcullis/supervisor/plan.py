@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING
 from ext_authz.net.listen_addresses import distinct
 from oauth_core.net.public_urls import origin_of
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
+from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.github_standin.settings import PREFIX
 from portcullis.supervisor import environment, redis_config
 from portcullis.supervisor.child import ChildSpec
-from portcullis.supervisor.probes import CertificateProbe, ChallengeProbe, GrpcProbe, HttpProbe, RedisProbe
+from portcullis.supervisor.probes import (
+    CertificateProbe,
+    ChallengeProbe,
+    GrpcProbe,
+    HttpProbe,
+    LockProbe,
+    RedisProbe,
+)
 
 if TYPE_CHECKING:
     from oauth_core.settings.services import ServiceSettings
@@ -47,7 +55,8 @@ def socket_names(options: UpOptions) -> list[str]:
 def make_plan(options: UpOptions, paths: RuntimePaths) -> Plan:
     """All children of one gateway."""
     stages = (
-        (_redis(paths, paths.redis),) if paths.redis else (),
+        # The sealer is stopped last, so that it seals what the others write at their end.
+        (*((_redis(paths, paths.redis),) if paths.redis else ()), _sealer(options, paths)),
         (
             _web(options, paths),
             _authz(options, paths),
@@ -175,6 +184,23 @@ def _redis(paths: RuntimePaths, redis: OwnRedis) -> ChildSpec:
         environment=environment.plain(paths.environ),
         probe=RedisProbe(redis.url(redis_config.OPERATOR), redis.passwords[redis_config.OPERATOR]),
         sockets=(redis.socket,),
+    )
+
+
+def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
+    copies = {
+        "AUDIT_CHECKPOINT_FILE": options.settings.audit_checkpoint_file,
+        "AUDIT_CHECKPOINT_URL": options.settings.audit_checkpoint_url,
+    }
+    place = ("--audit-dir", str(paths.audit_dir), "--key-file", str(paths.audit_seal_key))
+    return ChildSpec(
+        name="sealer",
+        command=(*_PYTHON, "portcullis", "audit", "seal", *place),
+        environment=environment.plain(paths.environ)
+        | environment.outside(paths.environ)
+        | {name: str(value) for name, value in copies.items() if value is not None},
+        probe=LockProbe(SealedFolder(paths.audit_dir).lock),
+        essential=False,  # without it, events are recorded and not sealed yet
     )
 
 

@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from oauth_core.process import file_lock
 from portcullis.certificates.folder import CertificateFolder, FolderError
 
 if TYPE_CHECKING:
@@ -163,3 +164,13 @@ class CertificateProbe:
         if certificate is None or not certificate.names.issuperset(self.names):
             return "no certificate from the authority yet"
         return None if certificate.validity.is_good(time.time()) else "the certificate is not valid now"
+
+
+@dataclass(frozen=True, slots=True)
+class LockProbe:
+    """A process holds the lock file."""
+
+    path: Path
+
+    async def __call__(self) -> str | None:
+        return None if await asyncio.to_thread(file_lock.is_held, self.path) else "it does not hold its folder yet"

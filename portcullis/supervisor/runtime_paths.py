@@ -31,6 +31,7 @@ class RuntimePaths:
     jwks_verification_key: str | None
     acme_dir: Path
     audit_dir: Path
+    audit_seal_key: Path
     redis_server: str
     envoy: str
 

@@ -4,6 +4,7 @@ lock            held by the one `portcullis up` that uses the folder
 secrets/        the master key, the assertion key and passwords, each a file for its owner only
 redis/          Redis' configuration and data
 audit/          the audit record, unless the settings name another folder
+audit_seal.*    the sealer's key, its public half, and the newest checkpoint
 acme/           the certificate, if it comes from an ACME authority
 logs/           files for each child, and up.log; `log_files` rotates them
 run/            sockets and the rendered Envoy configuration

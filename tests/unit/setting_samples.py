@@ -37,6 +37,8 @@ _TEXTS: dict[str, str | list[str]] = {
     "redirect_schemes": ["myapp"],
     "client_document_hosts": ["claude.ai", "*.example.com"],
     "jwks_verification_key": SIGNER.verification_key,
+    "audit_node": "machine-7",
+    "audit_checkpoint_url": "https://checkpoints.example.com/gate",
     "acme_email": "operator@example.com",
     "acme_directory": "https://acme.example/directory",
     "tls_client_pins": ["ab" * 32],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
+from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.supervisor import operator_environment
 from tests.support.gateway import WHOAMI_ALONE
 from tests.support.processes import alive, children_of, command_line
@@ -203,6 +205,24 @@ def test_a_killed_child_is_said_so_and_comes_back(up: Gateway, what: str) -> Non
     until(lambda: "ready again" in up.output[said:], f"{what} to come back")
     assert "killed by SIGKILL; starting again in" in up.output[said:]
     until(lambda: refuses_strangers(up), "the gateway to answer again")
+
+
+def test_a_killed_sealer_comes_back_while_calls_go_on_and_seals_what_was_recorded(up: Gateway) -> None:
+    sealed = SealedFolder(up.state / "audit")
+    first = int(sealed.lock.read_text())
+    os.kill(first, signal.SIGKILL)
+    assert refuses_strangers(up)
+    until(lambda: sealed.lock.read_text() not in {"", f"{first}\n"}, "another sealer")
+
+    def report() -> dict[str, object]:
+        command = [*PORTCULLIS, "audit", "verify", "--json", "--audit-dir", str(up.state / "audit")]
+        shown = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False)
+        assert shown.returncode == 0, shown.stdout + shown.stderr
+        found: dict[str, object] = json.loads(shown.stdout)
+        return found
+
+    until(lambda: report()["unsealed"] == [], "everything to be sealed")
+    assert "sealer" in up.output
 
 
 def test_the_gateway_works_after_all_that(up: Gateway) -> None:

@@ -1,0 +1,51 @@
+"""The settings of the sealer (`portcullis audit seal`), in addition to those of all programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from oauth_core.net.public_urls import is_http_url, is_loopback
+from oauth_core.settings.definitions import Setting
+from oauth_core.settings.gateway import GatewaySettings
+
+
+def _check_webhook(url: str | None) -> str | None:
+    """Check the address of a webhook. Raises `ValueError`, whose message does not show it."""
+    if url and (not is_http_url(url) or not (url.startswith("https://") or is_loopback(url))):
+        raise ValueError("must be a URL with https; only loopback addresses may use http")
+    return url or None
+
+
+class SealSettings(GatewaySettings):
+    """Where the sealer's key is, and where copies of its checkpoints go."""
+
+    audit_seal_key: Annotated[
+        Path | None,
+        Setting(
+            "The file of the private key that signs [checkpoints](audit.md#sealing-and-verification). Its public "
+            "half, in `.pub`, and the newest checkpoint, in `.checkpoint`, are beside it. Only the sealer reads "
+            "the private key.",
+            key="audit.seal_key",
+            default_text="`audit_seal.key` beside the folder of `audit.dir`",
+        ),
+    ] = None
+    audit_checkpoint_file: Annotated[
+        Path | None,
+        Setting(
+            "A copy of checkpoints outside the record, best on another machine. Each new checkpoint replaces "
+            "the file. In a folder there is a file for each day, to which one checkpoint a minute is appended.",
+            key="audit.checkpoint_file",
+        ),
+    ] = None
+    audit_checkpoint_url: Annotated[
+        str | None,
+        AfterValidator(_check_webhook),
+        Setting(
+            "A webhook that gets each checkpoint by POST, as the text of a signed note. The newest one is sent at "
+            "least once and again until an answer is 2xx; older ones may be left out.",
+            key="audit.checkpoint_url",
+        ),
+    ] = None
