@@ -9,7 +9,8 @@ from oauth_core.process.metrics import Figures, exposition
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+
+    from oauth_core.process.file_figures import FileFigures
 
 PER_WORKER = "/metrics"
 SUMMED = "/metrics/sum"
@@ -25,9 +26,9 @@ class Reporter(Protocol):
 class Collector:
     """Collects figures. Counters never decrease when a worker is replaced: the successor continues them."""
 
-    def __init__(self, own: Callable[[], Figures] = dict) -> None:
-        """`own` returns the figures that do not belong to a worker."""
-        self._own = own
+    def __init__(self, files: FileFigures) -> None:
+        """`files` has the figures that do not belong to a worker."""
+        self._files = files
         self._present: dict[int, list[Reporter]] = {}
         self._past: dict[int, Figures] = {}
 
@@ -38,14 +39,15 @@ class Collector:
         self._past[number] = joined((self._past.get(number, {}), start))
         worker.ended.add_done_callback(lambda _: self._retire(number, worker))
 
-    def page(self, path: str) -> str | None:
+    async def page(self, path: str) -> str | None:
         """Return the page at `path`; `None` when there is none."""
+        if path not in {PER_WORKER, SUMMED}:
+            return None
+        files = await self._files.read()
         if path == PER_WORKER:
             workers = {str(number): self._of(number) for number in sorted(self._past)}
-            return exposition(BY_NAME, {**workers, "": self._own()})
-        if path == SUMMED:
-            return exposition(BY_NAME, {"": {**joined(map(self._of, self._past)), **self._own()}})
-        return None
+            return exposition(BY_NAME, {**workers, "": files})
+        return exposition(BY_NAME, {"": {**joined(map(self._of, self._past)), **files}})
 
     def _of(self, number: int) -> Figures:
         present = self._present.get(number, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oauth_core.process import certificate_ends
+from oauth_core.process import audit_figures, certificate_ends
 from oauth_core.process.metrics import Family, Figures, family_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ FAMILIES = (
     Family("portcullis_keys_fresh", "gauge", "1 while the last read of the public keys found them.", min),
     Family("portcullis_worker_up", "gauge", "Workers that report figures."),
     Family("portcullis_worker_starts_total", "counter", "Workers that were started and became ready."),
+    audit_figures.AVAILABLE,
+    audit_figures.CHECKPOINT_AGE,
+    audit_figures.FREE,
+    audit_figures.DISK,
     certificate_ends.EXPIRES,
 )
 BY_NAME = {family.name: family for family in FAMILIES}

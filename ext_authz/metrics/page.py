@@ -14,14 +14,14 @@ from oauth_core.net.listen_addresses import UnixAddress
 from oauth_core.process.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 _LONGEST_HEAD = 16 * 1024
 _PATIENCE = 5.0
 
 
 @asynccontextmanager
-async def serving(address: str | None, page: Callable[[str], str | None]) -> AsyncIterator[None]:
+async def serving(address: str | None, page: Callable[[str], Awaitable[str | None]]) -> AsyncIterator[None]:
     """Answer with `page(path)` at `address` inside the block, if there is an address. Raises `ListenError`."""
     if address is None:
         yield
@@ -31,7 +31,7 @@ async def serving(address: str | None, page: Callable[[str], str | None]) -> Asy
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(_PATIENCE):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_response(head, page))
+                writer.write(await _response(head, page))
                 await writer.drain()
         writer.close()
 
@@ -53,9 +53,9 @@ async def serving(address: str | None, page: Callable[[str], str | None]) -> Asy
             listen_address.path.unlink(missing_ok=True)
 
 
-def _response(head: bytes, page: Callable[[str], str | None]) -> bytes:
+async def _response(head: bytes, page: Callable[[str], Awaitable[str | None]]) -> bytes:
     method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
-    text = page(rest.partition(" ")[0].partition("?")[0]) if method == "GET" else None
+    text = await page(rest.partition(" ")[0].partition("?")[0]) if method == "GET" else None
     status = "404 Not Found" if text is None else "200 OK"
     body = (text or "").encode()
     fields = f"Content-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"

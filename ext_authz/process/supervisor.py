@@ -25,8 +25,10 @@ from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.errors import SettingsError
 from oauth_core.net.listen_addresses import ListenAddress, UnixAddress
 from oauth_core.process import certificate_ends
+from oauth_core.process.audit_figures import AuditFolder
 from oauth_core.process.audit_output import open_output
 from oauth_core.process.backoff import Backoff
+from oauth_core.process.file_figures import FileFigures
 from oauth_core.process.supervision import Keeper, NotStartedError, Watch
 from oauth_core.settings import AuthzSettings, load
 
@@ -70,13 +72,7 @@ class Supervisor:
             check_free(address)
         self._audit = open_output(settings, WRITER)
         self._stopping = asyncio.Event()
-        self._collector = Collector(
-            partial(
-                certificate_ends.figures,
-                {"check.tls_cert": settings.authz_tls_cert},
-                {"check.tls_client_ca": settings.authz_tls_client_ca},
-            )
-        )
+        self._collector = Collector(_files(settings))
         generations = itertools.count(1)
         self._keepers = [
             _WorkerKeeper(
@@ -243,6 +239,16 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
 
     async def hand_over(self) -> None:
         await asyncio.sleep(_ACCEPT_SECONDS)
+
+
+def _files(settings: AuthzSettings) -> FileFigures:
+    """The figures of certificates and of the audit folder."""
+    chains = {"check.tls_cert": settings.authz_tls_cert}
+    authorities = {"check.tls_client_ca": settings.authz_tls_client_ca}
+    readers = [partial(certificate_ends.figures, chains, authorities)]
+    if settings.audit_dir is not None:
+        return FileFigures(*readers, AuditFolder(settings.audit_dir).figures)
+    return FileFigures(*readers)
 
 
 def _code(error: NotStartedError) -> int | None:

@@ -27,6 +27,7 @@ from oauth_core.audit import AuditRecorder
 from oauth_core.errors import SettingsError
 from oauth_core.jose.jwk_set_signature import KeySetVerifier
 from oauth_core.policy.resources import ServiceIndex
+from oauth_core.process import audit_figures
 from oauth_core.process.logs import audit_stream
 from oauth_core.process.metrics import Figures, labelled
 from oauth_core.process.settings_watcher import SettingsWatcher
@@ -54,12 +55,17 @@ class CheckService:
     tokens: VerifiedTokenCache
     fair_queue: FairQueue
     meter: Meter
+    audit: AuditOutput
     failed: asyncio.Future[list[Never]]
 
     def figures(self) -> Figures:
         """Return the counts so far, and the present state."""
         counts = self.client_cache.counts
+        of_audit: Figures = {}
+        if self.audit.segments is not None:
+            of_audit[audit_figures.AVAILABLE.name] = int(self.audit.is_available)
         return {
+            **of_audit,
             **self.meter.figures(),
             labelled("portcullis_signatures_total", result="good"): self.tokens.verified,
             labelled("portcullis_signatures_total", result="bad"): self.tokens.rejected,
@@ -161,7 +167,7 @@ async def assemble(
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield CheckService(authorizer, keys, client_cache, tokens, fair_queue, meter, failed)
+        yield CheckService(authorizer, keys, client_cache, tokens, fair_queue, meter, audit, failed)
     finally:
         failed.cancel()
         # `failed` is awaited too: asyncio logs a result that is never retrieved as an error.

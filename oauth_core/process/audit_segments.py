@@ -161,6 +161,11 @@ class SegmentWriter:
             and not self._is_short
         )
 
+    @property
+    def recorded(self) -> int:
+        """The number of events that are on the disk."""
+        return self._encoder.next_sequence - 1
+
     def append(self, line: str) -> None:
         """Record `line`, in ASCII and without a line break. Neither blocks nor raises."""
         if len(self._waiting) >= 2 * MOST_LINES or self._accepted - self._taken >= 2 * MOST_BYTES:

@@ -6,14 +6,15 @@ others are those of the process that answers.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from quart import Quart, Response
 
 from oauth_core.audit import EventKind
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.process import certificate_ends
+from oauth_core.process import audit_figures, certificate_ends
+from oauth_core.process.audit_figures import AuditFolder
+from oauth_core.process.file_figures import FileFigures
 from oauth_core.process.metrics import CONTENT_TYPE, Family, Figures, exposition, labelled
 from oauth_core.store import connection
 from oauth_web.connectors import github
@@ -42,6 +43,11 @@ FAMILIES = (
     REDIS_USED,
     REDIS_LIMIT,
     AUDIT_EVENTS,
+    audit_figures.AVAILABLE,
+    audit_figures.UNSEALED,
+    audit_figures.CHECKPOINT_AGE,
+    audit_figures.FREE,
+    audit_figures.DISK,
     certificate_ends.EXPIRES,
 )
 _BY_NAME = {family.name: family for family in FAMILIES}
@@ -53,6 +59,10 @@ def create_app(deps: Deps, certificates: Callable[[], Figures]) -> Quart:
     `certificates` reads the ends of certificates from their files.
     """
     app = Quart(__name__, static_folder=None)
+    readers = [certificates]
+    if deps.settings.audit_dir is not None:
+        readers.append(AuditFolder(deps.settings.audit_dir, deps.output.segments).figures)
+    files = FileFigures(*readers)
 
     @app.get("/metrics")
     async def page() -> Response:
@@ -62,7 +72,7 @@ def create_app(deps: Deps, certificates: Callable[[], Figures]) -> Quart:
             **connection.CALL_TIMES.figures(),
             **_of_this_process(deps),
             **await _of_redis(deps),
-            **await asyncio.to_thread(certificates),
+            **await files.read(),
         }
         return Response(exposition(_BY_NAME, {"": figures}), 200, content_type=CONTENT_TYPE)
 
@@ -73,6 +83,8 @@ def _of_this_process(deps: Deps) -> Figures:
     # Every series starts at 0: an alert rule does not see the first event of a series that begins with it.
     counts = deps.audit.counts
     figures: Figures = {labelled(AUDIT_EVENTS.name, event=kind): counts[kind] for kind in EventKind}
+    if deps.output.segments is not None:
+        figures[audit_figures.AVAILABLE.name] = int(deps.output.is_available)
     for kind, size in deps.settings.quotas.items():
         figures[labelled(STORED_LIMIT.name, kind=kind)] = size
     for kind, count in deps.quotas.refusals.items():

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from cryptography import x509
 
+from tests.support.audit_sealing import SealedWorld
 from tests.support.certificates import Authority
 from tests.support.metrics import Samples, families, read_samples, value
 from tests.support.oauth_client import OAuthClient, Pkce
@@ -174,6 +175,30 @@ def test_the_ends_of_certificates_follow_their_files(metered: tuple[WebServer, s
         assert EXPIRES not in families(page(url))
         cert.write_bytes(second.cert.read_bytes())
         assert value(samples(url), EXPIRES, setting="tls.cert") == ends(second.cert)[0]
+
+
+def test_the_page_shows_whether_events_are_recorded_and_sealed(
+    metered: tuple[WebServer, str], tmp_path: Path
+) -> None:
+    world, place = SealedWorld(tmp_path), f"127.0.0.1:{free_port()}"
+    settings = {"WEB_METRICS_LISTEN": place, "AUDIT_DIR": str(world.audit_dir)}
+    with another_web(metered[0], settings) as address:
+        url = f"http://{place}/metrics"
+        until(lambda: value(samples(url), "portcullis_audit_available") == 1)
+        found = samples(url)
+        assert value(found, "portcullis_audit_checkpoint_age_seconds") == float("inf")
+        assert 0 < value(found, "portcullis_audit_free_bytes") <= value(found, "portcullis_audit_disk_bytes")
+        unsealed = value(found, "portcullis_audit_unsealed_events")
+        document = {"redirect_uris": ["http://127.0.0.1:7777/callback"]}
+        assert httpx2.post(f"{address}/register", json=document).status_code == 201
+        until(lambda: value(samples(url), "portcullis_audit_unsealed_events") > unsealed)
+
+        def is_sealed() -> bool:
+            world.seal()
+            return value(samples(url), "portcullis_audit_unsealed_events") == 0
+
+        until(is_sealed)
+        assert value(samples(url), "portcullis_audit_checkpoint_age_seconds") < float("inf")
 
 
 def test_no_secret_is_on_the_page(metered: tuple[WebServer, str]) -> None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,8 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def measured(redis: RedisServer, transport: str, place: Path) -> Iterator[AuthzProcess]:
     """Two workers that tell what they count."""
-    settings = environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_WORKERS="2", METRICS_LISTEN=f"unix:{place}")
+    more = {"METRICS_LISTEN": f"unix:{place}", "AUDIT_DIR": str(place.with_name("audit"))}
+    settings = environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_WORKERS="2", **more)
     with running_authz(settings) as authz:
         authz.wait_for_health("SERVING")
         until(lambda: sum(event["event"] == "worker.ready" for event in authz.log()) == 2)
@@ -103,6 +105,21 @@ def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> N
     assert value(found, "portcullis_keys_fresh", worker="0") == 1
     assert value(found, "portcullis_redis_lookups_waiting", worker="0") == 0
     assert value(found, "portcullis_tracking_connections_total", worker="0") >= 1
+
+
+def is_recording(place: Path, worker: str) -> bool:
+    return value(samples(place), "portcullis_audit_available", worker=worker) == 1
+
+
+def test_the_state_of_the_audit_record_is_shown(measured: AuthzProcess, place: Path) -> None:
+    assert measured.health() == "SERVING"
+    for worker in ("0", "1"):
+        until(partial(is_recording, place, worker))
+    for target in ("/metrics", "/metrics/sum"):
+        found = samples(place, target)
+        assert value(found, "portcullis_audit_checkpoint_age_seconds") == float("inf")
+        assert 0 < value(found, "portcullis_audit_free_bytes") <= value(found, "portcullis_audit_disk_bytes")
+    until(lambda: value(samples(place, "/metrics/sum"), "portcullis_audit_available") == 1)
 
 
 def test_every_metric_is_described(measured: AuthzProcess, place: Path) -> None:
