@@ -134,6 +134,6 @@ def _send(url: str, note: str) -> str | None:
             timeout=_TIMEOUT_SECONDS,
             follow_redirects=False,
         )
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         return type(error).__name__
     return None if _SUCCESS <= answer.status_code < _REDIRECT else f"it answers {answer.status_code}"
