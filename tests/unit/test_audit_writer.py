@@ -1,0 +1,314 @@
+"""The writer of segments: what is recorded is on the disk after a flush, and a failure loses and tears nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oauth_core.audit import NotRecordedError
+from oauth_core.audit_log.frames import HEAD_BYTES, FrameKind
+from oauth_core.errors import SettingsError
+from oauth_core.process import audit_segments, private_files
+from oauth_core.process.audit_segments import MOST_LINES, SegmentWriter, prepare
+from tests.support.audit_record import boots_of, frames_of, is_closed, recorded
+from tests.support.programs import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RESERVE = 64 * 1024
+_PATIENCE = 60.0
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_segments, "_FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(audit_segments, "_LONGEST_RETRY_SECONDS", 0.05)
+
+
+@contextmanager
+def writing(folder: Path, writer: str = "w", clock: list[float] | None = None) -> Iterator[SegmentWriter]:
+    """A writer for the block, with a small reserve; `clock` has its time."""
+    prepare(folder)
+    given_clock = {} if clock is None else {"wall_clock": lambda: clock[0]}
+    made = SegmentWriter(folder, writer, node="n", reserve_bytes=RESERVE, **given_clock)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def line(number: int) -> str:
+    return json.dumps({"number": number})
+
+
+def numbers(folder: Path, *writers: str) -> list[int]:
+    return [event["number"] for event in recorded(folder, *writers)]
+
+
+class Disk:
+    """A disk that refuses writes to segments, or their sync, with an error, from some byte on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.error: int | None = None
+        self.room = 0
+        self.syncs_fail = False
+        self._write, self._sync = os.write, private_files.sync_content
+        monkeypatch.setattr(audit_segments.os, "write", self.write)
+        monkeypatch.setattr(private_files, "sync_content", self.sync)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        if self.error is None or threading.current_thread().name != "audit":
+            return self._write(descriptor, data)
+        if not self.room:
+            raise OSError(self.error, os.strerror(self.error))
+        written = self._write(descriptor, data[: self.room])
+        self.room -= written
+        return written
+
+    def sync(self, descriptor: int) -> None:
+        if self.syncs_fail:
+            raise OSError(errno.EIO, "no")
+        self._sync(descriptor)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    return Disk(monkeypatch)
+
+
+def test_after_a_flush_all_lines_are_on_the_disk_in_their_order(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        for number in range(1000):
+            writer.append(line(number))
+        writer.flush(_PATIENCE)
+        assert numbers(tmp_path) == list(range(1000))
+
+
+async def test_a_flush_can_be_awaited(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        writer.append(line(1))
+        await writer.flushed(_PATIENCE)
+        assert numbers(tmp_path) == [1]
+
+
+def test_a_line_reaches_the_disk_without_a_flush(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        writer.append(line(1))
+        until(lambda: numbers(tmp_path) == [1], "the batch is written")
+
+
+def test_a_boot_says_at_once_who_writes_it_and_in_the_end_that_it_is_whole(tmp_path: Path) -> None:
+    with writing(tmp_path, "ext_authz.0") as writer:
+        writer.flush(_PATIENCE)
+        (boot,) = boots_of(tmp_path, "ext_authz.0")
+        (opening,) = frames_of(boot)
+        told = json.loads(opening.lines()[0])
+        assert opening.kind is FrameKind.OPENING
+        assert (told["format"], told["node"], told["writer"], told["segment"]) == (1, "n", "ext_authz.0", 1)
+        assert told["boot"] == boot.name
+        assert not is_closed(boot)
+    assert is_closed(boot)
+
+
+def test_folders_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    with writing(folder) as writer:
+        writer.flush(_PATIENCE)
+    for path in (folder, *folder.rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_two_processes_with_one_name_have_a_boot_each(tmp_path: Path) -> None:
+    with writing(tmp_path) as first, writing(tmp_path) as second:
+        for number in range(10):
+            (first if number % 2 else second).append(line(number))
+    assert len(boots_of(tmp_path, "w")) == 2
+    assert sorted(numbers(tmp_path)) == list(range(10))
+
+
+def test_a_segment_ends_with_the_hour_and_the_chain_goes_on(tmp_path: Path) -> None:
+    clock = [1_796_000_400.0 + 3599]
+    with writing(tmp_path, clock=clock) as writer:
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        clock[0] += 2
+        writer.append(line(2))
+        writer.flush(_PATIENCE)
+        (boot,) = boots_of(tmp_path, "w")
+        assert boot.segments() == [1, 2]
+        kinds = [frame.kind.value for frame in frames_of(boot)]
+        assert kinds == [b"H", b"E", b"H", b"E"]
+        clock[0] += 3600
+    # The last frame of a boot begins no segment.
+    assert boot.segments() == [1, 2]
+    assert numbers(tmp_path) == [1, 2]
+
+
+def test_a_long_segment_is_followed_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_segments, "SEGMENT_BYTES", 1000)
+    with writing(tmp_path) as writer:
+        for number in range(20):
+            writer.append(json.dumps({"number": number, "text": os.urandom(100).hex()}))
+            writer.flush(_PATIENCE)
+    (boot,) = boots_of(tmp_path, "w")
+    assert len(boot.segments()) > 2
+    assert numbers(tmp_path) == list(range(20))
+
+
+@settings(max_examples=20, deadline=None)
+@given(room=st.integers(0, HEAD_BYTES + 16), error=st.sampled_from([errno.EIO, errno.ENOSPC, errno.EDQUOT]))
+def test_a_frame_that_is_cut_off_by_an_error_is_written_again_whole(
+    tmp_path_factory: pytest.TempPathFactory, room: int, error: int
+) -> None:
+    folder = tmp_path_factory.mktemp("audit")
+    with pytest.MonkeyPatch.context() as patch, writing(folder) as writer:
+        disk = Disk(patch)
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        disk.error, disk.room = error, room
+        writer.append(line(2))
+        until(lambda: writer.failure is not None, "the disk refuses")
+        assert numbers(folder) == [1]
+        writer.append(line(3))
+        disk.error = None
+        writer.flush(_PATIENCE)
+        assert writer.failure is None
+    assert numbers(folder) == [1, 2, 3]
+
+
+def test_what_could_not_be_synced_is_written_again(tmp_path: Path, disk: Disk) -> None:
+    with writing(tmp_path) as writer:
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        disk.syncs_fail = True
+        writer.append(line(2))
+        until(lambda: writer.failure is not None, "the disk refuses")
+        with pytest.raises(NotRecordedError):
+            writer.flush(0.01)
+        disk.syncs_fail = False
+        writer.flush(_PATIENCE)
+    assert numbers(tmp_path) == [1, 2]
+
+
+def test_after_a_moment_of_failure_nothing_is_available_until_it_works_again(tmp_path: Path, disk: Disk) -> None:
+    with writing(tmp_path) as writer:
+        writer.flush(_PATIENCE)
+        assert writer.is_available
+        disk.error = errno.EIO
+        writer.append(line(1))
+        until(lambda: not writer.is_available, "the failure lasts")
+        disk.error = None
+        until(lambda: writer.is_available, "it works again")
+    assert numbers(tmp_path) == [1]
+
+
+def test_on_a_full_disk_the_reserve_is_given_up_and_made_again_when_there_is_room(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve, free = tmp_path / "reserve" / "w", [1]
+    usage = os.statvfs(tmp_path)
+    with writing(tmp_path) as writer:
+        writer.flush(_PATIENCE)
+        assert reserve.stat().st_size == RESERVE
+        monkeypatch.setattr(
+            audit_segments.os, "statvfs", lambda _: usage if free[0] else os.statvfs_result([512] + [0] * 9)
+        )
+        free[0] = 0
+        disk.error, disk.room = errno.ENOSPC, 10
+
+        unlink = type(reserve).unlink
+
+        def freed(path: Path) -> None:
+            unlink(path)
+            disk.error = None
+
+        monkeypatch.setattr(type(reserve), "unlink", freed)
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        assert numbers(tmp_path) == [1]
+        assert not reserve.exists()
+        assert writer.failure is None
+        assert not writer.is_available
+        free[0] = 1
+        until(lambda: writer.is_available, "there is room again")
+        assert reserve.exists()
+
+
+def test_a_removed_segment_is_followed_by_a_new_one(tmp_path: Path) -> None:
+    with writing(tmp_path) as writer:
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        (boot,) = boots_of(tmp_path, "w")
+        boot.segment(1).unlink()
+        writer.append(line(2))
+        writer.flush(_PATIENCE)
+        assert boot.segments() == [2]
+
+
+def test_while_the_folder_is_gone_lines_wait_and_then_nothing_is_missing(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "audit", tmp_path / "elsewhere"
+    with writing(folder) as writer:
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        folder.rename(elsewhere)
+        writer.append(line(2))
+        until(lambda: not writer.is_available, "the folder is missed")
+        assert not folder.exists()
+        elsewhere.rename(folder)
+        writer.append(line(3))
+        writer.flush(_PATIENCE)
+    assert numbers(folder) == [1, 2, 3]
+
+
+def test_what_waits_is_bounded_and_what_is_dropped_is_counted(tmp_path: Path, disk: Disk) -> None:
+    with writing(tmp_path) as writer:
+        writer.flush(_PATIENCE)
+        disk.error = errno.EIO
+        writer.append(line(0))
+        until(lambda: writer.failure is not None, "the disk refuses")
+        for number in range(1, 2 * MOST_LINES + 101):
+            writer.append(line(number))
+        assert not writer.is_available
+        disk.error = None
+        writer.flush(_PATIENCE)
+        until(lambda: writer.is_available, "everything is written")
+        writer.append(line(-1))
+        writer.flush(_PATIENCE)
+    events = recorded(tmp_path)
+    (told,) = (event for event in events if event.get("event") == "audit.interrupted")
+    assert told["reason"] == "100 events were not recorded"
+    kept = [event["number"] for event in events if "number" in event]
+    assert kept == [*range(2 * MOST_LINES + 1), -1]
+
+
+def test_a_writer_that_cannot_write_stops_in_the_end_and_says_so(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_segments, "_CLOSING_SECONDS", 0.01)
+    with writing(tmp_path) as writer:
+        writer.flush(_PATIENCE)
+        disk.error = errno.EIO
+        writer.append(line(1))
+        assert not writer.close()
+        disk.error = None
+        writer._thread.join(_PATIENCE)  # so that it does not outlive the test
+    assert numbers(tmp_path) == [1]
+    assert is_closed(*boots_of(tmp_path, "w"))
+
+
+def test_a_folder_that_no_program_could_use_is_a_fault_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "no" / "parent"):
+        with pytest.raises(SettingsError, match=r"audit\.dir"):
+            prepare(wrong)
