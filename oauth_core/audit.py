@@ -151,7 +151,11 @@ class EventKind(StrEnum):
         Outcome.DENIED,
         "A refresh token was used after its successor had been used.",
     )
-    GRANT_CONTINUED = "grant.continued", Outcome.SUCCESS, "A membership check found that a grant may go on."
+    GRANT_CONTINUED = (
+        "grant.continued",
+        Outcome.SUCCESS,
+        "A client took a grant over from one that registered the same metadata.",
+    )
     GRANT_REVOKED = "grant.revoked", Outcome.SUCCESS, "A grant and all its tokens were ended."
     GRANT_REGROUPED = (
         "grant.regrouped",
@@ -207,8 +211,8 @@ class EventKind(StrEnum):
 class AuditEvent:
     """One event. Fields that do not apply stay `None` and are left out of the record.
 
-    The text after a field is its meaning in the generated pages. With `is_intent`, the event tells what is about
-    to be done, and a second event of the same kind says that it was done.
+    The text after a field is its meaning in the generated pages. `differs` is the outcome if it is not that of the
+    kind: `INTENT` before the action, or `FAILURE` if the action was not done.
     """
 
     kind: EventKind
@@ -258,15 +262,15 @@ class AuditEvent:
     """The trace in the caller's `traceparent` (W3C Trace Context)."""
     policy_version: str | None = None
     """The digest of the services and roles that decided."""
-    is_intent: bool = False
+    differs: Outcome | None = None
 
     @property
     def outcome(self) -> Outcome:
-        """That of the kind, unless the event only tells what is about to be done."""
-        return Outcome.INTENT if self.is_intent else self.kind.outcome
+        """How it ended."""
+        return self.differs or self.kind.outcome
 
 
-FIELDS = tuple(field.name for field in fields(AuditEvent) if field.name not in {"kind", "is_intent"})
+FIELDS = tuple(field.name for field in fields(AuditEvent) if field.name not in {"kind", "differs"})
 """The members of a stored event after `v`, `time`, `event` and `outcome`, in their order."""
 
 _values = attrgetter(*FIELDS)
@@ -357,7 +361,7 @@ class AuditRecorder:
         self,
         kind: EventKind,
         *,
-        is_intent: bool = False,
+        differs: Outcome | None = None,
         reason: str | None = None,
         user: User | None = None,
         claims: AccessClaims | None = None,
@@ -376,7 +380,7 @@ class AuditRecorder:
         mcp_claimed: bool | None = None,
         origin: Origin | None = None,
     ) -> None:
-        """Record that `kind` happened, or with `is_intent` that it is about to. Raises the errors of the sink.
+        """Record that `kind` happened, or `differs`. Raises the errors of the sink.
 
         `grant` provides its id, its client and its user, and `claims` those of an access token; explicit arguments
         take precedence. Without `origin` it is that of the present request.
@@ -415,9 +419,9 @@ class AuditRecorder:
             _cut(request_id),
             trace_id,
             self.policy_version,
-            is_intent,
+            differs,
         )
-        if not is_intent:
+        if differs is None:
             self.counts[kind] += 1
         self._sink.record(event)
 

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from oauth_core.audit import AuditRecorder, NotRecordedError, members, stored
+from oauth_core.audit import AuditRecorder, NotRecordedError, Outcome, members, stored
 from oauth_core.process.audit_segments import PATIENCE_SECONDS, SegmentWriter, prepare, this_node
 from oauth_core.process.logs import LogAuditSink
 
@@ -48,13 +48,16 @@ class AuditOutput:
         return self.segments is None or self.segments.is_available
 
     def record(self, event: AuditEvent) -> None:
-        """Record `event`. Without segments it raises the errors of the text, and intents are left out."""
+        """Record `event`. Without segments it raises the errors of the text.
+
+        The text has only what happened: no intents, and no failures of what was intended.
+        """
         if self.segments is None:
-            if self.text is not None and not event.is_intent:
+            if self.text is not None and event.differs is None:
                 self.text.record(event)
             return
         self.segments.append(stored(event.kind, event.outcome, self.timestamps.now(), members(event)))
-        if self.text is not None and not event.is_intent:
+        if self.text is not None and event.differs is None:
             with suppress(OSError, ValueError):
                 self.text.record(event)
 
@@ -97,7 +100,7 @@ class DurableRecorder(AuditRecorder):
             return
         if not self.is_available:
             raise NotRecordedError("the audit record cannot be written")
-        self.record(kind, is_intent=True, **what)
+        self.record(kind, differs=Outcome.INTENT, **what)
         await self._output.flushed()
 
     async def intend_to_end(self, kind: EventKind, **what: Any) -> None:

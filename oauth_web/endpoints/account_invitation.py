@@ -59,6 +59,7 @@ async def _issue(deps: Deps, browser: SignedInBrowser) -> str:
         registration_permissions=deps.settings.client_registration_permissions,
         issued_to=user,
     )
+    await deps.audit.intend(EventKind.INITIAL_ACCESS_TOKEN_ISSUED, user=user, key=issued.token.token_id)
     await deps.initial_access_tokens.add(issued)
     deps.audit.record(
         EventKind.INITIAL_ACCESS_TOKEN_ISSUED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response, render_template
 
@@ -133,9 +133,11 @@ async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form:
     # A page shown to one user must not act for another user, nor after that user has signed out.
     if pending.session_hash is not None and (signed_in is None or signed_in.session_hash != pending.session_hash):
         raise refused(OAuthReason.PAGE_STALE)
+    sign_in_request, decision = pending.request, form.get("decision")
+    if decision in {_ALLOW, _ALLOW_AS_ANOTHER}:
+        await deps.audit.intend(EventKind.CONSENT_GIVEN, **_of_consent(sign_in_request, signed_in))
     if await deps.authorizations.take_pending(handle) is None:
         raise refused(OAuthReason.PAGE_STALE)
-    sign_in_request, decision = pending.request, form.get("decision")
     if decision not in {_ALLOW, _ALLOW_AS_ANOTHER}:
         _audit_consent(deps, EventKind.CONSENT_DENIED, sign_in_request, signed_in)
         return await _cancelled(deps, sign_in_request, signed_in)
@@ -174,9 +176,13 @@ def _not_without_asking(
 def _audit_consent(
     deps: Deps, kind: EventKind, sign_in_request: SignInRequest, signed_in: SignedInBrowser | None
 ) -> None:
-    deps.audit.record(
-        kind,
-        client_id=completion.client_of(sign_in_request),
-        user=signed_in.user if signed_in else None,
-        scope=" ".join(getattr(sign_in_request, "scopes", ())) or None,
-    )
+    deps.audit.record(kind, **_of_consent(sign_in_request, signed_in))
+
+
+def _of_consent(sign_in_request: SignInRequest, signed_in: SignedInBrowser | None) -> dict[str, Any]:
+    """The fields of an event about a consent."""
+    return {
+        "client_id": completion.client_of(sign_in_request),
+        "user": signed_in.user if signed_in else None,
+        "scope": " ".join(getattr(sign_in_request, "scopes", ())) or None,
+    }

@@ -57,6 +57,7 @@ def blueprint(deps: Deps) -> Blueprint:
             deps.audit.record(EventKind.CLIENT_REGISTRATION_REFUSED, reason=error.description)
             raise
         unused = None if registered.client.machine_scopes else authorized.unused_lifetime
+        await deps.audit.intend(EventKind.CLIENT_REGISTERED, client_id=registered.client.client_id)
         await deps.clients.add(registered.client, unused=unused)
         deps.audit.record(
             EventKind.CLIENT_REGISTERED, reason=authorized.reason, client_id=registered.client.client_id
@@ -85,6 +86,7 @@ def blueprint(deps: Deps) -> Blueprint:
         if growth > 0:
             lifetime = deps.settings.unused_client_lifetime
             await deps.quotas.take(Stored.REGISTRATIONS, growth, lifetime=lifetime, caller=caller_address())
+        await deps.audit.intend(EventKind.CLIENT_UPDATED, client_id=client_id)
         if not await deps.clients.swap(client, changed.client):
             raise refused(OAuthReason.REGISTRATION_OVERTAKEN)
         deps.audit.record(EventKind.CLIENT_UPDATED, client_id=client_id)
@@ -94,6 +96,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.delete("/register/<client_id>")
     async def delete(client_id: str) -> Response:
         await _managed(deps, client_id, DELETE)
+        await deps.audit.intend_to_end(EventKind.CLIENT_DELETED, client_id=client_id)
         deletion = deps.revocation.delete_client(deps.clients, client_id)
         try:
             await ended_grants.revoke_and_audit(deps, deletion, reason="client deleted")

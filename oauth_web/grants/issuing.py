@@ -3,6 +3,7 @@
 A handler decides and returns a `NewGrant` or a `ContinuedGrant`. Only this module stores grants and issues tokens,
 so the order is defined here and no grant type can leave out a step:
 
+0. Record what is about to be issued, where the audit record is on a disk of ours.
 1. Add the grant to the grant index, so that a revocation finds it.
 2. Create the grant.
 3. Extend the lifetime of the client's record.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from oauth_core.audit import AuditRecorder
     from oauth_core.model import Client, Grant
+    from oauth_core.process.audit_output import DurableRecorder
     from oauth_core.settings import WebSettings
     from oauth_core.store.clock import RedisClock
     from oauth_core.store.records.grants import GrantStore
@@ -56,7 +58,7 @@ class Issuing:
     users: UserStore
     revocation: Revocation
     keys: FollowedKeyRing
-    audit: AuditRecorder
+    audit: DurableRecorder
     clock: RedisClock
 
     @classmethod
@@ -81,6 +83,7 @@ class Issuing:
             token = refresh_tokens.first_token(grant.grant_id)
             # Later tokens of the grant are bound to the same key (RFC 8705 section 4, RFC 9449 section 5).
             grant = replace(grant, certificate=certificate, dpop_key=dpop_proof.proven_key())
+        await self.audit.intend(EventKind.TOKEN_ISSUED, grant=grant, scope=scopes.join(new.scope))
         # Before the grant exists: a revocation that starts now finds the grant in the index.
         await self.clients.index_grant(grant)
         await self.grants.create(grant, token)
@@ -97,6 +100,9 @@ class Issuing:
 
     async def continue_grant(self, continued: ContinuedGrant) -> Response:
         """Answer with the next tokens of a grant. Raises `DisplayedError` when the grant has ended meanwhile."""
+        await self.audit.intend(
+            EventKind.TOKEN_REFRESHED, grant=continued.grant, scope=scopes.join(continued.scope)
+        )
         return await self._issue(
             continued.grant,
             continued.refresh_token,

@@ -74,6 +74,8 @@ async def complete_sign_in(
             found = await deps.devices.get(sign_in_request.device_hash)
             expired = found is None or deps.clock() >= found.device.expires_at
             decision = DeviceDecision(user, eligibility.sealed_github_token, eligibility.groups, allowed_at)
+            if not expired:
+                await deps.audit.intend(EventKind.DEVICE_APPROVED, client_id=sign_in_request.client_id, user=user)
             if expired or not await deps.devices.decide(sign_in_request.device_hash, decision):
                 raise refused(OAuthReason.DEVICE_CODE_OVER)
             _audit_device(deps, EventKind.DEVICE_APPROVED, sign_in_request, user)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,15 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from oauth_core.errors import SettingsError, StoreUnavailableError
-from oauth_core.process import logs
-from oauth_core.process.audit_output import AuditOutput, DurableRecorder, open_output
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance.schema import SchemaError, SchemaStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.revocation import IncompleteError
 from oauth_core.store.replication import is_replicated
 from oauth_core.store.writable import writable
+from portcullis.cli.command_record import keep_settings, operator_audit
 from portcullis.cli.operator_settings import operator_settings
 from portcullis.cli.settings_file import beside_option
 from portcullis.supervisor import operator_environment, reserve
@@ -34,17 +31,12 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Grant
     from oauth_core.settings import BackupSettings, WebSettings
+    from portcullis.cli.command_record import Intent
 
 _NOT_REPLICATED = (
     "warning: the change is done, but no replica of Redis has confirmed it: if Redis fails over before one does, "
     "the change is lost. Check the replicas, then run the command again."
 )
-
-WRITER = "command"
-"""The writer of operators' commands in the audit record."""
-
-_RECORDER, _SETTINGS = "portcullis.recorder", "portcullis.settings"
-"""Keys in the context of a command."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -122,7 +114,7 @@ def given_settings(config: Path | None, state_dir: Path) -> BackupSettings:
         if "REDIS_URL" in left or not (left or brings_its_own):
             raise click.ClickException(f"No gateway runs in {state_dir}; start it with `portcullis up`.")
     settings = operator_settings(config, state_dir, os.environ)
-    click.get_current_context().meta[_SETTINGS] = settings
+    keep_settings(settings)
     return settings
 
 
@@ -150,15 +142,17 @@ def with_redis(
     settings: WebSettings,
     use: Callable[[Redis], Awaitable[T]],
     *,
+    intent: Intent | None = None,
     any_version: bool = False,
     must_last: bool = False,
 ) -> T:
     """Run `use` with the gateway's Redis, and return its result.
 
-    With `must_last`, `use` takes rights away: it also works in a Redis that refuses writes, as far as the Redis
-    user may change that. Then replicas are asked for a confirmation; without one, a warning goes to standard
-    error. Raises `ClickException` if Redis does not answer, or, unless `any_version`, if its records are of a
-    newer version than this program.
+    `intent` is what `use` changes, and is in the audit record before that. With `must_last`, `use` takes rights
+    away: it also works where it cannot be recorded, and in a Redis that refuses writes, as far as the Redis user
+    may change that. Then replicas are asked for a confirmation; without one, a warning goes to standard error.
+    Raises `ClickException` if Redis does not answer, or, unless `any_version`, if its records are of a newer
+    version than this program.
     """
 
     async def run() -> T:
@@ -176,6 +170,8 @@ def with_redis(
         finally:
             await redis.aclose()
 
+    if intent is not None:
+        operator_audit().announce(intent, always=must_last)
     try:
         return asyncio.run(run())
     except (StoreUnavailableError, SchemaError) as error:
@@ -220,39 +216,6 @@ async def _check_version(redis: Redis, *, is_urgent: bool) -> None:
 
 def _warn(text: str) -> None:
     click.echo(text, err=True)
-
-
-def operator_audit() -> DurableRecorder:
-    """The audit record of the present command, with the account that runs it.
-
-    Its text goes to standard error, so that `--json` stays JSON. If the settings name a folder for the record, the
-    segment is complete when the command has ended. A folder that cannot be used is a warning here: a command that
-    takes rights away works without it.
-    """
-    context = click.get_current_context()
-    recorder = context.meta.get(_RECORDER)
-    if isinstance(recorder, DurableRecorder):
-        return recorder
-    logs.configure("portcullis", "info", stream=sys.stderr)
-    try:
-        output = open_output(context.meta[_SETTINGS], WRITER)
-    except SettingsError as error:
-        _warn(f"warning: this command is not in the audit record: {'; '.join(error.faults)}")
-        output = AuditOutput(None, logs.LogAuditSink())
-    context.find_root().call_on_close(output.close)
-    context.meta[_RECORDER] = DurableRecorder(output, operator=_account())
-    return operator_audit()
-
-
-def _account() -> str:
-    """The account that runs this command; behind `sudo` also the account that used it."""
-    # Not `getpass.getuser`, which believes the variables of the environment.
-    try:
-        account = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may have no name for it
-        account = f"uid {os.getuid()}"
-    before = os.environ.get("SUDO_USER")
-    return f"{account} (sudo by {before})" if before and before != account else account
 
 
 def by_operator(reason: str | None) -> str:

@@ -13,7 +13,8 @@ from oauth_core.audit import EventKind
 from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
 from portcullis.backup.state import STANDARD, back_up, writing
-from portcullis.cli.operator_commands import as_json, given_settings, operator_audit, which_gateway, with_redis
+from portcullis.cli.command_record import Intent, operator_audit
+from portcullis.cli.operator_commands import as_json, given_settings, which_gateway, with_redis
 from portcullis.cli.operator_settings import master_key_place
 from portcullis.cli.record_kinds import format_counts
 
@@ -42,7 +43,7 @@ def command(file: Path, config: Path | None, state_dir: Path, *, as_json: bool) 
             return await back_up(redis, output, key, issuer=settings.issuer, progress=Progress("Written").report)
 
     try:
-        count = with_redis(settings, run)
+        count = with_redis(settings, run, intent=Intent(EventKind.STATE_BACKED_UP, str(file)))
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}") from None
     operator_audit().record(EventKind.STATE_BACKED_UP, reason="by the operator")

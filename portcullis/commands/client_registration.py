@@ -16,12 +16,12 @@ from oauth_core.display_text import is_displayable
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore, StoredToken
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     format_time,
-    operator_audit,
     show_table,
     why,
     with_redis,
@@ -86,7 +86,11 @@ def invite(
         note=note,
         machine_scopes=known_scopes(settings, machine_scopes),
     )
-    with_redis(settings, lambda redis: InitialAccessTokenStore(redis, settings.record_key).add(issued))
+    with_redis(
+        settings,
+        lambda redis: InitialAccessTokenStore(redis, settings.record_key).add(issued),
+        intent=Intent(EventKind.INITIAL_ACCESS_TOKEN_ISSUED, issued.token.token_id, note),
+    )
     operator_audit().record(
         EventKind.INITIAL_ACCESS_TOKEN_ISSUED,
         reason=by_operator(note),
@@ -146,6 +150,7 @@ def revoke_invite(settings: WebSettings, token_id: str, reason: str | None, *, a
     if not with_redis(
         settings,
         lambda redis: InitialAccessTokenStore(redis, settings.record_key).revoke(token_id),
+        intent=Intent(EventKind.INITIAL_ACCESS_TOKEN_REVOKED, token_id, reason),
         must_last=True,
     ):
         raise click.ClickException(
@@ -177,12 +182,14 @@ def permissions(
             raise click.ClickException("the client changed at the same moment; try again")
         return changed
 
+    changes = permissions != () or no_permissions
+    intent = Intent(EventKind.CLIENT_PERMISSIONS_CHANGED, f"{client_id} {' '.join(permissions) or 'none'}")
     # Narrowed permissions must also work in a Redis that refuses writes.
-    client = with_redis(settings, run, must_last=permissions != () or no_permissions)
+    client = with_redis(settings, run, intent=intent if changes else None, must_last=changes)
     if client is None:
         raise click.ClickException("there is no such client")
     carried = " ".join(client.registration_permissions)
-    if permissions or no_permissions:
+    if changes:
         operator_audit().record(
             EventKind.CLIENT_PERMISSIONS_CHANGED, reason=by_operator(None), client_id=client_id, scope=carried
         )

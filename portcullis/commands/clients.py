@@ -20,6 +20,7 @@ from oauth_core.jose import client_keys
 from oauth_core.net import fetchable_urls
 from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.revocation import Revocation
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     Ended,
@@ -28,7 +29,6 @@ from portcullis.cli.operator_commands import (
     end_as_far_as_possible,
     format_time,
     grant_store,
-    operator_audit,
     operator_group,
     show_table,
     why,
@@ -107,7 +107,8 @@ def create(
         identity_assertions=identity_assertions,
         **_keys(method, jwks),
     )
-    _with_clients(settings, lambda clients: clients.add(made.client))
+    intent = Intent(EventKind.CLIENT_REGISTERED, made.client.client_id)
+    _with_clients(settings, lambda clients: clients.add(made.client), intent=intent)
     _audit(EventKind.CLIENT_REGISTERED, made.client.client_id)
     if as_json:
         secret = {"client_secret": made.secret} if made.secret else {}
@@ -174,7 +175,8 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
         deletion = Revocation(redis, grants).delete_client(clients, client_id, finish=True)
         return existed, await end_as_far_as_possible(deletion)
 
-    existed, ended = with_redis(settings, run, must_last=True)
+    intent = Intent(EventKind.CLIENT_DELETED, client_id)
+    existed, ended = with_redis(settings, run, intent=intent, must_last=True)
     if not (existed or ended.count or ended.missing):
         raise click.ClickException("there is no such client; if one was deleted, the deletion is complete")
     operator_audit().record(EventKind.CLIENT_DELETED, reason=by_operator(None), client_id=client_id)
@@ -212,7 +214,8 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
             ended = ended.and_also(await end_as_far_as_possible(of_client(other)))
         return known, (client_id, *others), ended
 
-    known, revoked, ended = with_redis(settings, run, must_last=True)
+    intent = Intent(EventKind.CLIENT_REVOKED, f"{client_id}{' --siblings' if siblings else ''}", reason)
+    known, revoked, ended = with_redis(settings, run, intent=intent, must_last=True)
     if not known and not ended.count:
         raise click.ClickException("there is no such client")
     for one in revoked:
@@ -257,8 +260,10 @@ def _keys(method: client_credentials.Method, jwks: str | None) -> dict[str, str]
     return {"jwks": json.dumps(keys.document(), separators=(",", ":"))}
 
 
-def _with_clients(settings: WebSettings, use: Callable[[ClientStore], Awaitable[T]]) -> T:
-    return with_redis(settings, lambda redis: use(ClientStore(redis, settings.record_key)))
+def _with_clients(
+    settings: WebSettings, use: Callable[[ClientStore], Awaitable[T]], *, intent: Intent | None = None
+) -> T:
+    return with_redis(settings, lambda redis: use(ClientStore(redis, settings.record_key)), intent=intent)
 
 
 def _client_document(client: Client) -> dict[str, str | list[str] | None]:

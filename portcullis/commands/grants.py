@@ -10,6 +10,7 @@ import click
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import is_identifier
 from oauth_core.store.records.users import UserStore
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.named_people import find_person, user_option
 from portcullis.cli.operator_commands import (
@@ -17,7 +18,6 @@ from portcullis.cli.operator_commands import (
     by_operator,
     format_time,
     grant_store,
-    operator_audit,
     operator_group,
     show_table,
     why,
@@ -84,7 +84,8 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
         # Also without a record: some of its tokens may be left, if a node was away when it ended.
         return grant if await grants.end(grant_id) else None
 
-    grant = with_redis(settings, run, must_last=True)
+    intent = Intent(EventKind.GRANT_REVOKED, grant_id, reason)
+    grant = with_redis(settings, run, intent=intent, must_last=True)
     if grant is None:
         raise click.ClickException("there is no such grant")
     operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)

@@ -13,11 +13,11 @@ from oauth_core.jose.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.jose.signing_keys import Algorithm, generate_key
 from oauth_core.store import clock
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     as_json,
     format_time,
-    operator_audit,
     operator_group,
     show_table,
     with_redis,
@@ -65,7 +65,8 @@ def rotate(settings: WebSettings, algorithm: Algorithm | None, *, as_json: bool)
         made.append(generate_key(algorithm or settings.signing_algorithm, now=now))
         return store.change(lambda ring: ring.with_new(made[0]))
 
-    ring, now = _with_ring(settings, make, must_last=True)
+    intent = Intent(EventKind.KEY_CREATED, algorithm or settings.signing_algorithm)
+    ring, now = _with_ring(settings, make, intent=intent)
     operator_audit().record(EventKind.KEY_CREATED, key=made[0].kid)
     if not as_json:
         click.echo(f"Made {made[0].kid}; it signs in {PUBLISHED_FIRST} seconds.")
@@ -88,7 +89,7 @@ def retire(settings: WebSettings, kid: str, *, force: bool, as_json: bool) -> No
             lambda store, now: store.change(
                 lambda ring: ring.without(kid, now=now, token_lifetime=lifetime, force=force)
             ),
-            must_last=True,
+            intent=Intent(EventKind.KEY_RETIRED, kid),
         )
     except RetireError as error:
         raise click.ClickException(f"{kid} stays: {error}") from None
@@ -113,16 +114,19 @@ def _with_ring(
     settings: WebSettings,
     use: Callable[[KeyRingStore, int], Awaitable[KeyRing]],
     *,
-    must_last: bool = False,
+    intent: Intent | None = None,
 ) -> tuple[KeyRing, int]:
-    """Run `use` at the present second of Redis' clock; return the ring, and that second."""
+    """Run `use` at the present second of Redis' clock; return the ring, and that second.
+
+    What has an `intent` works in a Redis that refuses writes too.
+    """
 
     async def run(redis: Redis) -> tuple[KeyRing, int]:
         now = int(await clock.seconds(redis))
         return await use(KeyRingStore(redis, master_key=settings.master_key_bytes), now), now
 
     try:
-        return with_redis(settings, run, must_last=must_last)
+        return with_redis(settings, run, intent=intent, must_last=intent is not None)
     except KeyRingError as error:
         raise click.ClickException(str(error)) from None
 

@@ -13,10 +13,10 @@ from oauth_core.store.maintenance.adoption import adopt, count_plain
 from oauth_core.store.maintenance.schema import VERSION, SchemaStore
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
 from oauth_core.store.records.leases import LeaseStore
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.operator_commands import (
     as_json,
     given_settings,
-    operator_audit,
     which_gateway,
     with_redis,
     yes,
@@ -86,7 +86,9 @@ def _adopt(settings: BackupSettings, state_dir: Path, *, sure: bool) -> int:
         if plain and not sure:
             click.confirm(_QUESTION.format(kinds=format_counts(plain)), abort=True, err=True)
         done = with_redis(
-            settings, lambda redis: adopt(redis, KeyRingStore(redis, master_key=settings.master_key_bytes))
+            settings,
+            lambda redis: adopt(redis, KeyRingStore(redis, master_key=settings.master_key_bytes)),
+            intent=Intent(EventKind.RECORDS_ADOPTED),
         )
         adoption_note.write(state_dir)
     except KeyRingError as error:

@@ -10,11 +10,11 @@ import click
 from oauth_core.audit import EventKind
 from oauth_core.display_text import is_displayable
 from oauth_core.store.records.sign_in_pause import SignInPauseStore
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     given_settings,
-    operator_audit,
     which_gateway,
     with_redis,
 )
@@ -41,7 +41,8 @@ def command(reason: str, config: Path | None, state_dir: Path, *, as_json: bool)
         is_new = await pauses.pause(reason)
         return is_new, is_new or (bool(reason) and await pauses.change_reason(reason))
 
-    is_new, changed = with_redis(given_settings(config, state_dir), run, must_last=True)
+    intent = Intent(EventKind.SIGN_INS_PAUSED, reason=reason or None)
+    is_new, changed = with_redis(given_settings(config, state_dir), run, intent=intent, must_last=True)
     if changed:
         operator_audit().record(EventKind.SIGN_INS_PAUSED, reason=by_operator(reason or None))
     if as_json:

@@ -18,11 +18,11 @@ from portcullis.backup.key import BackupKey
 from portcullis.backup.progress import Progress
 from portcullis.backup.restoring import RestoreResult, check_room, check_version, examine, paused, restore
 from portcullis.backup.state import reading
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.operator_commands import (
     as_json,
     format_time,
     given_settings,
-    operator_audit,
     which_gateway,
     with_redis,
 )
@@ -113,7 +113,9 @@ def command(
         return done, info.header.created_at, was_empty
 
     try:
-        done, created_at, was_empty = with_redis(settings, run, any_version=True)
+        done, created_at, was_empty = with_redis(
+            settings, run, intent=Intent(EventKind.STATE_RESTORED, str(file)), any_version=True
+        )
     except BackupError as error:
         place = master_key_place(state_dir, os.environ)
         raise click.ClickException(f"{file}: {error} (the master key is read from {place})") from None

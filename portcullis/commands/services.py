@@ -13,11 +13,11 @@ from oauth_core.display_text import is_displayable
 from oauth_core.policy.decision import Disabled
 from oauth_core.store.copies import NotEverywhereError
 from oauth_core.store.records.disabled_services import DisabledServiceStore
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     format_time,
-    operator_audit,
     operator_group,
     show_table,
     with_redis,
@@ -95,7 +95,7 @@ def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
         except NotEverywhereError as error:
             missing.append(str(error))
 
-    with_redis(settings, run, must_last=True)
+    with_redis(settings, run, intent=Intent(EventKind.SERVICE_DISABLED, name, reason), must_last=True)
     operator_audit().record(EventKind.SERVICE_DISABLED, reason=by_operator(reason), service=name)
     if missing:
         raise click.ClickException(
@@ -114,7 +114,11 @@ def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
 def enable(settings: WebSettings, name: str, *, as_json: bool) -> None:
     """Enable the service NAME again."""
     try:
-        was_disabled = with_redis(settings, lambda redis: DisabledServiceStore(redis).enable(name))
+        was_disabled = with_redis(
+            settings,
+            lambda redis: DisabledServiceStore(redis).enable(name),
+            intent=Intent(EventKind.SERVICE_ENABLED, name),
+        )
     except NotEverywhereError as error:
         raise click.ClickException(f"{name} may still be disabled: {error}. Run the command again.") from None
     if not was_disabled:

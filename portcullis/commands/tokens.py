@@ -18,6 +18,7 @@ from oauth_core.store.records.revocation import IncompleteError, Revocation
 from oauth_core.store.records.users import UserStore
 from oauth_core.tokens import access_tokens, refresh_tokens
 from oauth_core.tokens.access_tokens import Rejected
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.named_people import find_person, user_option
 from portcullis.cli.operator_commands import (
@@ -26,7 +27,6 @@ from portcullis.cli.operator_commands import (
     by_operator,
     format_time,
     grant_store,
-    operator_audit,
     operator_group,
     show_table,
     why,
@@ -136,10 +136,12 @@ def revoke(
             return await grants.end_token(named.jti)
         return named.grant is not None and await grants.end(named.grant.grant_id)
 
-    if not with_redis(settings, run, must_last=True):
+    kind = EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED
+    subject = named.jti or (named.grant.grant_id if named.grant else "")
+    if not with_redis(settings, run, intent=Intent(kind, subject, reason), must_last=True):
         raise click.ClickException("there is no active token with that id")
     operator_audit().record(
-        EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED,
+        kind,
         reason=by_operator(reason),
         grant=named.grant,
         jti=named.jti,
@@ -164,7 +166,8 @@ def _revoke_everybody(settings: WebSettings, reason: str | None, *, yes: bool, a
         except IncompleteError as error:
             return Ended((), error.count, str(error))
 
-    ended = with_redis(settings, run, must_last=True)
+    intent = Intent(EventKind.EVERYBODY_REVOKED, "--all", reason)
+    ended = with_redis(settings, run, intent=intent, must_last=True)
     operator_audit().record(EventKind.EVERYBODY_REVOKED, reason=by_operator(reason))
     ended.check()
     count = ended.count

@@ -15,6 +15,7 @@ from oauth_core.model import Block, User
 from oauth_core.policy.eligibility import check_user
 from oauth_core.store.records.revocation import Revocation
 from oauth_core.store.records.users import UserStore
+from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.named_people import find_person
 from portcullis.cli.operator_commands import (
     Ended,
@@ -23,7 +24,6 @@ from portcullis.cli.operator_commands import (
     end_as_far_as_possible,
     format_time,
     grant_store,
-    operator_audit,
     operator_group,
     show_table,
     why,
@@ -123,7 +123,8 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
         block = Block(person.github_id, now, person.login or None, reason)
         return person, await end_as_far_as_possible(Revocation(redis, grants).block(block))
 
-    person, ended = with_redis(settings, run, must_last=True)
+    intent = Intent(EventKind.USER_BLOCKED, user, reason)
+    person, ended = with_redis(settings, run, intent=intent, must_last=True)
     _conclude(EventKind.USER_BLOCKED, person, ended, reason, as_json=as_json)
 
 
@@ -140,7 +141,7 @@ def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bo
         person = await _as_user(users, await find_person(users, user))
         return person, await users.unblock(person.github_id)
 
-    person, was_blocked = with_redis(settings, run)
+    person, was_blocked = with_redis(settings, run, intent=Intent(EventKind.USER_UNBLOCKED, user, reason))
     if not was_blocked:
         raise click.ClickException("that user is not blocked")
     _conclude(EventKind.USER_UNBLOCKED, person, Ended((), 0), reason, as_json=as_json)
@@ -159,7 +160,8 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
         person = await _as_user(users, await find_person(users, user))
         return person, await end_as_far_as_possible(Revocation(redis, grants).revoke_user(person.github_id))
 
-    person, ended = with_redis(settings, run, must_last=True)
+    intent = Intent(EventKind.USER_REVOKED, user, reason)
+    person, ended = with_redis(settings, run, intent=intent, must_last=True)
     _conclude(EventKind.USER_REVOKED, person, ended, reason, as_json=as_json)
 
 
@@ -194,7 +196,8 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
         await users.accept_account(login.lower(), github_id)
         return person, ended
 
-    person, ended = with_redis(settings, run, must_last=True)
+    intent = Intent(EventKind.LOGIN_ACCEPTED, account, reason)
+    person, ended = with_redis(settings, run, intent=intent, must_last=True)
     _conclude(EventKind.LOGIN_ACCEPTED, person, ended, reason, as_json=as_json)
 
 

@@ -36,13 +36,14 @@ def is_closed(boot: Boot) -> bool:
     return frames_of(boot)[-1].kind is FrameKind.CLOSING
 
 
+def events_in(boot: Boot) -> list[dict[str, Any]]:
+    """The events of a boot so far, in their order."""
+    events = [frame for frame in frames_of(boot) if frame.kind is FrameKind.EVENTS]
+    return [json.loads(line) for frame in events for line in frame.lines()]
+
+
 def recorded(audit_dir: Path, *writers: str) -> list[dict[str, Any]]:
     """The events of these writers so far, or of all, boot by boot."""
     return [
-        json.loads(line)
-        for boot in boots(audit_dir)
-        if not writers or boot.writer in writers
-        for frame in frames_of(boot)
-        if frame.kind is FrameKind.EVENTS
-        for line in frame.lines()
+        event for boot in boots(audit_dir) if not writers or boot.writer in writers for event in events_in(boot)
     ]

@@ -19,6 +19,7 @@ from oauth_core.audit import (
     AuditRecorder,
     EventKind,
     Origin,
+    Outcome,
     members,
     stored,
     trace_id_of,
@@ -129,7 +130,7 @@ def test_the_trace_id_is_the_second_part_of_the_header() -> None:
         user_id=st.none() | st.integers(min_value=0),
         mcp_claimed=st.none() | st.booleans(),
         mcp_name=st.none() | st.text(),
-        is_intent=st.booleans(),
+        differs=st.sampled_from([None, Outcome.INTENT, Outcome.FAILURE]),
     )
 )
 def test_a_stored_event_is_one_line_of_ascii_with_the_fields_that_apply(event: AuditEvent) -> None:
@@ -140,7 +141,7 @@ def test_a_stored_event_is_one_line_of_ascii_with_the_fields_that_apply(event: A
     assert list(found)[:4] == ["v", "time", "event", "outcome"]
     assert found.pop("v") == 1
     assert found.pop("event") == event.kind
-    assert found.pop("outcome") == ("intent" if event.is_intent else event.kind.outcome)
+    assert found.pop("outcome") == (event.differs or event.kind.outcome)
     del found["time"]
     assert found == {name: value for name in FIELDS if (value := getattr(event, name)) is not None}
 

@@ -64,7 +64,7 @@ class Disk:
         self.room = 0
         self.syncs_fail = False
         self._write, self._sync = os.write, private_files.sync_content
-        monkeypatch.setattr(audit_segments.os, "write", self.write)
+        monkeypatch.setattr(os, "write", self.write)
         monkeypatch.setattr(private_files, "sync_content", self.sync)
 
     def write(self, descriptor: int, data: bytes) -> int:
@@ -221,9 +221,7 @@ def test_on_a_full_disk_the_reserve_is_given_up_and_made_again_when_there_is_roo
     with writing(tmp_path) as writer:
         writer.flush(_PATIENCE)
         assert reserve.stat().st_size == RESERVE
-        monkeypatch.setattr(
-            audit_segments.os, "statvfs", lambda _: usage if free[0] else os.statvfs_result([512] + [0] * 9)
-        )
+        monkeypatch.setattr(os, "statvfs", lambda _: usage if free[0] else os.statvfs_result([512] + [0] * 9))
         free[0] = 0
         disk.error, disk.room = errno.ENOSPC, 10
 

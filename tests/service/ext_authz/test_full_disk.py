@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +11,12 @@ from portcullis.supervisor.log_files import LogFiles
 from tests.support.authz_process import environ, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.programs import until
+from tests.support.small_disk import fill, small_disk
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from oauth_core.jose.signing_keys import SigningKey
     from tests.support.redis_server import RedisServer
@@ -25,26 +24,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def disk() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="disk-") as folder:
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=2m", "portcullis-test", folder], capture_output=True, check=False
-        )
-        if done.returncode:
-            pytest.skip("mounting a small disk needs root")
-        try:
-            yield Path(folder)
-        finally:
-            subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def fill(disk: Path) -> Path:
-    file = disk / "of-somebody-else"
-    with file.open("wb", buffering=0) as writer:
-        try:
-            while True:
-                writer.write(b"x" * 512)
-        except OSError:
-            return file
+    with small_disk(2) as folder:
+        yield folder
 
 
 def test_calls_are_refused_when_nothing_can_be_recorded_and_allowed_when_old_pieces_made_room(

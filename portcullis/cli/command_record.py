@@ -1,0 +1,125 @@
+"""The audit record of operators' commands: what a command is about to do, and how it ended.
+
+A command records its intent before it changes anything, and that is on the disk then. If it cannot be recorded,
+the command does nothing, unless it takes rights away: that always works, with a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oauth_core.audit import NotRecordedError, Outcome
+from oauth_core.errors import SettingsError
+from oauth_core.process import logs
+from oauth_core.process.audit_output import AuditOutput, DurableRecorder, open_output
+
+if TYPE_CHECKING:
+    from oauth_core.audit import EventKind
+    from oauth_core.settings import BackupSettings
+
+WRITER = "command"
+"""The writer of operators' commands in the audit record."""
+
+_SECONDS = 5.0
+"""Seconds that a command waits for the disk; it starts its writer just before."""
+
+_RECORDER, _SETTINGS = "portcullis.recorder", "portcullis.settings"
+"""Keys in the context of a command."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a command is about to change: the event that it will record, and the words of the operator about it."""
+
+    kind: EventKind
+    subject: str = ""
+    """The person, client or other object, as the operator named it. Never a secret."""
+    reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The reason in the record."""
+        command = " ".join(filter(None, (click.get_current_context().command_path, self.subject)))
+        return f"{command}: {self.reason}" if self.reason else command
+
+
+class CommandRecorder(DurableRecorder):
+    """Records the events of one command."""
+
+    def __init__(self, output: AuditOutput, fault: str | None) -> None:
+        """`fault` is why there is no record on the disk although the settings want one."""
+        super().__init__(output, operator=_account())
+        self._fault = fault
+        self._intents: dict[EventKind, Intent] = {}
+
+    def announce(self, intent: Intent, *, always: bool) -> None:
+        """Record `intent`, and return once it is on the disk.
+
+        Raises `ClickException` if that fails; with `always` it prints a warning instead.
+        """
+        try:
+            if self._fault is not None:
+                raise NotRecordedError(self._fault)
+            if self._output.segments is not None:
+                self._intents[intent.kind] = intent
+                self.record(intent.kind, differs=Outcome.INTENT, reason=intent.text)
+                self._output.flush(_SECONDS)
+        except NotRecordedError as error:
+            if not always:
+                raise click.ClickException(f"nothing was done, since it cannot be recorded: {error}") from None
+            click.echo(f"warning: this command may be missing in the audit record: {error}", err=True)
+
+    def record(self, kind: EventKind, **what: Any) -> None:
+        """Record an event, as `AuditRecorder.record` does. It is the end of an intent of the same kind."""
+        if what.get("differs") is None:
+            self._intents.pop(kind, None)
+        super().record(kind, **what)
+
+    def close(self) -> None:
+        """Record that intents without an end led to nothing, and complete the record of this command."""
+        for kind, intent in self._intents.items():
+            super().record(kind, differs=Outcome.FAILURE, reason=f"nothing was done: {intent.text}")
+        self._output.close()
+
+
+def keep_settings(settings: BackupSettings) -> None:
+    """Use these settings for the record of the present command."""
+    click.get_current_context().meta[_SETTINGS] = settings
+
+
+def operator_audit() -> CommandRecorder:
+    """The audit record of the present command, with the account that runs it.
+
+    Its text goes to standard error, so that `--json` stays JSON. The record is complete when the command ends.
+    """
+    context = click.get_current_context()
+    recorder = context.meta.get(_RECORDER)
+    if isinstance(recorder, CommandRecorder):
+        return recorder
+    logs.configure("portcullis", "info", stream=sys.stderr)
+    fault = None
+    try:
+        output = open_output(context.meta[_SETTINGS], WRITER)
+    except SettingsError as error:
+        output, fault = AuditOutput(None, logs.LogAuditSink()), "; ".join(error.faults)
+    made = CommandRecorder(output, fault)
+    context.find_root().call_on_close(made.close)
+    context.meta[_RECORDER] = made
+    return made
+
+
+def _account() -> str:
+    """The account that runs this command; behind `sudo` also the account that used it."""
+    # Not `getpass.getuser`, which believes the variables of the environment.
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may have no name for it
+        account = f"uid {os.getuid()}"
+    before = os.environ.get("SUDO_USER")
+    return f"{account} (sudo by {before})" if before and before != account else account

@@ -1,0 +1,220 @@
+"""The authorization server and operators' commands record what they do, before and afterwards, or do not do it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from tests.support import forks
+from tests.support.audit_record import boots_of, events_in, is_closed, recorded
+from tests.support.oauth_client import OAuthClient, Pkce
+from tests.support.programs import until
+from tests.support.small_disk import fill, small_disk
+from tests.support.web_process import WebServer, running_web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_DISK_MEGABYTES = 32
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    with small_disk(_DISK_MEGABYTES) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def web(disk: Path) -> Iterator[WebServer]:
+    """A server that records on a disk of its own."""
+    with running_web({"AUDIT_DIR": str(disk / "audit")}) as server:
+        yield server
+
+
+@pytest.fixture
+def audit_dir(web: WebServer) -> Path:
+    return type(web.log)(web.environment["AUDIT_DIR"])
+
+
+def operate(web: WebServer, *arguments: str, expect: int = 0) -> tuple[str, str]:
+    """Run an operator's command; what it wrote to its two outputs."""
+    done = forks.run("portcullis", *arguments, environment=web.environment)
+    assert done.returncode == expect, done.stderr
+    return done.stdout, done.stderr
+
+
+def outcomes(events: list[dict[str, Any]], kind: str) -> list[str]:
+    return [event["outcome"] for event in events if event["event"] == kind]
+
+
+def wait_for(audit_dir: Path, kind: str) -> None:
+    """Return once an event of this kind that is no intent is on the disk."""
+    until(lambda: set(outcomes(recorded(audit_dir), kind)) - {"intent"}, f"{kind} is on the disk")
+
+
+async def test_a_sign_in_is_recorded_with_what_was_intended_and_what_was_done(
+    web: WebServer, client: OAuthClient, audit_dir: Path
+) -> None:
+    client.http.headers |= {"User-Agent": "agent/1", "X-Request-Id": "id-of-envoy"}
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    refreshed = await client.refresh(registration.client_id, tokens["refresh_token"])
+    assert refreshed.status_code == 200
+    wait_for(audit_dir, "token.refreshed")
+    events = [
+        event for event in recorded(audit_dir, "oauth_web") if event.get("client_id") == registration.client_id
+    ]
+    for kind in ("client.registered", "consent.given", "token.issued", "token.refreshed"):
+        assert outcomes(events, kind) == ["intent", "success"], kind
+    for event in events:
+        assert (event["user_agent"], event["request_id"]) == ("agent/1", "id-of-envoy")
+        assert event["policy_version"]
+    (issued,) = (event for event in events if (event["event"], event["outcome"]) == ("token.issued", "success"))
+    assert (issued["user"], issued["provider"]) == ("octocat", "github")
+    assert issued["jti"]
+
+
+async def test_nothing_secret_is_in_the_record(web: WebServer, client: OAuthClient, audit_dir: Path) -> None:
+    registration = await client.register(token_endpoint_auth_method="client_secret_post")
+    pkce = Pkce.fresh()
+    code = await client.code(registration.client_id, pkce)
+    secret = {"client_secret": registration.secret}
+    tokens = (await client.redeem(registration.client_id, code, pkce.verifier, **secret)).json()
+    refreshed = (await client.refresh(registration.client_id, tokens["refresh_token"], **secret)).json()
+    # A used code, a wrong secret and an old refresh token are refused, and not repeated in the record either.
+    await client.redeem(registration.client_id, code, pkce.verifier, **secret)
+    await client.redeem(registration.client_id, "wrong-code", pkce.verifier, client_secret="wrong-secret")
+    await client.http.put(
+        f"{web.issuer}/register/{registration.client_id}", json={}, headers={"Authorization": "Bearer wrong-token"}
+    )
+    made, _ = operate(web, "clients", "create", "--name", "robot", "--scope", "mcp.time", "--json")
+    invited, _ = operate(web, "clients", "invite", "--json")
+    operate(web, "tokens", "revoke", json.loads(invited)["token_id"], expect=1)
+    wait_for(audit_dir, "client.management_refused")
+    text = json.dumps(recorded(audit_dir))
+    assert registration.client_id in text
+    secrets = [
+        code,
+        pkce.verifier,
+        registration.secret,
+        registration.document["registration_access_token"],
+        *(document[name] for document in (tokens, refreshed) for name in ("access_token", "refresh_token")),
+        json.loads(made)["client_secret"],
+        json.loads(invited)["initial_access_token"],
+        *("wrong-code", "wrong-secret", "wrong-token"),
+        *(web.environment[name] for name in ("MASTER_KEY", "GITHUB_CLIENT_SECRET", "REDIS_PASSWORD")),
+        *(cookie.value for cookie in client.http.cookies.jar if cookie.value),
+    ]
+    for secret_text in secrets:
+        assert secret_text not in text
+
+
+def events_of(web: WebServer, audit_dir: Path, *arguments: str, expect: int = 0) -> list[dict[str, Any]]:
+    """The events of one command, in their order."""
+    before = {boot.name for boot in boots_of(audit_dir, "command")}
+    operate(web, *arguments, expect=expect)
+    fresh = [boot for boot in boots_of(audit_dir, "command") if boot.name not in before]
+    assert all(is_closed(boot) for boot in fresh)
+    return [event for boot in fresh for event in events_in(boot)]
+
+
+async def test_commands_are_recorded_before_and_afterwards_with_the_account_that_ran_them(
+    web: WebServer, client: OAuthClient, audit_dir: Path
+) -> None:
+    client_id = (await client.register()).client_id
+    await client.tokens(client_id)
+    number = json.loads(operate(web, "users", "show", "octocat", "--json")[0])["id"]
+    for kind, *arguments in (
+        ("client.registered", "clients", "create", "--name", "robot", "--scope", "mcp.time"),
+        ("initial_access_token.issued", "clients", "invite"),
+        ("client.permissions_changed", "clients", "permissions", client_id, "--no-permissions"),
+        ("user.blocked", "users", "block", "octocat", "--reason", "a lost laptop"),
+        ("user.unblocked", "users", "unblock", "octocat"),
+        ("user.revoked", "users", "revoke", "octocat"),
+        ("login.accepted", "users", "accept", f"octocat#{number}"),
+        ("client.revoked", "clients", "revoke", client_id),
+        ("client.deleted", "clients", "delete", client_id),
+        ("service.disabled", "services", "disable", "notes"),
+        ("service.enabled", "services", "enable", "notes"),
+        ("sign_ins.paused", "pause"),
+        ("sign_ins.resumed", "resume"),
+        ("key.created", "keys", "rotate"),
+        ("everybody.revoked", "tokens", "revoke", "--all", "--yes"),
+    ):
+        events = events_of(web, audit_dir, *arguments)
+        assert outcomes(events, kind) == ["intent", "success"], kind
+        assert events[0]["event"] == kind
+        assert {event["operator"] for event in events} == {pwd.getpwuid(os.getuid()).pw_name}
+        if kind == "user.blocked":
+            assert events[0]["reason"].endswith("users block octocat: a lost laptop")
+            assert set(outcomes(events, "grant.revoked")) == {"success"}
+    events = events_of(web, audit_dir, "users", "unblock", "octocat", expect=1)
+    assert outcomes(events, "user.unblocked") == ["intent", "failure"]
+    assert events_of(web, audit_dir, "users", "list") == []
+
+
+async def test_on_a_full_disk_rights_are_taken_away_but_not_given(
+    web: WebServer, client: OAuthClient, audit_dir: Path, disk: Path
+) -> None:
+    registration = await client.register()
+    tokens = await client.tokens(registration.client_id)
+    operate(web, "users", "list")
+    operate(web, "clients", "invite")  # makes the reserve of commands
+    revocable = {"token": tokens["refresh_token"], "client_id": registration.client_id}
+    form = {"grant_type": "refresh_token", "client_id": registration.client_id, "refresh_token": "made-up"}
+    filler = fill(disk)
+
+    def ask() -> httpx2.Response:
+        return httpx2.post(f"{web.issuer}/token", data=form)
+
+    until(lambda: ask().status_code == 503, "the writer finds that there is no room")
+    assert ask().json()["error"] == "temporarily_unavailable"
+    for path in ("/authorize", "/device"):
+        assert (await client.http.get(f"{web.issuer}{path}")).status_code == 503
+    assert (await client.http.post(f"{web.issuer}/register", json={})).status_code == 503
+    assert (await client.http.post(f"{web.issuer}/revoke", data=revocable)).status_code == 200
+    deleted = await client.http.delete(
+        f"{web.issuer}/register/{registration.client_id}", headers=registration.management
+    )
+    assert deleted.status_code == 204
+    operate(web, "users", "block", "octocat")
+    filler.unlink()
+
+    until(lambda: ask().status_code != 503, "the writer finds that there is room")
+    operate(web, "users", "unblock", "octocat")
+    events = recorded(audit_dir)
+    # The room that was kept was for these.
+    for kind in ("grant.revoked", "client.deleted", "user.blocked"):
+        assert "success" in outcomes(events, kind), kind
+
+
+@contextmanager
+def missing(folder: Path) -> Iterator[None]:
+    """Something else has the place of `folder` for the block."""
+    elsewhere = folder.with_name("elsewhere")
+    folder.rename(elsewhere)
+    folder.touch()
+    try:
+        yield
+    finally:
+        folder.unlink()
+        elsewhere.rename(folder)
+
+
+async def test_while_the_folder_is_gone_a_command_gives_no_rights_and_blocks(
+    web: WebServer, client: OAuthClient, audit_dir: Path
+) -> None:
+    await client.tokens((await client.register()).client_id)
+    with missing(audit_dir):
+        _, told = operate(web, "clients", "invite", expect=1)
+        assert "nothing was done, since it cannot be recorded" in told
+        _, told = operate(web, "users", "block", "octocat")
+        assert "may be missing in the audit record" in told
+    operate(web, "users", "unblock", "octocat")
