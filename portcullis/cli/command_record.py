@@ -35,7 +35,7 @@ _RECORDER, _SETTINGS = "portcullis.recorder", "portcullis.settings"
 
 @dataclass(frozen=True)
 class Intent:
-    """What a command is about to change: the event that it will record, and the words of the operator about it."""
+    """A change that a command is about to make: its event, and the words of the operator about it."""
 
     kind: EventKind
     subject: str = ""

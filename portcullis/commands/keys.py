@@ -118,7 +118,7 @@ def _with_ring(
 ) -> tuple[KeyRing, int]:
     """Run `use` at the present second of Redis' clock; return the ring, and that second.
 
-    What has an `intent` works in a Redis that refuses writes too.
+    With an `intent`, it also works in a Redis that refuses writes.
     """
 
     async def run(redis: Redis) -> tuple[KeyRing, int]:
