@@ -523,8 +523,8 @@ class OAuthReason(Reason):
             EventKind.CLIENT_MANAGEMENT_REFUSED,
         ),
     )
-    REGISTRATION_OVERTAKEN = (
-        "registration_overtaken",
+    REGISTRATION_CHANGED = (
+        "registration_changed",
         _later(
             "the registration changed at this very moment; try again",
             audit=Audit.NOTHING,

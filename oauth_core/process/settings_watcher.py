@@ -60,8 +60,8 @@ class SettingsWatcher(Generic[Settings]):
         # The file may have changed after the program read it at its start, so the first check always reads.
         file = FileFollower(self._path)
         while True:
-            asked = await self._wait()
-            if file.has_settled_change() or asked:
+            is_requested = await self._wait()
+            if file.has_settled_change() or is_requested:
                 file.record_reading()
                 self._read(apply)
 

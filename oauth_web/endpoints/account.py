@@ -69,8 +69,8 @@ def blueprint(deps: Deps) -> Blueprint:
     async def sign_out_everywhere() -> Response:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
-        ending = deps.revocation.revoke_user(signed_in.user.github_id)
-        await ended_grants.revoke_and_audit(deps, ending, reason="signed out everywhere")
+        revocation = deps.revocation.revoke_user(signed_in.user.github_id)
+        await ended_grants.revoke_and_audit(deps, revocation, reason="signed out everywhere")
         answer = _back(deps, "signed-out-everywhere")
         await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
         browser_session.drop_cookies(deps, answer)
@@ -91,8 +91,8 @@ def blueprint(deps: Deps) -> Blueprint:
     async def disconnect_all() -> Response:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
-        ending = deps.revocation.revoke_clients_of_user(signed_in.user.github_id)
-        await ended_grants.revoke_and_audit(deps, ending, reason="disconnected by the user")
+        revocation = deps.revocation.revoke_clients_of_user(signed_in.user.github_id)
+        await ended_grants.revoke_and_audit(deps, revocation, reason="disconnected by the user")
         return _back(deps, "all-disconnected")
 
     @bp.post("/account/forget")

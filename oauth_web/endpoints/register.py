@@ -68,8 +68,8 @@ def blueprint(deps: Deps) -> Blueprint:
     async def read(client_id: str) -> Response:
         client, token = await _managed(deps, client_id, READ)
         deps.audit.record(EventKind.CLIENT_READ, client_id=client_id)
-        shown = registration.RegistrationResult(client, None, token)
-        return json_answer(registration.client_information(shown, issuer=issuer))
+        result = registration.RegistrationResult(client, None, token)
+        return json_answer(registration.client_information(result, issuer=issuer))
 
     @bp.put("/register/<client_id>")
     async def update(client_id: str) -> Response:
@@ -88,10 +88,10 @@ def blueprint(deps: Deps) -> Blueprint:
             await deps.quotas.take(Stored.REGISTRATIONS, growth, lifetime=lifetime, caller=caller_address())
         await deps.audit.intend(EventKind.CLIENT_UPDATED, client_id=client_id)
         if not await deps.clients.swap(client, changed.client):
-            raise refused(OAuthReason.REGISTRATION_OVERTAKEN)
+            raise refused(OAuthReason.REGISTRATION_CHANGED)
         deps.audit.record(EventKind.CLIENT_UPDATED, client_id=client_id)
-        shown = registration.RegistrationResult(changed.client, changed.secret, token)
-        return json_answer(registration.client_information(shown, issuer=issuer))
+        result = registration.RegistrationResult(changed.client, changed.secret, token)
+        return json_answer(registration.client_information(result, issuer=issuer))
 
     @bp.delete("/register/<client_id>")
     async def delete(client_id: str) -> Response:

@@ -1,4 +1,5 @@
-"""The last steps of every grant type: store the grant, issue its access token, and check for overtaking.
+"""The last steps of every grant type: store the grant, issue its access token, and check for a revocation
+meanwhile.
 
 A handler decides and returns a `NewGrant` or a `ContinuedGrant`. Only this module stores grants and issues tokens,
 so the order is defined here and no grant type can leave out a step:
@@ -76,7 +77,9 @@ class Issuing:
         )
 
     async def issue_grant(self, grant_type: TokenGrant, client: Client, new: NewGrant) -> Response:
-        """Store a new grant and answer with its first tokens. Raises `DisplayedError` when it was overtaken."""
+        """Store a new grant and answer with its first tokens. Raises `DisplayedError` when a revocation came
+        meanwhile.
+        """
         grant, certificate = new.grant, to_bind(self.settings, client)
         token = None
         if grant_type.gives_refresh_token:
@@ -94,7 +97,7 @@ class Issuing:
         answer = await self._issue(
             grant, token, new.audience, new.scope, kind=EventKind.TOKEN_ISSUED, certificate=certificate
         )
-        await self._check_not_overtaken(client, grant, new)
+        await self._check_not_revoked(client, grant, new)
         await self._make_room(grant)
         return answer
 
@@ -112,7 +115,7 @@ class Issuing:
             certificate=continued.certificate,
         )
 
-    async def _check_not_overtaken(self, client: Client, grant: Grant, new: NewGrant) -> None:
+    async def _check_not_revoked(self, client: Client, grant: Grant, new: NewGrant) -> None:
         """Pass unless an event during the creation of `grant` must end it; else end it, and raise.
 
         The check runs after the grant exists: a deletion, a revocation or a block is written first and looks for

@@ -70,10 +70,10 @@ async def check_eligibility(deps: Deps, signed_in: SignedIn) -> Eligibility:
     user = signed_in.user
     await _check_not_blocked(deps, user)
     await _check_login_is_theirs(deps, user, by_github=True)
-    asked = asks_github(deps, user)
-    member = await _member(deps, user, signed_in.token if asked else None)
+    was_github_asked = asks_github(deps, user)
+    member = await _member(deps, user, signed_in.token if was_github_asked else None)
     await deps.users.record_user(KnownUser(user, deps.clock()))
-    if not asked:
+    if not was_github_asked:
         return Eligibility(member.groups)
     sealed = seal(signed_in.token.encode(), deps.settings.master_key_bytes, context=_context(user))
     return Eligibility(member.groups, base64.b64encode(sealed).decode())

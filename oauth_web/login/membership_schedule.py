@@ -115,17 +115,17 @@ class MembershipSchedule:
             if not await self._deps.leases.extend(WORK, seconds=_LEASE_SECONDS):
                 return False
             try:
-                asked = await self._check(await self._deps.grants.of_user(github_id), tally)
+                was_github_asked = await self._check(await self._deps.grants.of_user(github_id), tally)
                 in_a_row = 0
             except ValueError as error:
                 # An unreadable record must not stop the check of the others.
                 _log.error("membership.unreadable", user_id=github_id, error=type(error).__name__)
                 continue
             except DisplayedError:
-                asked, tally.unanswered, in_a_row = True, tally.unanswered + 1, in_a_row + 1
+                was_github_asked, tally.unanswered, in_a_row = True, tally.unanswered + 1, in_a_row + 1
                 if in_a_row == _OUTAGE:
                     return False
-            if asked:
+            if was_github_asked:
                 await asyncio.sleep(_BETWEEN_CHECKS)
         return tally.unanswered == 0
 
@@ -143,9 +143,9 @@ class MembershipSchedule:
             tally.ended += await membership.end_everything(self._deps, latest.user, str(error))
         else:
             tally.regrouped += await membership.update_everything(self._deps, member)
-        asked = asks_github(self._deps, latest.user)
-        tally.asked += asked
-        return asked
+        was_github_asked = asks_github(self._deps, latest.user)
+        tally.asked += was_github_asked
+        return was_github_asked
 
     def _rules(self) -> str:
         """A hash of the rules, to detect a change."""

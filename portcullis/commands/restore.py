@@ -49,7 +49,7 @@ _REVOCATION_EVENTS = (
 _UNKNOWN = """\
 Records that were ended after {since} stayed ended, as far as this Redis had a note of it{how_far}.
 If Redis was lost or emptied since then, look in the audit log from {since} on for
-  {endings}
+  {events}
 and do these again. A refresh token that was used since then is valid again, and the newer one of its client is
 not: that client signs in again. If tokens may have been stolen since then: portcullis tokens revoke --all"""
 
@@ -145,4 +145,4 @@ def command(
             f"{format_counts({'grant': done.ended_again})} of these ended at once, because they had been revoked."
         )
     how_far = ", and it was empty" if was_empty else ""
-    click.echo(_UNKNOWN.format(since=since, how_far=how_far, endings=", ".join(_REVOCATION_EVENTS)), err=True)
+    click.echo(_UNKNOWN.format(since=since, how_far=how_far, events=", ".join(_REVOCATION_EVENTS)), err=True)

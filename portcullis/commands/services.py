@@ -86,12 +86,12 @@ def disable(settings: WebSettings, name: str, reason: str, *, as_json: bool) -> 
         raise click.ClickException("there is no such service in the settings")
     if len(reason) > _LONGEST_REASON or (reason and not is_displayable(reason)):
         raise click.UsageError(f"--reason must be at most {_LONGEST_REASON} printable characters")
-    isolated = Disabled(reason, int(time.time()))
+    disabled_record = Disabled(reason, int(time.time()))
     missing: list[str] = []
 
     async def run(redis: Redis) -> None:
         try:
-            await DisabledServiceStore(redis).disable(name, isolated)
+            await DisabledServiceStore(redis).disable(name, disabled_record)
         except NotEverywhereError as error:
             missing.append(str(error))
 
@@ -131,7 +131,7 @@ def enable(settings: WebSettings, name: str, *, as_json: bool) -> None:
 
 
 def _state(*, disabled: bool) -> dict[str, bool]:
-    """The state of a service in JSON. `isolated` is the former name, kept until the next version."""
+    """The state of a service in JSON. `disabled_record` is the former name, kept until the next version."""
     return {"disabled": disabled, "isolated": disabled}
 
 

@@ -55,7 +55,7 @@ class Timing:
     probe_again: float = 0.1
     first_backoff: float = 0.5
     longest_backoff: float = 30.0
-    calm: float = 60.0
+    stable_seconds: float = 60.0
     """After this time without an end, the next restart uses `first_backoff` again."""
     stop: float = 8.0
 
@@ -93,7 +93,9 @@ class Child(Keeper[ChildProcess]):
     def __init__(
         self, spec: ChildSpec, log: Path, report: Callable[[str, Event, str], None], timing: Timing
     ) -> None:
-        super().__init__(Backoff(timing.first_backoff, timing.longest_backoff), stable_seconds=timing.calm)
+        super().__init__(
+            Backoff(timing.first_backoff, timing.longest_backoff), stable_seconds=timing.stable_seconds
+        )
         self.spec = spec
         self._log = log
         self._report = report

@@ -39,8 +39,8 @@ def tool(name: str) -> Call:
     return Call("tools/call", NameKind.TOOL, name)
 
 
-def judged(*scopes: str, asked: Session | Call, granted: tuple[str, ...] = ("mcp.fetch",)) -> object:
-    return evaluate(RULED, Rights(frozenset(scopes), Permissions(frozenset(granted))), asked)
+def evaluated(*scopes: str, call: Session | Call, granted: tuple[str, ...] = ("mcp.fetch",)) -> object:
+    return evaluate(RULED, Rights(frozenset(scopes), Permissions(frozenset(granted))), call)
 
 
 @pytest.mark.requirement("mcp:scope-hierarchy")
@@ -120,22 +120,22 @@ def test_the_most_exact_rule_decides_and_of_equals_all(name: str, needs: tuple[s
 
 
 def test_what_no_rule_names_nobody_may_do() -> None:
-    for asked in (
+    for call in (
         Call("resources/read", NameKind.RESOURCE, "file:///etc/passwd"),
         Call("prompts/get", NameKind.PROMPT, "hello"),
         Call("tools/delete"),
         Call("prompts/put"),
         Call("resources/directory/read"),
     ):
-        assert required_for(RULED, asked) == NEVER_ALLOWED
-        assert evaluate(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), asked) is AccessResult.FORBIDDEN
+        assert required_for(RULED, call) == NEVER_ALLOWED
+        assert evaluate(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), call) is AccessResult.FORBIDDEN
 
 
 def test_a_method_that_no_rule_is_for_needs_every_permission_and_the_client_can_ask_for_them() -> None:
     for method in ("does/not/exist", "sampling/createMessage", "server/wipe"):
-        assert judged("mcp.fetch", asked=Call(method)) is AccessResult.GRANTED, "the service answers"
-        assert judged(READ, WRITE, asked=Call(method)) == MissingScopes((READ, WRITE, ADMIN))
-        assert judged("mcp.fetch", asked=Call(method), granted=(READ, WRITE)) is AccessResult.FORBIDDEN
+        assert evaluated("mcp.fetch", call=Call(method)) is AccessResult.GRANTED, "the service answers"
+        assert evaluated(READ, WRITE, call=Call(method)) == MissingScopes((READ, WRITE, ADMIN))
+        assert evaluated("mcp.fetch", call=Call(method), granted=(READ, WRITE)) is AccessResult.FORBIDDEN
         service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
         assert required_for(service, Call(method)).permissions == (ADMIN,)
 
@@ -170,10 +170,10 @@ def test_a_reference_of_an_unknown_kind_needs_no_less_than_one_of_a_known_kind(r
             "method": "completion/complete",
             "params": {"ref": reference | changed},
         }
-        asked = parse_request(Message("POST", {"content-type": "application/json"}, json.dumps(message).encode()))
-        assert isinstance(asked, Call)
-        need = required_for(service, asked)
-        return set() if need.any_is_enough else set(need.permissions)
+        call = parse_request(Message("POST", {"content-type": "application/json"}, json.dumps(message).encode()))
+        assert isinstance(call, Call)
+        required = required_for(service, call)
+        return set() if required.any_is_enough else set(required.permissions)
 
     for known in ("ref/prompt", "ref/resource"):
         assert needs(type=known) <= needs()
@@ -192,20 +192,20 @@ def test_a_rule_for_a_method_and_one_for_its_tool_both_count() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [Session.STREAM, Session.END, Session.ANSWER, Call("initialize"), Call("tools/list")]
+    "call", [Session.STREAM, Session.END, Session.ANSWER, Call("initialize"), Call("tools/list")]
 )
-def test_any_permission_of_the_service_opens_it(asked: Session | Call) -> None:
-    assert judged(READ, asked=asked, granted=(READ,)) is AccessResult.GRANTED
-    assert judged("mcp.other", asked=asked, granted=("mcp.other",)) is AccessResult.FORBIDDEN
-    assert judged("mcp.other", asked=asked, granted=(READ,)) == MissingScopes(("mcp.fetch",))
+def test_any_permission_of_the_service_opens_it(call: Session | Call) -> None:
+    assert evaluated(READ, call=call, granted=(READ,)) is AccessResult.GRANTED
+    assert evaluated("mcp.other", call=call, granted=("mcp.other",)) is AccessResult.FORBIDDEN
+    assert evaluated("mcp.other", call=call, granted=(READ,)) == MissingScopes(("mcp.fetch",))
 
 
 @pytest.mark.requirement("mcp:insufficient-scope-all")
 def test_everything_that_is_missing_is_asked_for_and_what_is_there_is_kept() -> None:
-    assert judged(READ, asked=tool("anything")) == MissingScopes((READ, WRITE))
-    assert judged("mcp.other", asked=tool("get_secret")) == MissingScopes((READ, ADMIN))
+    assert evaluated(READ, call=tool("anything")) == MissingScopes((READ, WRITE))
+    assert evaluated("mcp.other", call=tool("get_secret")) == MissingScopes((READ, ADMIN))
     # One of the two no consent can give, so none is asked for.
-    assert judged("mcp.other", asked=tool("get_secret"), granted=(READ,)) is AccessResult.FORBIDDEN
+    assert evaluated("mcp.other", call=tool("get_secret"), granted=(READ,)) is AccessResult.FORBIDDEN
 
 
 def test_with_rules_a_request_that_was_not_looked_at_is_refused() -> None:
@@ -230,17 +230,17 @@ _services = st.sampled_from([PLAIN, RULED])
 
 @given(_services, _sets, _sets, _sets, _asked)
 def test_granted_means_that_policy_and_token_both_say_yes(
-    service: Service, scopes: frozenset[str], granted: frozenset[str], forbidden: frozenset[str], asked: object
+    service: Service, scopes: frozenset[str], granted: frozenset[str], forbidden: frozenset[str], call: object
 ) -> None:
     permissions = Permissions(granted, forbidden)
-    result = evaluate(service, Rights(scopes, permissions), asked)  # type: ignore[arg-type] # sampled from its union
+    result = evaluate(service, Rights(scopes, permissions), call)  # type: ignore[arg-type] # sampled from its union
     if result is not AccessResult.GRANTED:
         return
-    need = required_for(service, asked).permissions if service.rules else service.permissions  # type: ignore[arg-type]
-    entry = bool(service.rules) and required_for(service, asked).any_is_enough  # type: ignore[arg-type]
-    held = [name for name in need if permissions.allows(name) and implies(scopes, name)]
+    required = required_for(service, call).permissions if service.rules else service.permissions  # type: ignore[arg-type]
+    entry = bool(service.rules) and required_for(service, call).any_is_enough  # type: ignore[arg-type]
+    held = [name for name in required if permissions.allows(name) and implies(scopes, name)]
     assert held
-    assert entry or held == list(need)
+    assert entry or held == list(required)
 
 
 @given(_services, _sets, _sets, _sets, _sets, _asked)
@@ -250,10 +250,10 @@ def test_more_grants_never_take_anything_away_and_more_denials_never_give(  # no
     granted: frozenset[str],
     forbidden: frozenset[str],
     more: frozenset[str],
-    asked: object,
+    call: object,
 ) -> None:
     def allowed(scopes: frozenset[str], permissions: Permissions) -> bool:
-        return evaluate(service, Rights(scopes, permissions), asked) is AccessResult.GRANTED  # type: ignore[arg-type]
+        return evaluate(service, Rights(scopes, permissions), call) is AccessResult.GRANTED  # type: ignore[arg-type]
 
     before = allowed(scopes, Permissions(granted, forbidden))
     assert allowed(scopes | more, Permissions(granted, forbidden)) >= before
@@ -263,9 +263,9 @@ def test_more_grants_never_take_anything_away_and_more_denials_never_give(  # no
 
 @given(_services, _sets, _sets, st.sampled_from(CallFault) | st.none())
 def test_what_is_not_known_is_never_allowed_where_there_are_rules(
-    service: Service, scopes: frozenset[str], granted: frozenset[str], asked: CallFault | None
+    service: Service, scopes: frozenset[str], granted: frozenset[str], call: CallFault | None
 ) -> None:
-    result = evaluate(service, Rights(scopes, Permissions(granted)), asked)
+    result = evaluate(service, Rights(scopes, Permissions(granted)), call)
     assert service.rules is None or result is not AccessResult.GRANTED
 
 

@@ -49,46 +49,46 @@ def make_claims(
     )
 
 
-def make_facts(
+def make_context(
     *,
     service: Service | None = TIME,
     routed_as: str | None = None,
     token: Verified | Rejected | Unverified | None = None,
-    liveness: TokenStatus = TokenStatus.ACTIVE,
-    availability: ServiceStatus | Disabled = ServiceStatus.OPEN,
+    token_status: TokenStatus = TokenStatus.ACTIVE,
+    service_status: ServiceStatus | Disabled = ServiceStatus.OPEN,
     now: int = NOW,
 ) -> DecisionContext:
     token = Verified(make_claims()) if token is None else token
-    judged: Verdict | Rejected | Unverified
+    verdict: Verdict | Rejected | Unverified
     if isinstance(token, Verified):
-        judged = evaluate_token(StaticInput(token.claims, service or TIME, EVERYBODY))
+        verdict = evaluate_token(StaticInput(token.claims, service or TIME, EVERYBODY))
     else:
-        judged = token
-    return DecisionContext(service, judged, liveness, availability, now, routed_as)
+        verdict = token
+    return DecisionContext(service, verdict, token_status, service_status, now, routed_as)
 
 
-def reason(facts: DecisionContext) -> DenyReason:
-    decision = decide(facts)
+def reason(context: DecisionContext) -> DenyReason:
+    decision = decide(context)
     assert isinstance(decision, Deny)
     return decision.reason
 
 
 def test_a_live_token_for_this_service_with_its_scope_is_allowed() -> None:
-    assert decide(make_facts()) == Allow(make_claims())
+    assert decide(make_context()) == Allow(make_claims())
 
 
 def test_one_of_several_audiences_and_scopes_is_enough() -> None:
     claims = make_claims(aud=(NOTES.resource, TIME.resource), scope="mcp.notes mcp.time")
-    assert decide(make_facts(token=Verified(claims))) == Allow(claims)
+    assert decide(make_context(token=Verified(claims))) == Allow(claims)
 
 
 def test_a_request_for_no_service_is_refused_even_with_a_good_token() -> None:
-    assert reason(make_facts(service=None)) == DenyReason.UNKNOWN_SERVICE
+    assert reason(make_context(service=None)) == DenyReason.UNKNOWN_SERVICE
 
 
 def test_a_route_to_another_service_than_the_url_names_is_refused() -> None:
-    assert reason(make_facts(routed_as="notes")) == DenyReason.ROUTE_MISMATCH
-    assert isinstance(decide(make_facts(routed_as="time")), Allow)
+    assert reason(make_context(routed_as="notes")) == DenyReason.ROUTE_MISMATCH
+    assert isinstance(decide(make_context(routed_as="time")), Allow)
 
 
 @pytest.mark.parametrize(
@@ -101,50 +101,50 @@ def test_a_route_to_another_service_than_the_url_names_is_refused() -> None:
     ],
 )
 def test_without_a_verdict_on_a_token_nothing_passes(token: Unverified, expected: DenyReason) -> None:
-    assert reason(make_facts(token=token)) == expected
+    assert reason(make_context(token=token)) == expected
 
 
 def test_every_fault_of_a_token_has_a_reason_of_its_own() -> None:
-    reasons = {reason(make_facts(token=Rejected(fault))) for fault in TokenFault}
+    reasons = {reason(make_context(token=Rejected(fault))) for fault in TokenFault}
     assert len(reasons) == len(TokenFault)
 
 
 @pytest.mark.requirement("rfc6750:audience", "rfc9068:verify-aud")
 def test_a_token_for_another_service_is_refused() -> None:
-    assert reason(make_facts(token=Verified(make_claims(aud=(NOTES.resource,))))) == DenyReason.WRONG_AUDIENCE
+    assert reason(make_context(token=Verified(make_claims(aud=(NOTES.resource,))))) == DenyReason.WRONG_AUDIENCE
 
 
 @pytest.mark.parametrize(
     "audience", [f"{TIME.resource}/", TIME.resource.upper(), TIME.resource[:-1], "https://mcp.example", "*"]
 )
 def test_an_audience_that_only_resembles_the_service_is_another(audience: str) -> None:
-    assert reason(make_facts(token=Verified(make_claims(aud=(audience,))))) == DenyReason.WRONG_AUDIENCE
+    assert reason(make_context(token=Verified(make_claims(aud=(audience,))))) == DenyReason.WRONG_AUDIENCE
 
 
 @pytest.mark.parametrize("scope", ["", "mcp", "mcp.time.read", "MCP.TIME", "mcp.times", "mcp.notes", "mcp.time\n"])
 def test_a_token_without_the_very_scope_is_refused(scope: str) -> None:
-    assert reason(make_facts(token=Verified(make_claims(scope=scope)))) == DenyReason.INSUFFICIENT_SCOPE
+    assert reason(make_context(token=Verified(make_claims(scope=scope)))) == DenyReason.INSUFFICIENT_SCOPE
 
 
 def test_a_revoked_token_is_refused() -> None:
-    assert reason(make_facts(liveness=TokenStatus.REVOKED)) == DenyReason.REVOKED
+    assert reason(make_context(token_status=TokenStatus.REVOKED)) == DenyReason.REVOKED
 
 
 def test_a_token_that_redis_did_not_speak_for_is_refused_as_unknown() -> None:
-    assert reason(make_facts(liveness=TokenStatus.UNKNOWN)) == DenyReason.TOKEN_STATE_UNKNOWN
+    assert reason(make_context(token_status=TokenStatus.UNKNOWN)) == DenyReason.TOKEN_STATE_UNKNOWN
 
 
 def test_a_token_that_expired_while_redis_was_asked_is_refused() -> None:
-    assert reason(make_facts(token=Verified(make_claims(exp=NOW)))) == DenyReason.EXPIRED
+    assert reason(make_context(token=Verified(make_claims(exp=NOW)))) == DenyReason.EXPIRED
 
 
 def test_a_revoked_token_is_not_told_to_ask_for_more_scope() -> None:
-    facts = make_facts(token=Verified(make_claims(scope="")), liveness=TokenStatus.REVOKED)
-    assert reason(facts) == DenyReason.REVOKED
+    context = make_context(token=Verified(make_claims(scope="")), token_status=TokenStatus.REVOKED)
+    assert reason(context) == DenyReason.REVOKED
 
 
 def test_a_genuine_token_that_is_refused_is_named_in_the_denial() -> None:
-    decision = decide(make_facts(liveness=TokenStatus.REVOKED))
+    decision = decide(make_context(token_status=TokenStatus.REVOKED))
     assert isinstance(decision, Deny)
     assert decision.claims == make_claims()
 
@@ -157,45 +157,45 @@ _claims = st.builds(
 )
 _tokens = st.one_of(_claims.map(Verified), st.sampled_from(TokenFault).map(Rejected), st.sampled_from(Unverified))
 _facts = st.builds(
-    make_facts,
+    make_context,
     service=st.sampled_from([TIME, NOTES, None]),
     routed_as=st.sampled_from([None, "time", "notes", ""]),
     token=_tokens,
-    liveness=st.sampled_from(TokenStatus),
-    availability=st.sampled_from([*ServiceStatus, Disabled("repairs", NOW)]),
+    token_status=st.sampled_from(TokenStatus),
+    service_status=st.sampled_from([*ServiceStatus, Disabled("repairs", NOW)]),
     now=st.integers(NOW - 2, NOW + 2),
 )
 
 
 @given(_facts)
-@example(make_facts())
-def test_allowed_means_that_every_fact_says_yes(facts: DecisionContext) -> None:
-    decision = decide(facts)
+@example(make_context())
+def test_allowed_means_that_every_fact_says_yes(context: DecisionContext) -> None:
+    decision = decide(context)
     everything_holds = (
-        facts.service is not None
-        and facts.routed_as in {None, facts.service.name}
-        and isinstance(facts.token, Verdict)
-        and facts.now < facts.token.claims.exp
-        and facts.service.resource in facts.token.claims.aud
-        and facts.service.scope in facts.token.claims.scope.split()
-        and facts.token_status is TokenStatus.ACTIVE
-        and facts.service_status is ServiceStatus.OPEN
+        context.service is not None
+        and context.routed_as in {None, context.service.name}
+        and isinstance(context.token, Verdict)
+        and context.now < context.token.claims.exp
+        and context.service.resource in context.token.claims.aud
+        and context.service.scope in context.token.claims.scope.split()
+        and context.token_status is TokenStatus.ACTIVE
+        and context.service_status is ServiceStatus.OPEN
     )
     assert isinstance(decision, Allow) == everything_holds
 
 
 @given(_facts, st.sampled_from([TokenStatus.UNKNOWN, TokenStatus.REVOKED]))
 def test_no_fact_outweighs_a_token_that_is_not_known_to_live(
-    facts: DecisionContext, liveness: TokenStatus
+    context: DecisionContext, token_status: TokenStatus
 ) -> None:
-    assert isinstance(decide(facts._replace(token_status=liveness)), Deny)
+    assert isinstance(decide(context._replace(token_status=token_status)), Deny)
 
 
 @given(_facts)
 def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their_token_is_bad(
-    facts: DecisionContext,
+    context: DecisionContext,
 ) -> None:
-    decision = decide(facts._replace(service_status=Disabled("repairs", NOW)))
+    decision = decide(context._replace(service_status=Disabled("repairs", NOW)))
     assert isinstance(decision, Deny)
     if decision.reason is DenyReason.SERVICE_DISABLED:
         assert decision.detail == "repairs"

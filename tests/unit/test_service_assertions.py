@@ -90,30 +90,30 @@ def test_it_is_no_access_token_even_under_a_key_that_signs_both() -> None:
 
 @given(left=st.integers(1, 10_000), steps=st.lists(st.integers(0, 90), max_size=30))
 def test_what_is_sent_is_never_stale_and_never_outlives_the_token(left: int, steps: list[int]) -> None:
-    permits, who, now = AllowResponses(signer=SIGNER), claims(exp=NOW + left), NOW
-    response, until = permits.build_response(who, WANTING, (), now)
+    responses, who, now = AllowResponses(signer=SIGNER), claims(exp=NOW + left), NOW
+    response, until = responses.build_response(who, WANTING, (), now)
     for step in steps:
         now += step
         if now >= who.exp:
             break
         if now >= until:  # as the check does
-            response, until = permits.build_response(who, WANTING, (), now)
+            response, until = responses.build_response(who, WANTING, (), now)
         told = read(read_answer(response.lasting(300)).identity["x-portcullis-assertion"])
         assert told["iat"] <= now < told["exp"] <= who.exp
         assert told["exp"] - now >= min(LIFETIME - RENEWED_AFTER, who.exp - now)
 
 
 def test_only_services_that_want_it_are_told_and_each_its_own() -> None:
-    permits = AllowResponses(signer=SIGNER)
+    responses = AllowResponses(signer=SIGNER)
 
     def told(service: Service) -> str | None:
-        response, _ = permits.build_response(claims(), service, (), NOW)
+        response, _ = responses.build_response(claims(), service, (), NOW)
         return read_answer(response.lasting(300)).identity.get("x-portcullis-assertion")
 
     assert told(TIME) is None
     assert (
         "x-portcullis-assertion"
-        in read_answer(permits.build_response(claims(), TIME, (), NOW)[0].lasting(1)).removed
+        in read_answer(responses.build_response(claims(), TIME, (), NOW)[0].lasting(1)).removed
     )
     assert read(told(WANTING) or "")["aud"] == "service:time"
     with pytest.raises(jwt.InvalidAudienceError):
@@ -121,13 +121,13 @@ def test_only_services_that_want_it_are_told_and_each_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "permits",
+    "responses",
     [AllowResponses(), AllowResponses(Names(IdentityHeaders(assertion="")), signer=SIGNER)],
     ids=["no key", "no name"],
 )
-def test_a_service_that_wants_it_never_gets_a_request_without_it(permits: AllowResponses) -> None:
+def test_a_service_that_wants_it_never_gets_a_request_without_it(responses: AllowResponses) -> None:
     with pytest.raises(RuntimeError, match="needs a restart"):
-        permits.build_response(claims(), WANTING, (), NOW)
+        responses.build_response(claims(), WANTING, (), NOW)
 
 
 # -- keys --------------------------------------------------------------------------------------------------------

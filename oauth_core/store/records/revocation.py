@@ -71,7 +71,7 @@ class Revocation:
             self._redis, at=allowed_at, github_id=github_id, client_id=grant.client_id
         )
 
-    async def disconnect(self, grant: Grant, remembered: ConsentStore) -> tuple[Grant, ...]:
+    async def disconnect(self, grant: Grant, consent_store: ConsentStore) -> tuple[Grant, ...]:
         """End `grant` and its person's rights for its client that the client has not redeemed. Other grants stay.
 
         The person is asked about the client again. Returns the grant if it ended just now.
@@ -80,7 +80,7 @@ class Revocation:
         if grant.user is not None:
             user, client_id = grant.user.github_id, grant.client_id
             # Both first; otherwise the client could get a new grant in between without a question to the person.
-            await steps.take("the consent to it", remembered.forget(user, client_id))
+            await steps.take("the consent to it", consent_store.forget(user, client_id))
             cutoff = keyspace.cutoff_of_unredeemed(user, client_id)
             await steps.take(
                 _CUTOFF,

@@ -1,1 +1,1 @@
-"""The local view of Redis: its protocol model-checked, and the real thing under faults."""
+"""The local cache of Redis: its protocol model-checked, and the real thing under faults."""

@@ -1,4 +1,4 @@
-"""A real Redis with the rights of the check service, and views of it."""
+"""A real Redis with the rights of the check service, and caches of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.client_cache.views import (
+from tests.service.client_cache.caches import (
     ADMIN_PASSWORD,
     USERS,
     bring_to_life,

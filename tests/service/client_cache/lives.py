@@ -40,9 +40,9 @@ class Lives:
             life.end = now
         return life is not None
 
-    def was(self, liveness: TokenStatus, jti: str, since: float, now: float) -> bool:
+    def was(self, status: TokenStatus, jti: str, since: float, now: float) -> bool:
         """Whether this was the state of `jti` at some moment after `since` and until `now`."""
-        if liveness is TokenStatus.ACTIVE:
+        if status is TokenStatus.ACTIVE:
             return any(life.begin <= now and life.end > since for life in self.lives.get(jti, []))
         lives = [life for life in self.lives.get(jti, []) if life.end > life.begin or life.begin == now]
         # It was dead before its first life, after each, and always if it never had one.

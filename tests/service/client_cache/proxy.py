@@ -1,4 +1,4 @@
-"""Bad links: proxies that can slow down, swallow or cut what goes through them, each way."""
+"""Bad connections: proxies that can slow down, swallow or cut what goes through them, each way."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def bad_link(target: Path) -> AsyncIterator[tuple[Proxy, Path]]:
+async def bad_connection(target: Path) -> AsyncIterator[tuple[Proxy, Path]]:
     """A proxy to the socket `target`, and the socket to use instead."""
     with TemporaryDirectory(prefix="proxy-") as folder:
         path = Path(folder) / "proxy.sock"
@@ -126,7 +126,7 @@ async def bad_link(target: Path) -> AsyncIterator[tuple[Proxy, Path]]:
 
 
 @asynccontextmanager
-async def bad_links(ports: Iterable[int]) -> AsyncIterator[dict[int, Proxy]]:
+async def bad_connections(ports: Iterable[int]) -> AsyncIterator[dict[int, Proxy]]:
     """A proxy before each of these loopback ports, by port.
 
     What this process connects to inside the block goes through them, though servers tell it their own addresses.

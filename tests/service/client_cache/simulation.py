@@ -1,7 +1,7 @@
 """Servers, Sentinels and the network between them and one process, as they might behave, in a time that we make.
 
-What runs in it is real, from `ClientCache` and `Sentinels` down to the link: it is given connections that end
-here. Nothing waits: an event loop of which the clock is ours goes on whenever it is told to.
+What runs in it is real, from `ClientCache` and `Sentinels` down to the connection: it is given connections that
+end here. Nothing waits: an event loop of which the clock is ours goes on whenever it is told to.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Server(Place):
     has_swallowed: bool = False
 
     def client(self) -> Any:
-        """A client of this server alone, as far as the view uses one."""
+        """A client of this server alone, as far as the cache uses one."""
 
         async def execute_command(*command: str) -> Any:
             if command == ("CLUSTER", "SLOTS"):
@@ -148,7 +148,7 @@ class Server(Place):
         )
 
     def change(self, key: str, *, exists: bool) -> None:
-        """Write or delete a key, and tell whoever read it on a tracking link, once."""
+        """Write or delete a key, and tell whoever read it on a tracking connection, once."""
         (self.keys.add if exists else self.keys.discard)(key)
         for wire, noted in self.tracking.items():
             if key in noted:
@@ -163,7 +163,7 @@ class Server(Place):
             self._push(wire, None)
 
     def cut(self) -> None:
-        """Close every link from this end."""
+        """Close every connection from this end."""
         for wire in self.wires:
             wire.inbox.put_nowait(RedisConnectionError("closed"))
         self.wires.clear()
@@ -180,7 +180,7 @@ class Server(Place):
         return super().flow()
 
     def execute(self, wire: Wire, command: tuple[str, ...]) -> Any:
-        """One command on a link."""
+        """One command on a connection."""
         match command:
             case ("CLIENT", "TRACKING", "ON"):
                 self.tracking[wire] = set()
@@ -202,7 +202,7 @@ class Server(Place):
 
 
 class Wire:
-    """A connection as `open_link` and `Link` use one of redis-py."""
+    """A connection as `open_connection` and `Connection` use one of redis-py."""
 
     def __init__(self, *, server: Server, **_options: Any) -> None:
         self.server = server
@@ -260,7 +260,7 @@ class Wire:
         return self
 
     def set_invalidation_push_handler(self, handler: Callable[[list[Any]], Awaitable[Any]]) -> None:
-        """For `open_link`: what makes an item of a push."""
+        """For `open_connection`: what makes an item of a push."""
         self._handler = handler
 
 

@@ -1,4 +1,4 @@
-"""The view of a real Redis Cluster: whatever happens to a node or a slot, what was revoked stays refused."""
+"""The cache of a real Redis Cluster: whatever happens to a node or a slot, what was revoked stays refused."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from redis.crc import key_slot
 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from tests.service.client_cache.views import (
+from tests.service.client_cache.caches import (
     ADMIN_PASSWORD,
     USERS,
     answers_until,
     assert_never_passes_again,
     bring_to_life,
+    cache_over,
     learned,
     revoke,
-    view_over,
 )
 from tests.support.redis_groups import ClusterGroup, running_cluster, until
 
@@ -44,20 +44,20 @@ def _of_first(group: ClusterGroup, count: int) -> list[str]:
 
 
 async def test_tokens_of_every_node_are_known_without_asking_and_their_end_is_told(group: ClusterGroup) -> None:
-    async with view_over(group.url(user="check")) as view:
+    async with cache_over(group.url(user="check")) as cache:
         names = [f"token-{number}" for number in range(30)]
         assert len({id(group.owner_of(_slot(jti))) for jti in names}) == 3
         for jti in names:
             bring_to_life(group, jti)
-            await learned(view, jti)
+            await learned(cache, jti)
         for jti in names:
             revoke(group, jti)
-            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
+            assert_never_passes_again(await answers_until(cache, jti, TokenStatus.REVOKED))
         with group.owner_of(_slot("again")).client() as client:
             bring_to_life(group, "again")
-            await learned(view, "again")
+            await learned(cache, "again")
             client.flushall()
-        assert_never_passes_again(await answers_until(view, "again", TokenStatus.REVOKED))
+        assert_never_passes_again(await answers_until(cache, "again", TokenStatus.REVOKED))
 
 
 async def test_a_primary_that_is_killed_is_followed_to_its_replica_and_the_others_answer_meanwhile(
@@ -70,17 +70,17 @@ async def test_a_primary_that_is_killed_is_followed_to_its_replica_and_the_other
     bring_to_life(group, others[0])
     with old.client() as client:
         until(lambda: client.wait(1, 1000) == 1)
-    async with view_over(group.url(user="check")) as view:
-        await learned(view, lost)
-        await learned(view, others[0])
+    async with cache_over(group.url(user="check")) as cache:
+        await learned(cache, lost)
+        await learned(cache, others[0])
         old.kill()
-        await answers_until(view, lost, TokenStatus.UNKNOWN)
-        await answers_until(view, others[0], TokenStatus.ACTIVE)
+        await answers_until(cache, lost, TokenStatus.UNKNOWN)
+        await answers_until(cache, others[0], TokenStatus.ACTIVE)
         await asyncio.to_thread(until, lambda: group.owner_of(0) is not old)
-        await learned(view, lost)
+        await learned(cache, lost)
         with group.owner_of(_slot(lost)).client() as client:
             assert client.delete(keyspace.token(lost)) == 1
-        answers = await answers_until(view, lost, TokenStatus.REVOKED)
+        answers = await answers_until(cache, lost, TokenStatus.REVOKED)
         assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
 
 
@@ -88,9 +88,9 @@ async def test_a_failover_that_an_operator_asks_for_lets_nothing_revoked_pass(gr
     names = _of_first(group, 12)
     for jti in names:
         bring_to_life(group, jti)
-    async with view_over(group.url(user="check")) as view:
+    async with cache_over(group.url(user="check")) as cache:
         for jti in names:
-            await learned(view, jti)
+            await learned(cache, jti)
         old, new = group.owner_of(0), group.replica_of_first()
         with new.client() as client:
             client.execute_command("CLUSTER FAILOVER")
@@ -99,10 +99,10 @@ async def test_a_failover_that_an_operator_asks_for_lets_nothing_revoked_pass(gr
             for jti in names[::2]:
                 assert client.delete(keyspace.token(jti)) == 1
         for jti in names[::2]:
-            answers = await answers_until(view, jti, TokenStatus.REVOKED)
+            answers = await answers_until(cache, jti, TokenStatus.REVOKED)
             assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
         for jti in names[1::2]:
-            await learned(view, jti)
+            await learned(cache, jti)
         assert old is not new
 
 
@@ -114,20 +114,20 @@ async def test_a_slot_that_moves_takes_its_tokens_along_and_what_was_known_of_th
     source, target = group.owner_of(0), group.owner_of(16383)
     source_id, target_id = (group.ids[group.port_of(server)] for server in (source, target))
     bring_to_life(group, jti)
-    async with view_over(group.url(user="check")) as view:
-        await learned(view, jti)
+    async with cache_over(group.url(user="check")) as cache:
+        await learned(cache, jti)
         with source.client() as at_source, target.client() as at_target:
             at_target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
             at_source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
             moving: tuple[object, ...] = ("MIGRATE", "127.0.0.1", group.port_of(target), "", 0, 5000)
             at_source.execute_command(*moving, "AUTH", ADMIN_PASSWORD, "KEYS", key)
             # Neither side owns all of it now: who asks is sent on.
-            assert (await answers_until(view, jti, TokenStatus.ACTIVE))[-1] is TokenStatus.ACTIVE
+            assert (await answers_until(cache, jti, TokenStatus.ACTIVE))[-1] is TokenStatus.ACTIVE
             for client in (at_target, at_source):
                 client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
-            await learned(view, jti)
+            await learned(cache, jti)
             assert at_target.delete(key) == 1
-        answers = await answers_until(view, jti, TokenStatus.REVOKED)
+        answers = await answers_until(cache, jti, TokenStatus.REVOKED)
         assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
 
 
@@ -135,16 +135,16 @@ async def test_a_node_that_is_silent_or_comes_back_empty_is_unknown_and_then_rig
     jti = next(j for n in range(100) if group.owner_of(_slot(j := f"last-{n}")) is group.owner_of(16383))
     last = group.owner_of(16383)
     bring_to_life(group, jti)
-    async with view_over(group.url(user="check")) as view:
-        await learned(view, jti)
+    async with cache_over(group.url(user="check")) as cache:
+        await learned(cache, jti)
         last.pause()
         try:
-            await answers_until(view, jti, TokenStatus.UNKNOWN)
+            await answers_until(cache, jti, TokenStatus.UNKNOWN)
         finally:
             last.resume()
-        await learned(view, jti)
+        await learned(cache, jti)
         last.kill()
-        await answers_until(view, jti, TokenStatus.UNKNOWN)
+        await answers_until(cache, jti, TokenStatus.UNKNOWN)
         last.start()
-        answers = await answers_until(view, jti, TokenStatus.REVOKED)
+        answers = await answers_until(cache, jti, TokenStatus.REVOKED)
         assert TokenStatus.ACTIVE not in answers

@@ -1,4 +1,4 @@
-"""The end of a view: what its topology hears while everything is being cancelled begins nothing new."""
+"""The end of a cache: what its topology hears while everything is being cancelled begins nothing new."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from oauth_core.store.topology.quorum import Address
 
 
-class LateRoster:
+class LateTopology:
     """Hears of another server at the very end, as when an answer and the end come together."""
 
     is_spread = False
@@ -30,7 +30,7 @@ class LateRoster:
         return None, self.until
 
     def client(self, _address: Address) -> Redis:
-        return cast("Redis", None)  # nothing asks it: no link is begun
+        return cast("Redis", None)  # nothing asks it: no connection is begun
 
     async def keep_current(self, changed: Callable[[], None]) -> Never:
         self.has_begun.set()
@@ -45,10 +45,10 @@ class LateRoster:
         """There is nothing to close."""
 
 
-async def test_a_server_that_is_heard_of_at_the_end_gets_no_link() -> None:
-    topology = LateRoster()
-    view = ClientCache(topology, timeout=1, bound=1, size=1)
-    keeping = asyncio.create_task(view.maintain_connections())
+async def test_a_server_that_is_heard_of_at_the_end_gets_no_connection() -> None:
+    topology = LateTopology()
+    cache = ClientCache(topology, timeout=1, bound=1, size=1)
+    keeping = asyncio.create_task(cache.maintain_connections())
     await topology.has_begun.wait()
     keeping.cancel()
     (ended,) = await asyncio.gather(keeping, return_exceptions=True)

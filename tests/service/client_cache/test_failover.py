@@ -63,8 +63,8 @@ class FailOver(RuleBasedStateMachine):
             place.opinion = self.true_server.address
         self.truth = Lives()
         self.wrong: list[str] = []
-        self.view = ClientCache(topology, timeout=BOUND, bound=BOUND, size=2, clock=self.loop.time)
-        self.keeping = self.loop.create_task(self.view.maintain_connections())
+        self.cache = ClientCache(topology, timeout=BOUND, bound=BOUND, size=2, clock=self.loop.time)
+        self.keeping = self.loop.create_task(self.cache.maintain_connections())
         for jti in NAMES:
             self.write(self.true_server, jti, exists=True)
 
@@ -112,13 +112,13 @@ class FailOver(RuleBasedStateMachine):
             self.calm_down()
             for jti in NAMES:
                 is_alive = self.truth.life(jti, self.loop.now) is not None
-                told = self.loop.create_task(self.view.token_status(jti))
-                while not told.done():  # within the view's own deadline
+                told = self.loop.create_task(self.cache.token_status(jti))
+                while not told.done():  # within the cache's own deadline
                     self.pass_time(BOUND / 40)
                 wanted = TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED
                 assert told.result() is wanted, jti
-                assert self.view.cached_status(jti) is wanted, "and it is remembered"
-            assert self.view.is_connected
+                assert self.cache.cached_status(jti) is wanted, "and it is remembered"
+            assert self.cache.is_connected
         finally:
             self.keeping.cancel()
             self.loop.run_until_complete(asyncio.gather(self.keeping, return_exceptions=True))
@@ -227,7 +227,7 @@ class FailOver(RuleBasedStateMachine):
         self.flow()
 
     @rule(server=SERVERS)
-    def links_are_cut(self, server: int) -> None:
+    def connections_are_cut(self, server: int) -> None:
         self.servers[server].cut()
         self.flow()
 
@@ -235,7 +235,7 @@ class FailOver(RuleBasedStateMachine):
 
     @rule(jti=TOKENS)
     def ask(self, jti: str) -> None:
-        asking = self.loop.create_task(self.view.token_status(jti))
+        asking = self.loop.create_task(self.cache.token_status(jti))
         asking.add_done_callback(partial(self.told, jti))
         self.flow()
 
@@ -262,7 +262,7 @@ class FailOver(RuleBasedStateMachine):
     @invariant()
     def nobody_passes_with_what_has_been_dead_for_as_long_as_the_bound(self) -> None:
         for jti in NAMES:
-            self.judge(jti, self.view.cached_status(jti))
+            self.judge(jti, self.cache.cached_status(jti))
         assert not self.wrong
         assert not self.keeping.done()
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from oauth_core.policy.decision import TokenStatus
-from tests.service.client_cache.proxy import bad_link
-from tests.service.client_cache.views import (
+from tests.service.client_cache.caches import (
     BOUND,
     answers_until,
     assert_never_passes_again,
     bring_to_life,
+    cache_of,
     commands,
     eventually,
     learned,
     more_answers,
     revoke,
-    view_of,
 )
+from tests.service.client_cache.proxy import bad_connection
 
 if TYPE_CHECKING:
     from oauth_core.store.client_cache.client_cache import ClientCache
@@ -34,80 +34,80 @@ PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
 """For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
 
 
-async def another_connection(view: ClientCache, before: int) -> None:
+async def another_connection(cache: ClientCache, before: int) -> None:
     """Return once more than `before` were made."""
-    await eventually(lambda: view.counts.connections > before)
+    await eventually(lambda: cache.counts.connections > before)
 
 
 async def test_a_redis_that_dies_is_unknown_and_one_that_comes_back_empty_has_revoked_everything(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis) as view:
-        await learned(view, "live")
+    async with cache_of(redis) as cache:
+        await learned(cache, "live")
         redis.kill()
-        await answers_until(view, "live", TokenStatus.UNKNOWN)
-        assert set(await more_answers(view, "live")) == {TokenStatus.UNKNOWN}
+        await answers_until(cache, "live", TokenStatus.UNKNOWN)
+        assert set(await more_answers(cache, "live")) == {TokenStatus.UNKNOWN}
         redis.start()
-        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        answers = await answers_until(cache, "live", TokenStatus.REVOKED)
         assert TokenStatus.ACTIVE not in answers
         bring_to_life(redis, "live")
-        await learned(view, "live")
+        await learned(cache, "live")
 
 
 async def test_a_redis_that_was_replaced_by_an_empty_one_between_two_questions_is_noticed(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis) as view:
-        await learned(view, "live")
+    async with cache_of(redis) as cache:
+        await learned(cache, "live")
         redis.kill()
         redis.start()
         assert_never_passes_again(
-            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+            await answers_until(cache, "live", TokenStatus.REVOKED) + await more_answers(cache, "live")
         )
 
 
 async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_when_it_goes_on(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis, **PATIENT) as view:
-        await learned(view, "live")
+    async with cache_of(redis, **PATIENT) as cache:
+        await learned(cache, "live")
         redis.pause()
         try:
-            assert view.cached_status("live") is TokenStatus.ACTIVE, "a short silence is no reason to refuse"
-            answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
+            assert cache.cached_status("live") is TokenStatus.ACTIVE, "a short silence is no reason to refuse"
+            answers = await answers_until(cache, "live", TokenStatus.UNKNOWN) + await more_answers(cache, "live")
             assert_never_passes_again(answers)
         finally:
             redis.resume()
-        await learned(view, "live")
+        await learned(cache, "live")
         revoke(redis, "live")
-        await answers_until(view, "live", TokenStatus.REVOKED)
+        await answers_until(cache, "live", TokenStatus.REVOKED)
 
 
 async def test_it_starts_without_redis_and_finds_it_later(redis: RedisServer) -> None:
     redis.kill()
-    async with view_of(redis) as view:
-        assert await view.token_status("live") is TokenStatus.UNKNOWN
+    async with cache_of(redis) as cache:
+        assert await cache.token_status("live") is TokenStatus.UNKNOWN
         redis.start()
         bring_to_life(redis, "live")
-        await learned(view, "live")
+        await learned(cache, "live")
 
 
 @pytest.mark.parametrize("way", ["to_client", "to_redis", "both"])
-async def test_on_a_half_open_link_a_revoked_token_is_refused_by_asking_elsewhere(
+async def test_on_a_half_open_connection_a_revoked_token_is_refused_by_asking_elsewhere(
     redis: RedisServer, way: str
 ) -> None:
-    """The link is dead, its ends do not know it, and new connections work."""
-    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
-        await learned(view, "live")
+    """The connection is dead, its ends do not know it, and new connections work."""
+    async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
+        await learned(cache, "live")
         for connection in proxy.connections:
             connection.to_client.is_swallowing = way in {"to_client", "both"}
             connection.to_redis.is_swallowing = way in {"to_redis", "both"}
         revoke(redis, "live")
         assert_never_passes_again(
-            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+            await answers_until(cache, "live", TokenStatus.REVOKED) + await more_answers(cache, "live")
         )
         bring_to_life(redis, "live")
-        await learned(view, "live")
+        await learned(cache, "live")
 
 
 @pytest.mark.parametrize("new_connections_open", [True, False])
@@ -115,113 +115,118 @@ async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_aft
     redis: RedisServer, *, new_connections_open: bool
 ) -> None:
     bring_to_life(redis, "good")
-    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
-        await learned(view, "live")
-        await learned(view, "good")
+    async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
+        await learned(cache, "live")
+        await learned(cache, "good")
         proxy.is_swallowing = True
         if not new_connections_open:
             socket.rename(socket.with_suffix(".away"))
         for connection in proxy.connections:
             connection.to_client.is_swallowing = connection.to_redis.is_swallowing = True
         revoke(redis, "live")
-        answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
+        answers = await answers_until(cache, "live", TokenStatus.UNKNOWN) + await more_answers(cache, "live")
         assert_never_passes_again(answers)
-        assert await view.token_status("good") is TokenStatus.UNKNOWN
+        assert await cache.token_status("good") is TokenStatus.UNKNOWN
         proxy.is_swallowing = False
         if not new_connections_open:
             socket.with_suffix(".away").rename(socket)
-        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        answers = await answers_until(cache, "live", TokenStatus.REVOKED)
         assert TokenStatus.ACTIVE not in answers
-        await learned(view, "good")
+        await learned(cache, "good")
 
 
 @pytest.mark.parametrize("is_revoked", [False, True])
 async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_meanwhile(
     redis: RedisServer, is_revoked: bool
 ) -> None:
-    async with view_of(redis, **PATIENT) as view:
-        await learned(view, "live")
-        before, asked = view.counts.connections, commands(redis, "pttl")
+    async with cache_of(redis, **PATIENT) as cache:
+        await learned(cache, "live")
+        before, asked = cache.counts.connections, commands(redis, "pttl")
         if is_revoked:
             revoke(redis, "live")
         time.sleep(2 * PATIENT["bound"])  # noqa: ASYNC251 - the fault itself
-        assert view.cached_status("live") is None
-        await eventually(lambda: view.is_connected)
-        assert view.cached_status("live") is (None if is_revoked else TokenStatus.ACTIVE)
-        assert await view.token_status("live") is (TokenStatus.REVOKED if is_revoked else TokenStatus.ACTIVE)
-        assert view.counts.connections == before
+        assert cache.cached_status("live") is None
+        await eventually(lambda: cache.is_connected)
+        assert cache.cached_status("live") is (None if is_revoked else TokenStatus.ACTIVE)
+        assert await cache.token_status("live") is (TokenStatus.REVOKED if is_revoked else TokenStatus.ACTIVE)
+        assert cache.counts.connections == before
         assert commands(redis, "pttl") - asked == is_revoked
 
 
-async def test_a_link_that_is_slow_but_within_the_bound_is_used(redis: RedisServer) -> None:
-    async with bad_link(redis.socket) as (proxy, socket):
+async def test_a_connection_that_is_slow_but_within_the_bound_is_used(redis: RedisServer) -> None:
+    async with bad_connection(redis.socket) as (proxy, socket):
         proxy.delay = PATIENT["bound"] / 20
-        async with view_of(redis, socket=socket, **PATIENT) as view:
-            await learned(view, "live")
+        async with cache_of(redis, socket=socket, **PATIENT) as cache:
+            await learned(cache, "live")
             revoke(redis, "live")
             assert_never_passes_again(
-                await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+                await answers_until(cache, "live", TokenStatus.REVOKED) + await more_answers(cache, "live")
             )
-            assert view.counts.connections == 1
+            assert cache.counts.connections == 1
 
 
 async def test_what_arrives_later_than_the_bound_is_not_believed(redis: RedisServer) -> None:
-    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
-        await learned(view, "live")
+    async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
+        await learned(cache, "live")
         proxy.delay = BOUND * 1.5
         for connection in proxy.connections:
             connection.to_client.delay = BOUND * 1.5
         revoke(redis, "live")
-        answers = await answers_until(view, "live", TokenStatus.UNKNOWN) + await more_answers(view, "live")
+        answers = await answers_until(cache, "live", TokenStatus.UNKNOWN) + await more_answers(cache, "live")
         assert_never_passes_again(answers)
         proxy.delay = 0
-        await answers_until(view, "live", TokenStatus.REVOKED)
+        await answers_until(cache, "live", TokenStatus.REVOKED)
 
 
 async def test_connections_that_are_killed_are_made_again_and_nothing_is_missed(redis: RedisServer) -> None:
-    async with view_of(redis) as view:
+    async with cache_of(redis) as cache:
         for turn in range(10):
             jti = f"turn-{turn}"
             bring_to_life(redis, jti)
-            await learned(view, jti)
-            before = view.counts.connections
+            await learned(cache, jti)
+            before = cache.counts.connections
             with redis.client() as client:
                 for connection in client.client_list():
                     if connection["user"] == "check":
                         assert client.client_kill_filter(_id=connection["id"])
                 client.delete(f"token:{jti}")
-            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
-            await another_connection(view, before)
+            assert_never_passes_again(await answers_until(cache, jti, TokenStatus.REVOKED))
+            await another_connection(cache, before)
 
 
-async def test_a_token_that_was_revoked_while_there_was_no_link_is_refused_by_the_next(redis: RedisServer) -> None:
-    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
-        await learned(view, "live")
+async def test_a_token_that_was_revoked_while_there_was_no_connection_is_refused_by_the_next(
+    redis: RedisServer,
+) -> None:
+    async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
+        await learned(cache, "live")
         away = socket.with_suffix(".away")
         socket.rename(away)
         await proxy.stop()
-        await answers_until(view, "live", TokenStatus.UNKNOWN)
+        await answers_until(cache, "live", TokenStatus.UNKNOWN)
         revoke(redis, "live")
         away.rename(socket)
-        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        answers = await answers_until(cache, "live", TokenStatus.REVOKED)
         assert TokenStatus.ACTIVE not in answers
 
 
-async def test_questions_that_were_under_way_when_the_link_broke_are_asked_again(redis: RedisServer) -> None:
-    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket, timeout=60.0) as view:
-        await eventually(lambda: view.is_connected)
+async def test_questions_that_were_under_way_when_the_connection_broke_are_asked_again(redis: RedisServer) -> None:
+    async with (
+        bad_connection(redis.socket) as (proxy, socket),
+        cache_of(redis, socket=socket, timeout=60.0) as cache,
+    ):
+        await eventually(lambda: cache.is_connected)
         for connection in proxy.connections:
             connection.to_redis.is_swallowing = True
-        assert await view.token_status("never-seen") is TokenStatus.REVOKED
+        assert await cache.token_status("never-seen") is TokenStatus.REVOKED
 
 
 async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: RedisServer) -> None:
-    """Many tokens, revoked one by one, while the link is slowed, swallowed and cut in turn."""
-    async with bad_link(redis.socket) as (proxy, socket), view_of(redis, socket=socket) as view:
+    """Many tokens, revoked one by one, while the connection is slowed, swallowed and cut in turn."""
+    async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
         for turn in range(24):
             jti = f"turn-{turn}"
             bring_to_life(redis, jti)
-            await learned(view, jti)
+            await learned(cache, jti)
             match turn % 4:
                 case 0:
                     for connection in proxy.connections:
@@ -232,6 +237,6 @@ async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: Redis
                 case 2:
                     await proxy.stop()
             revoke(redis, jti)
-            answers = await answers_until(view, jti, TokenStatus.REVOKED)
-            answers += [await view.token_status(jti) for _ in range(20)]
+            answers = await answers_until(cache, jti, TokenStatus.REVOKED)
+            answers += [await cache.token_status(jti) for _ in range(20)]
             assert_never_passes_again(answers)

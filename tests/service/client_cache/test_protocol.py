@@ -1,7 +1,7 @@
-"""The protocol of the view against every order of events: a model of Redis, of the link, and of time.
+"""The protocol of the cache against every order of events: a model of Redis, of the connection, and of time.
 
 Redis here does what it promises and no more: it tells of a change once, to those who asked since the last time,
-and never of an expiry. The link keeps its order but for invalidations, which may overtake anything; it may
+and never of an expiry. The connection keeps its order but for invalidations, which may overtake anything; it may
 swallow everything from some moment on; and it may be lost.
 """
 
@@ -26,30 +26,30 @@ Asked = Lookup[None]
 
 @dataclass
 class Redis(Lives):
-    """What is true, and what was noted about the one link."""
+    """What is true, and what was noted about the one connection."""
 
     noted: set[str] = field(default_factory=set)
 
 
 class Protocol(RuleBasedStateMachine):
-    """A view, and all that can happen around it."""
+    """A cache, and all that can happen around it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.redis = Redis()
-        self.view: TokenCache[None] = TokenCache(bound=BOUND, size=2, absent_size=2)
+        self.cache: TokenCache[None] = TokenCache(bound=BOUND, size=2, absent_size=2)
         self.to_redis: list[tuple[str, Asked | float]] = []
-        self.to_view: list[tuple[str, Asked | float | str | None, int]] = []
+        self.to_cache: list[tuple[str, Asked | float | str | None, int]] = []
         self.is_dark = False
         self.connect()
         for jti in NAMES:
             self.issue(jti, FOREVER)
 
     def connect(self) -> None:
-        self.view.connection_lost()
+        self.cache.connection_lost()
         self.to_redis.clear()
-        self.to_view.clear()
+        self.to_cache.clear()
         self.redis.noted.clear()
         self.is_dark = False
 
@@ -62,7 +62,7 @@ class Protocol(RuleBasedStateMachine):
         else:
             return
         if not self.is_dark:
-            self.to_view.append(("changed", jti, 0))
+            self.to_cache.append(("changed", jti, 0))
 
     # -- what others do to tokens
 
@@ -86,14 +86,14 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(jti=TOKENS)
     def ask(self, jti: str) -> None:
-        if self.view.cached_status(jti, self.now) is None and self.view.pending_lookup(jti) is None:
-            self.to_redis.append(("read", self.view.begin_lookup(jti, self.now, None)))
+        if self.cache.cached_status(jti, self.now) is None and self.cache.pending_lookup(jti) is None:
+            self.to_redis.append(("read", self.cache.begin_lookup(jti, self.now, None)))
 
     @rule()
     def beat(self) -> None:
         self.to_redis.append(("ping", self.now))
 
-    # -- what the link and Redis do
+    # -- what the connection and Redis do
 
     @precondition(lambda self: self.to_redis)
     @rule()
@@ -105,38 +105,38 @@ class Protocol(RuleBasedStateMachine):
             self.redis.noted.add(what.jti)
             milliseconds = -2 if life is None else self.milliseconds_of(life)
         if not self.is_dark:
-            self.to_view.append((kind, what, milliseconds))
+            self.to_cache.append((kind, what, milliseconds))
 
     def milliseconds_of(self, life: Life) -> int:
         return -1 if life.end == FOREVER else int((life.end - self.now) * 1000)
 
-    @precondition(lambda self: self.to_view)
+    @precondition(lambda self: self.to_cache)
     @rule()
     def one_arrives(self) -> None:
         self.arrive(0)
 
-    @precondition(lambda self: any(kind == "changed" for kind, _, _ in self.to_view))
+    @precondition(lambda self: any(kind == "changed" for kind, _, _ in self.to_cache))
     @rule(data=st.data())
     def an_invalidation_overtakes(self, data: st.DataObject) -> None:
-        places = [place for place, (kind, _, _) in enumerate(self.to_view) if kind == "changed"]
+        places = [place for place, (kind, _, _) in enumerate(self.to_cache) if kind == "changed"]
         self.arrive(data.draw(st.sampled_from(places)))
 
     def arrive(self, place: int) -> None:
-        kind, what, milliseconds = self.to_view.pop(place)
+        kind, what, milliseconds = self.to_cache.pop(place)
         if isinstance(what, Lookup):
-            told = self.view.complete(what, milliseconds, self.now)
+            told = self.cache.complete(what, milliseconds, self.now)
             assert told is None or self.redis.was(told, what.jti, self.now - BOUND, self.now)
         elif isinstance(what, float):
-            self.view.extend_trust(what)
+            self.cache.extend_trust(what)
         elif what is None:
-            self.view.invalidate_all()
+            self.cache.invalidate_all()
         else:
             assert kind == "changed"
-            self.view.invalidate(what)
+            self.cache.invalidate(what)
 
-    def the_link_goes_dark(self) -> None:
+    def the_connection_goes_dark(self) -> None:
         """Everything that is on its way, and all that comes after it, is swallowed, and nobody notices."""
-        self.to_view.clear()
+        self.to_cache.clear()
         self.is_dark = True
 
     @rule(what=st.sampled_from(["nothing", "flush", "dark", "dark", "lost"]))
@@ -146,7 +146,7 @@ class Protocol(RuleBasedStateMachine):
             case "flush":
                 self.flush()
             case "dark":
-                self.the_link_goes_dark()
+                self.the_connection_goes_dark()
             case "lost":
                 self.connect()
 
@@ -156,32 +156,32 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(jti=TOKENS)
     def all_is_calm_and_one_is_asked_for(self, jti: str) -> None:
-        """With a good link the view learns: what it was told it then knows, and it is exactly true."""
+        """With a good connection the cache learns: what it was told it then knows, and it is exactly true."""
         if self.is_dark:
             return
         for _ in range(2):  # the first time, an old question may be under way
             self.beat()
             self.ask(jti)
-            while self.to_redis or self.to_view:
+            while self.to_redis or self.to_cache:
                 (self.redis_answers_one if self.to_redis else self.one_arrives)()
         is_alive = self.redis.life(jti, self.now) is not None
-        assert self.view.cached_status(jti, self.now) is (TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED)
+        assert self.cache.cached_status(jti, self.now) is (TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED)
 
     # -- what must always hold
 
     @invariant()
     def nothing_is_believed_that_has_been_false_for_as_long_as_the_bound(self) -> None:
         for jti in NAMES:
-            known = self.view.cached_status(jti, self.now)
+            known = self.cache.cached_status(jti, self.now)
             if known is not None:
                 assert self.redis.was(known, jti, self.now - BOUND, self.now), (jti, known)
 
     @invariant()
     def once_everything_has_arrived_what_is_believed_is_true(self) -> None:
-        if self.is_dark or self.to_view:
+        if self.is_dark or self.to_cache:
             return
         for jti in NAMES:
-            if self.view.cached_status(jti, self.now) is TokenStatus.ACTIVE:
+            if self.cache.cached_status(jti, self.now) is TokenStatus.ACTIVE:
                 assert self.redis.life(jti, self.now) is not None, jti
 
 
@@ -190,85 +190,85 @@ test_the_protocol_against_every_order_of_events = Protocol.TestCase
 
 
 def linked(bound: float = BOUND) -> TokenCache[None]:
-    view: TokenCache[None] = TokenCache(bound=bound, size=10, absent_size=10)
-    view.extend_trust(0.0)
-    return view
+    cache: TokenCache[None] = TokenCache(bound=bound, size=10, absent_size=10)
+    cache.extend_trust(0.0)
+    return cache
 
 
 def test_an_answer_is_remembered_until_the_heartbeat_stops() -> None:
-    view = linked()
-    assert view.complete(view.begin_lookup("a", 0.0, None), -1, 0.1) is TokenStatus.ACTIVE
-    assert view.cached_status("a", BOUND - 0.1) is TokenStatus.ACTIVE
-    assert view.cached_status("a", BOUND) is None
-    view.extend_trust(BOUND)
-    assert view.cached_status("a", BOUND) is TokenStatus.ACTIVE, "and counts again when it goes on"
+    cache = linked()
+    assert cache.complete(cache.begin_lookup("a", 0.0, None), -1, 0.1) is TokenStatus.ACTIVE
+    assert cache.cached_status("a", BOUND - 0.1) is TokenStatus.ACTIVE
+    assert cache.cached_status("a", BOUND) is None
+    cache.extend_trust(BOUND)
+    assert cache.cached_status("a", BOUND) is TokenStatus.ACTIVE, "and counts again when it goes on"
 
 
 def test_an_invalidation_that_overtakes_the_answer_is_not_lost() -> None:
-    view = linked()
-    question = view.begin_lookup("a", 0.0, None)
-    view.invalidate("a")
-    assert view.pending_lookup("a") is None, "whoever asks now must ask anew"
-    assert view.complete(question, -1, 0.1) is TokenStatus.ACTIVE, (
+    cache = linked()
+    question = cache.begin_lookup("a", 0.0, None)
+    cache.invalidate("a")
+    assert cache.pending_lookup("a") is None, "whoever asks now must ask anew"
+    assert cache.complete(question, -1, 0.1) is TokenStatus.ACTIVE, (
         "whoever asked before is told what was true then"
     )
-    assert view.cached_status("a", 0.2) is None
+    assert cache.cached_status("a", 0.2) is None
 
 
 def test_a_flush_overtakes_every_question() -> None:
-    view = linked()
-    question = view.begin_lookup("a", 0.0, None)
-    view.invalidate_all()
-    view.complete(question, -1, 0.1)
-    assert view.cached_status("a", 0.2) is None
+    cache = linked()
+    question = cache.begin_lookup("a", 0.0, None)
+    cache.invalidate_all()
+    cache.complete(question, -1, 0.1)
+    assert cache.cached_status("a", 0.2) is None
 
 
 def test_the_late_answer_of_an_overtaken_question_does_not_end_the_new_one() -> None:
-    view = linked()
-    old = view.begin_lookup("a", 0.0, None)
-    view.invalidate("a")
-    new = view.begin_lookup("a", 0.1, None)
-    view.complete(old, -1, 0.2)
-    assert view.pending_lookup("a") is new
-    assert view.complete(new, -2, 0.3) is TokenStatus.REVOKED
-    assert view.cached_status("a", 0.3) is TokenStatus.REVOKED
+    cache = linked()
+    old = cache.begin_lookup("a", 0.0, None)
+    cache.invalidate("a")
+    new = cache.begin_lookup("a", 0.1, None)
+    cache.complete(old, -1, 0.2)
+    assert cache.pending_lookup("a") is new
+    assert cache.complete(new, -2, 0.3) is TokenStatus.REVOKED
+    assert cache.cached_status("a", 0.3) is TokenStatus.REVOKED
 
 
 def test_an_answer_that_was_on_its_way_for_too_long_is_not_told() -> None:
-    view = linked()
-    assert view.complete(view.begin_lookup("a", 0.0, None), -1, BOUND) is None
-    view.extend_trust(BOUND)
-    assert view.cached_status("a", BOUND) is None
+    cache = linked()
+    assert cache.complete(cache.begin_lookup("a", 0.0, None), -1, BOUND) is None
+    cache.extend_trust(BOUND)
+    assert cache.cached_status("a", BOUND) is None
 
 
 def test_a_token_is_not_believed_past_the_life_that_redis_told_even_if_redis_tells_no_more() -> None:
-    view = linked()
-    view.complete(view.begin_lookup("a", 1.0, None), 2000, 1.5)
-    assert view.cached_status("a", 2.9) is TokenStatus.ACTIVE
-    assert view.cached_status("a", 3.0) is None
+    cache = linked()
+    cache.complete(cache.begin_lookup("a", 1.0, None), 2000, 1.5)
+    assert cache.cached_status("a", 2.9) is TokenStatus.ACTIVE
+    assert cache.cached_status("a", 3.0) is None
 
 
 def test_a_dead_token_is_remembered_briefly() -> None:
-    view = linked()
-    view.complete(view.begin_lookup("a", 0.0, None), -2, 0.1)
-    assert view.cached_status("a", ABSENT_FOR_SECONDS - 0.1) is TokenStatus.REVOKED
-    assert view.cached_status("a", ABSENT_FOR_SECONDS) is None
+    cache = linked()
+    cache.complete(cache.begin_lookup("a", 0.0, None), -2, 0.1)
+    assert cache.cached_status("a", ABSENT_FOR_SECONDS - 0.1) is TokenStatus.REVOKED
+    assert cache.cached_status("a", ABSENT_FOR_SECONDS) is None
 
 
 def test_dead_tokens_do_not_push_good_ones_out() -> None:
-    view: TokenCache[None] = TokenCache(bound=BOUND, size=2, absent_size=5)
-    view.extend_trust(0.0)
-    view.complete(view.begin_lookup("good", 0.0, None), -1, 0.0)
+    cache: TokenCache[None] = TokenCache(bound=BOUND, size=2, absent_size=5)
+    cache.extend_trust(0.0)
+    cache.complete(cache.begin_lookup("good", 0.0, None), -1, 0.0)
     for number in range(1000):
-        view.complete(view.begin_lookup(str(number), 0.0, None), -2, 0.0)
-    assert view.cached_status("good", 0.1) is TokenStatus.ACTIVE
-    assert len(view) <= 11
+        cache.complete(cache.begin_lookup(str(number), 0.0, None), -2, 0.0)
+    assert cache.cached_status("good", 0.1) is TokenStatus.ACTIVE
+    assert len(cache) <= 11
 
 
-def test_a_lost_link_takes_everything_along() -> None:
-    view = linked()
-    view.complete(view.begin_lookup("a", 0.0, None), -1, 0.1)
-    view.connection_lost()
-    assert view.cached_status("a", 0.2) is None
-    view.extend_trust(0.3)
-    assert view.cached_status("a", 0.4) is None
+def test_a_lost_connection_takes_everything_along() -> None:
+    cache = linked()
+    cache.complete(cache.begin_lookup("a", 0.0, None), -1, 0.1)
+    cache.connection_lost()
+    assert cache.cached_status("a", 0.2) is None
+    cache.extend_trust(0.3)
+    assert cache.cached_status("a", 0.4) is None

@@ -13,7 +13,7 @@ import pytest
 from oauth_core.store import keyspace
 from oauth_core.store.connection import connect
 from oauth_core.store.replication import is_replicated
-from tests.service.client_cache.views import ADMIN_PASSWORD, bring_to_life, redis_settings, revoke
+from tests.service.client_cache.caches import ADMIN_PASSWORD, bring_to_life, redis_settings, revoke
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels, until
 from tests.support.redis_server import running_redis
 
@@ -92,16 +92,16 @@ def test_the_command_warns_when_no_replica_confirms_and_does_its_work_all_the_sa
         "REDIS_SENTINEL_PASSWORD": ADMIN_PASSWORD,
     }
 
-    def isolate() -> subprocess.CompletedProcess[str]:
+    def disable() -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    done = isolate()
+    done = disable()
     assert done.returncode == 0, done.stderr
     assert WARNING not in done.stderr
     replica = replica_of(group)
     replica.pause()
     try:
-        done = isolate()
+        done = disable()
     finally:
         replica.resume()
     assert done.returncode == 0, done.stderr

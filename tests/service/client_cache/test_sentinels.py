@@ -1,4 +1,4 @@
-"""The view of servers behind real Sentinels: whatever happens to any of them, what was revoked stays refused."""
+"""The cache of servers behind real Sentinels: whatever happens to any of them, what was revoked stays refused."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from tests.service.client_cache.views import (
+from tests.service.client_cache.caches import (
     ADMIN_PASSWORD,
     USERS,
     answers_until,
     assert_never_passes_again,
     bring_to_life,
+    cache_over,
     eventually,
     learned,
     more_answers,
     revoke,
-    view_over,
 )
 from tests.support.redis_groups import SentinelGroup, running_sentinels, until
 
@@ -47,70 +47,70 @@ def _url(group: SentinelGroup) -> str:
 
 
 async def test_a_primary_that_is_killed_is_followed_to_its_successor(group: SentinelGroup) -> None:
-    async with view_over(_url(group)) as view:
-        await learned(view, "live")
+    async with cache_over(_url(group)) as cache:
+        await learned(cache, "live")
         old = group.primary()
         old.kill()
-        await answers_until(view, "live", TokenStatus.UNKNOWN)
+        await answers_until(cache, "live", TokenStatus.UNKNOWN)
         await asyncio.to_thread(group.wait_for_failover, old)
         revoke(group, "live")
-        answers = await answers_until(view, "live", TokenStatus.REVOKED)
+        answers = await answers_until(cache, "live", TokenStatus.REVOKED)
         assert_never_passes_again([a for a in answers if a is not TokenStatus.UNKNOWN])
         bring_to_life(group, "live")
-        await learned(view, "live")
+        await learned(cache, "live")
 
 
 async def test_a_primary_that_was_frozen_and_wakes_as_a_stranger_is_not_believed(group: SentinelGroup) -> None:
     """It still calls itself a primary, and has every token that was revoked meanwhile."""
-    async with view_over(_url(group)) as view:
-        await learned(view, "live")
+    async with cache_over(_url(group)) as cache:
+        await learned(cache, "live")
         old = group.primary()
         old.pause()
         try:
             await asyncio.to_thread(group.wait_for_failover, old)
             revoke(group, "live")
-            await answers_until(view, "live", TokenStatus.REVOKED)
+            await answers_until(cache, "live", TokenStatus.REVOKED)
         finally:
             old.resume()
         with old.client() as client:
             assert client.exists(keyspace.token("live")), "the test is about a server that does not know"
-        assert TokenStatus.ACTIVE not in await more_answers(view, "live")
+        assert TokenStatus.ACTIVE not in await more_answers(cache, "live")
 
 
 async def test_a_primary_that_only_a_minority_of_the_sentinels_can_be_asked_about_is_not_trusted(
     group: SentinelGroup,
 ) -> None:
     """That is what a process sees that is cut off together with the primary."""
-    async with view_over(_url(group)) as view:
-        await learned(view, "live")
+    async with cache_over(_url(group)) as cache:
+        await learned(cache, "live")
         first, second, _ = group.sentinels.values()
         first.kill()
-        await learned(view, "live")
+        await learned(cache, "live")
         second.pause()
         try:
-            await answers_until(view, "live", TokenStatus.UNKNOWN)
-            assert set(await more_answers(view, "live")) == {TokenStatus.UNKNOWN}
-            assert not view.is_connected
+            await answers_until(cache, "live", TokenStatus.UNKNOWN)
+            assert set(await more_answers(cache, "live")) == {TokenStatus.UNKNOWN}
+            assert not cache.is_connected
         finally:
             second.resume()
-        await learned(view, "live")
+        await learned(cache, "live")
 
 
 async def test_a_server_that_does_not_call_itself_the_primary_is_not_believed(group: SentinelGroup) -> None:
-    async with view_over(_url(group)) as view:
-        await learned(view, "live")
+    async with cache_over(_url(group)) as cache:
+        await learned(cache, "live")
         for sentinel in group.sentinels.values():
             sentinel.pause()
         try:
-            await answers_until(view, "live", TokenStatus.UNKNOWN)
+            await answers_until(cache, "live", TokenStatus.UNKNOWN)
         finally:
             for sentinel in group.sentinels.values():
                 sentinel.resume()
-        await learned(view, "live")
+        await learned(cache, "live")
         other = next(iter(group.servers.keys() - {_port_of_primary(group)}))
         with group.client() as client:
             client.execute_command("REPLICAOF", "127.0.0.1", other)
-        await answers_until(view, "live", TokenStatus.UNKNOWN)
+        await answers_until(cache, "live", TokenStatus.UNKNOWN)
 
 
 def _port_of_primary(group: SentinelGroup) -> int:
@@ -124,16 +124,16 @@ async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoke
     names = [f"load-{number}" for number in range(60)]
     for jti in names:
         bring_to_life(group, jti)
-    async with view_over(_url(group)) as view:
+    async with cache_over(_url(group)) as cache:
         answers: dict[str, list[TokenStatus]] = {jti: [] for jti in names}
 
         async def ask() -> None:
             while True:
                 for jti in names:
-                    answers[jti].append(await view.token_status(jti))
+                    answers[jti].append(await cache.token_status(jti))
                 await asyncio.sleep(0.01)
 
-        await learned(view, "live")
+        await learned(cache, "live")
         asking = asyncio.create_task(ask())
         _replicated(group)
         old = group.primary()
@@ -142,8 +142,8 @@ async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoke
         await asyncio.to_thread(group.wait_for_failover, old)
         for jti in names[::2]:
             await asyncio.to_thread(revoke, group, jti)
-        await answers_until(view, names[0], TokenStatus.REVOKED)
-        await learned(view, names[1])
+        await answers_until(cache, names[0], TokenStatus.REVOKED)
+        await learned(cache, names[1])
         await eventually(lambda: all(answers[jti][-1] is TokenStatus.REVOKED for jti in names[::2]))
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
@@ -156,25 +156,25 @@ async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoke
 async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_killed_come_back(
     group: SentinelGroup,
 ) -> None:
-    async with view_over(_url(group)) as view:
+    async with cache_over(_url(group)) as cache:
         for turn in range(3):
-            await learned(view, "live")
-            before = view.counts.connections
+            await learned(cache, "live")
+            before = cache.counts.connections
             with group.client() as client:
                 for connection in client.client_list():
                     if connection["user"] == "check":
                         client.client_kill_filter(_id=connection["id"])
                 client.flushall()
-            assert_never_passes_again(await answers_until(view, "live", TokenStatus.REVOKED))
-            await eventually(lambda before=before: view.counts.connections > before)  # type: ignore[misc]
+            assert_never_passes_again(await answers_until(cache, "live", TokenStatus.REVOKED))
+            await eventually(lambda before=before: cache.counts.connections > before)  # type: ignore[misc]
             bring_to_life(group, "live", ex=600 + turn)
 
 
 async def test_a_primary_that_comes_back_empty_before_the_sentinels_notice_has_revoked_everything(
     group: SentinelGroup,
 ) -> None:
-    async with view_over(_url(group)) as view:
-        await learned(view, "live")
+    async with cache_over(_url(group)) as cache:
+        await learned(cache, "live")
         primary = group.primary()
         for sentinel in group.sentinels.values():
             sentinel.pause()
@@ -183,18 +183,18 @@ async def test_a_primary_that_comes_back_empty_before_the_sentinels_notice_has_r
         for sentinel in group.sentinels.values():
             sentinel.resume()
         assert_never_passes_again(
-            await answers_until(view, "live", TokenStatus.REVOKED) + await more_answers(view, "live")
+            await answers_until(cache, "live", TokenStatus.REVOKED) + await more_answers(cache, "live")
         )
         bring_to_life(group, "live")
-        await learned(view, "live")
+        await learned(cache, "live")
 
 
 async def test_it_starts_before_the_sentinels_do(group: SentinelGroup) -> None:
     for sentinel in group.sentinels.values():
         sentinel.kill()
-    async with view_over(_url(group)) as view:
-        assert await view.token_status("live") is TokenStatus.UNKNOWN
+    async with cache_over(_url(group)) as cache:
+        assert await cache.token_status("live") is TokenStatus.UNKNOWN
         for sentinel in group.sentinels.values():
             sentinel.start()
-        await learned(view, "live")
+        await learned(cache, "live")
     until(group.primary)

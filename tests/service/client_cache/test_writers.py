@@ -21,7 +21,7 @@ from oauth_core.store.records.refresh_rotation import ReplayDetected, RotationSu
 from oauth_core.store.records.revocation import Revocation
 from oauth_core.store.records.users import UserStore, store_block
 from oauth_core.tokens.refresh_tokens import RefreshToken
-from tests.service.client_cache.views import ADMIN_PASSWORD, redis_settings
+from tests.service.client_cache.caches import ADMIN_PASSWORD, redis_settings
 from tests.support.master_key import RECORD_KEY
 from tests.support.redis_groups import SentinelGroup, running_cluster, running_sentinels
 

@@ -111,9 +111,9 @@ class Published:
 async def authorizer(
     key: SigningKey,
     sink: Recorder | BrokenRecorder,
-    liveness: TokenStatusSource | None = None,
+    token_status: TokenStatusSource | None = None,
     clock: Callable[[], int] = lambda: int(time.time()),
-    isolated: AllOpen | None = None,
+    service_status: AllOpen | None = None,
     *,
     service: Service = SERVICE,
     policy: RbacPolicy | None = None,
@@ -127,8 +127,8 @@ async def authorizer(
         policy=policy or RbacPolicy.from_roles((), [service]),
         keys=keys,
         tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
-        token_status=liveness or Said(),
-        service_status=isolated or AllOpen(),
+        token_status=token_status or Said(),
+        service_status=service_status or AllOpen(),
         clock=clock,
         fair_queue=fair_queue,
     )

@@ -32,12 +32,12 @@ def policy_of(*permissions: str, user: str = "octocat") -> RbacPolicy:
 
 
 async def subject(
-    key: SigningKey, service: Service, policy: RbacPolicy, liveness: Remembers | None = None
+    key: SigningKey, service: Service, policy: RbacPolicy, token_status: Remembers | None = None
 ) -> tuple[Authorizer, Recorder]:
     """An authorizer for `service` under `policy`, at a fixed time, and the events that it records."""
     sink = Recorder()
     return await authorizer(
-        key, sink, liveness or Remembers(), clock=lambda: 1_800_000_000, service=service, policy=policy
+        key, sink, token_status or Remembers(), clock=lambda: 1_800_000_000, service=service, policy=policy
     ), sink
 
 

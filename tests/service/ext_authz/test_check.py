@@ -91,10 +91,10 @@ async def test_a_token_that_expires_while_its_liveness_is_asked_is_refused(key: 
 
 @pytest.mark.parametrize("token", [None, "garbage", "a.b.c"])
 async def test_garbage_is_refused_without_asking_whether_it_lives(key: SigningKey, token: str | None) -> None:
-    liveness = Said()
-    subject = await authorizer(key, Recorder(), liveness)
+    token_status = Said()
+    subject = await authorizer(key, Recorder(), token_status)
     assert read_answer(await subject.check(check_request(token=token))).status == 401
-    assert liveness.asked == []
+    assert token_status.asked == []
 
 
 async def test_what_the_caller_chose_is_recorded_only_in_part_when_it_is_long(key: SigningKey) -> None:
@@ -109,7 +109,7 @@ async def test_what_the_caller_chose_is_recorded_only_in_part_when_it_is_long(ke
 
 async def test_an_isolated_service_is_refused_with_its_reason_and_recorded_and_comes_back(key: SigningKey) -> None:
     sink, doors, token = Recorder(), AllOpen(), mint(key)
-    subject = await authorizer(key, sink, isolated=doors)
+    subject = await authorizer(key, sink, service_status=doors)
     assert read_answer(await subject.check(check_request(token=token))).status == 200
     for reason in ("Being repaired.", "Still being repaired."):
         doors.said = Disabled(reason, since=1)
@@ -124,7 +124,7 @@ async def test_an_isolated_service_is_refused_with_its_reason_and_recorded_and_c
 
 async def test_a_service_of_which_nothing_is_known_is_not_open(key: SigningKey) -> None:
     sink, doors = Recorder(), AllOpen()
-    subject = await authorizer(key, sink, isolated=doors)
+    subject = await authorizer(key, sink, service_status=doors)
     await subject.check(check_request(token=mint(key)))
     doors.said = ServiceStatus.UNKNOWN
     assert read_answer(await subject.check(check_request(token=mint(key)))).status == 503

@@ -77,14 +77,14 @@ async def test_rules_that_a_service_gets_count_for_tokens_that_were_let_in_befor
 
 
 async def test_a_check_that_waits_while_the_policy_changes_is_decided_by_the_new_one(key: SigningKey) -> None:
-    liveness = Remembers()
-    liveness.held = asyncio.Event()
-    authorizer, _ = await subject(key, RULED, policy_of(READ), liveness)
+    token_status = Remembers()
+    token_status.held = asyncio.Event()
+    authorizer, _ = await subject(key, RULED, policy_of(READ), token_status)
     mine = token(key)
     waiting = asyncio.create_task(authorizer.check(call(mine, "get_time")))
     await asyncio.sleep(0)
     authorizer.use(ServiceIndex([RULED]), policy_of(READ, user="hubot"))
-    liveness.held.set()
+    token_status.held.set()
     assert read_answer(await waiting).status == 403
     # Nor is anything remembered of the old one.
     assert read_answer(await authorizer.check(call(mine, "get_time"))).status == 403

@@ -48,79 +48,79 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
 
 def test_a_good_token_is_verified_once(key: SigningKey, verifications: Callable[[], int]) -> None:
-    memory, keys, token = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key), mint(key)
-    first = memory.verify(token, keys, NOW)
+    cache, keys, token = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key), mint(key)
+    first = cache.verify(token, keys, NOW)
     assert not isinstance(first, Rejected)
-    assert all(memory.verify(token, keys, NOW) is first for _ in range(100))
-    assert memory.lookup(token, keys) is first
+    assert all(cache.verify(token, keys, NOW) is first for _ in range(100))
+    assert cache.lookup(token, keys) is first
     assert verifications() == 1
 
 
 def test_a_bad_token_that_comes_again_costs_no_signature(
     key: SigningKey, verifications: Callable[[], int]
 ) -> None:
-    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
+    cache, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     impostor = SigningKey(key.kid, key.algorithm, generate_key("ES256", now=0).private_key, 0)
     forged = mint(impostor)
-    assert {memory.verify(forged, keys, NOW) for _ in range(100)} == {Rejected(TokenFault.BAD_SIGNATURE)}
+    assert {cache.verify(forged, keys, NOW) for _ in range(100)} == {Rejected(TokenFault.BAD_SIGNATURE)}
     assert verifications() == 1
-    assert memory.lookup(forged, keys) is None
+    assert cache.lookup(forged, keys) is None
 
 
 def test_when_the_keys_change_nothing_counts_any_more(key: SigningKey) -> None:
-    memory, token, newer = VerifiedTokenCache(issuer=ISSUER, size=10), mint(key), new_key()
+    cache, token, newer = VerifiedTokenCache(issuer=ISSUER, size=10), mint(key), new_key()
     old_ring, new_ring = ring(key), ring(newer)
-    assert not isinstance(memory.verify(token, old_ring, NOW), Rejected)
-    assert memory.lookup(token, new_ring) is None
-    assert memory.verify(token, new_ring, NOW) == Rejected(TokenFault.UNKNOWN_KEY)
-    assert memory.verify(mint(newer, iss="https://evil"), new_ring, NOW) == Rejected(TokenFault.WRONG_ISSUER)
+    assert not isinstance(cache.verify(token, old_ring, NOW), Rejected)
+    assert cache.lookup(token, new_ring) is None
+    assert cache.verify(token, new_ring, NOW) == Rejected(TokenFault.UNKNOWN_KEY)
+    assert cache.verify(mint(newer, iss="https://evil"), new_ring, NOW) == Rejected(TokenFault.WRONG_ISSUER)
 
 
 def test_a_token_of_a_key_that_comes_later_is_not_held_against_it(key: SigningKey) -> None:
-    memory, newer = VerifiedTokenCache(issuer=ISSUER, size=10), new_key()
+    cache, newer = VerifiedTokenCache(issuer=ISSUER, size=10), new_key()
     token = mint(newer)
-    assert memory.verify(token, ring(key), NOW) == Rejected(TokenFault.UNKNOWN_KEY)
-    assert not isinstance(memory.verify(token, ring(key, newer), NOW), Rejected)
+    assert cache.verify(token, ring(key), NOW) == Rejected(TokenFault.UNKNOWN_KEY)
+    assert not isinstance(cache.verify(token, ring(key, newer), NOW), Rejected)
 
 
 def test_a_remembered_token_expires_and_one_from_the_future_becomes_good(key: SigningKey) -> None:
-    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
+    cache, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     token = mint(key, exp=NOW + 10)
-    assert not isinstance(memory.verify(token, keys, NOW), Rejected)
-    assert memory.verify(token, keys, NOW + 10) == Rejected(TokenFault.EXPIRED)
-    assert memory.verify(token, keys, NOW - 100) == Rejected(TokenFault.NOT_YET_VALID)
+    assert not isinstance(cache.verify(token, keys, NOW), Rejected)
+    assert cache.verify(token, keys, NOW + 10) == Rejected(TokenFault.EXPIRED)
+    assert cache.verify(token, keys, NOW - 100) == Rejected(TokenFault.NOT_YET_VALID)
     early = mint(key, iat=NOW + 60)
-    assert memory.verify(early, keys, NOW) == Rejected(TokenFault.NOT_YET_VALID)
-    assert not isinstance(memory.verify(early, keys, NOW + 60), Rejected)
+    assert cache.verify(early, keys, NOW) == Rejected(TokenFault.NOT_YET_VALID)
+    assert not isinstance(cache.verify(early, keys, NOW + 60), Rejected)
 
 
 def test_the_memory_has_a_limit_whatever_comes(key: SigningKey) -> None:
-    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
+    cache, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     tokens = [mint(key, jti=str(number)) for number in range(50)]
     for token in tokens:
-        memory.verify(token, keys, NOW)
-    assert len(memory) <= 20
-    assert all(memory.lookup(token, keys) is not None for token in tokens[-10:])
+        cache.verify(token, keys, NOW)
+    assert len(cache) <= 20
+    assert all(cache.lookup(token, keys) is not None for token in tokens[-10:])
 
 
 def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None:
-    memory, keys = VerifiedTokenCache(issuer=ISSUER, size=1000), ring(key)
+    cache, keys = VerifiedTokenCache(issuer=ISSUER, size=1000), ring(key)
     # Made first, and decoded anew below as every request's is, so that each text counts for itself.
     sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
     service = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
-    permits, policy = AllowResponses(), RbacPolicy.from_roles((), [service])
-    memory.verify(sent[0].decode(), keys, NOW)
+    responses, policy = AllowResponses(), RbacPolicy.from_roles((), [service])
+    cache.verify(sent[0].decode(), keys, NOW)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for each in sent:
-            remembered = memory.verify(each.decode(), keys, NOW)
+            remembered = cache.verify(each.decode(), keys, NOW)
             assert not isinstance(remembered, Rejected)
             cached = remembered.at(service, policy)
-            cached.response, cached.until = permits.build_response(remembered.claims, service, (), NOW)
+            cached.response, cached.until = responses.build_response(remembered.claims, service, (), NOW)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     # What the view keeps beside it: a float and a place in a dictionary, under a text that is here already.
-    view = sys.getsizeof(0.0) + 120
-    assert (after - before) / len(sent) + view < 2048
+    status_entry = sys.getsizeof(0.0) + 120
+    assert (after - before) / len(sent) + status_entry < 2048

@@ -28,8 +28,8 @@ LIFE = {envoy_messages.LIFE: "00300000"}
 
 def allowed(who: AccessClaims | None = None, lookalikes: tuple[str, ...] = (), **options: Any) -> Answer:
     """What Envoy is told to do for the one these claims describe."""
-    permit = envoy_messages.encode_allowed(who or claims(), "time", lookalikes, **options)
-    return read_answer(permit.lasting(300))
+    response = envoy_messages.encode_allowed(who or claims(), "time", lookalikes, **options)
+    return read_answer(response.lasting(300))
 
 
 def decode(message: bytes) -> envoy_messages.IncomingRequest:
@@ -282,8 +282,8 @@ def test_what_looks_like_a_name_of_the_operators_is_removed_too(name: str) -> No
 )
 def test_a_response_is_always_bounded(seconds: int, milliseconds: str) -> None:
     """Zero would mean for ever to Envoy."""
-    permit = envoy_messages.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
-    answer = read_answer(permit.lasting(seconds))
+    response = envoy_messages.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
+    answer = read_answer(response.lasting(seconds))
     assert answer.headers[envoy_messages.LIFE] == milliseconds
     assert (answer.headers["x-user-id"], answer.headers["x-client-id"]) == ("00000000", "00000000")
 

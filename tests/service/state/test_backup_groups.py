@@ -19,7 +19,7 @@ from oauth_core.store.records.clients import ClientStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.store.scanning import scan
-from tests.service.client_cache.views import redis_settings
+from tests.service.client_cache.caches import redis_settings
 from tests.service.state.commands import portcullis
 from tests.service.state.kept_records import CLIENT, GRANT, NOW, everything, older_ring
 from tests.support.master_key import MASTER_KEY, RECORD_KEY

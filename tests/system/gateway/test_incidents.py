@@ -29,7 +29,7 @@ async def answered(http: httpx2.AsyncClient, resource: str, token: str | None, s
 
 
 @contextmanager
-def isolated(gateway: RunningGateway, service: str, reason: str) -> Iterator[None]:
+def disabled(gateway: RunningGateway, service: str, reason: str) -> Iterator[None]:
     operate(gateway, "services", "disable", service, "--reason", reason)
     try:
         yield
@@ -44,7 +44,7 @@ async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_i
     async with user.connected() as client:
         before = await whoami(client)
         token = user.access_token
-        with isolated(gateway, "whoami", "Being repaired until noon."):
+        with disabled(gateway, "whoami", "Being repaired until noon."):
             for presented in (token, None):
                 refused = await answered(http, user.resource, presented, 503)
                 assert refused.json()["error"]["data"]["error"] == "service_disabled"

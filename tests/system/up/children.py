@@ -8,7 +8,14 @@ from pathlib import Path  # noqa: TC003 - dataclasses read it
 from portcullis.supervisor.child import Timing
 
 QUICK = Timing(
-    start=60, slow_start=60, wait=60, probe_again=0.02, first_backoff=0.05, longest_backoff=0.2, calm=60, stop=0.5
+    start=60,
+    slow_start=60,
+    wait=60,
+    probe_again=0.02,
+    first_backoff=0.05,
+    longest_backoff=0.2,
+    stable_seconds=60,
+    stop=0.5,
 )
 SLEEPER = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
 

@@ -1,4 +1,4 @@
-"""What the view asks Redis, and how soon it hears of changes. Everything here is a real Redis."""
+"""What the cache asks Redis, and how soon it hears of changes. Everything here is a real Redis."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from tests.service.client_cache.views import (
+from tests.service.client_cache.caches import (
     STEADY,
     answers_until,
     bring_to_life,
+    cache_of,
     commands,
     eventually,
     learned,
     revoke,
-    view_of,
 )
 
 if TYPE_CHECKING:
@@ -28,35 +28,35 @@ LIVE = keyspace.token("live")
 
 
 async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY) as view:
-        await learned(view, "live")
+    async with cache_of(redis, **STEADY) as cache:
+        await learned(cache, "live")
         before = commands(redis, "pttl") + commands(redis, "exists")
-        assert {await view.token_status("live") for _ in range(500)} == {TokenStatus.ACTIVE}
+        assert {await cache.token_status("live") for _ in range(500)} == {TokenStatus.ACTIVE}
         assert commands(redis, "pttl") + commands(redis, "exists") == before
 
 
 async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_connected)
-        answers = await asyncio.gather(*(view.token_status("live") for _ in range(300)))
+    async with cache_of(redis, **STEADY) as cache:
+        await eventually(lambda: cache.is_connected)
+        answers = await asyncio.gather(*(cache.token_status("live") for _ in range(300)))
         assert set(answers) == {TokenStatus.ACTIVE}
         assert commands(redis, "pttl") == 1
-        assert view.counts.shared == 299
+        assert cache.counts.shared == 299
 
 
 async def test_a_token_that_does_not_exist_is_asked_for_once_for_a_while(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_connected)
-        assert {await view.token_status("nobody") for _ in range(100)} == {TokenStatus.REVOKED}
+    async with cache_of(redis, **STEADY) as cache:
+        await eventually(lambda: cache.is_connected)
+        assert {await cache.token_status("nobody") for _ in range(100)} == {TokenStatus.REVOKED}
         assert commands(redis, "pttl") == 1
 
 
 async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_connected)
-        assert await view.token_status("new") is TokenStatus.REVOKED
+    async with cache_of(redis, **STEADY) as cache:
+        await eventually(lambda: cache.is_connected)
+        assert await cache.token_status("new") is TokenStatus.REVOKED
         bring_to_life(redis, "new")
-        await answers_until(view, "new", TokenStatus.ACTIVE)
+        await answers_until(cache, "new", TokenStatus.ACTIVE)
 
 
 @pytest.mark.parametrize(
@@ -80,46 +80,46 @@ async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: Red
 async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then_on(
     redis: RedisServer, change: tuple[str, ...]
 ) -> None:
-    async with view_of(redis, **STEADY) as view, view_of(redis, **STEADY) as other_process:
-        await learned(view, "live")
+    async with cache_of(redis, **STEADY) as cache, cache_of(redis, **STEADY) as other_process:
+        await learned(cache, "live")
         await learned(other_process, "live")
         with redis.client() as client:
             client.execute_command(*change)
-        for each in (view, other_process):
+        for each in (cache, other_process):
             await answers_until(each, "live", TokenStatus.REVOKED)
             assert {await each.token_status("live") for _ in range(50)} == {TokenStatus.REVOKED}
-            assert each.counts.connections == 1, "and the link was good all the time"
+            assert each.counts.connections == 1, "and the connection was good all the time"
 
 
 async def test_a_token_that_nobody_touches_ends_with_its_life(redis: RedisServer) -> None:
     bring_to_life(redis, "short", px=300)
-    async with view_of(redis, **STEADY) as view:
-        await learned(view, "short")
-        await answers_until(view, "short", TokenStatus.REVOKED)
+    async with cache_of(redis, **STEADY) as cache:
+        await learned(cache, "short")
+        await answers_until(cache, "short", TokenStatus.REVOKED)
 
 
 async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) -> None:
     bring_to_life(redis, "other")
-    async with view_of(redis, **STEADY) as view:
-        await learned(view, "live")
-        await learned(view, "other")
+    async with cache_of(redis, **STEADY) as cache:
+        await learned(cache, "live")
+        await learned(cache, "other")
         revoke(redis, "live")
-        await answers_until(view, "live", TokenStatus.REVOKED)
-        assert view.cached_status("other") is TokenStatus.ACTIVE
+        await answers_until(cache, "live", TokenStatus.REVOKED)
+        assert cache.cached_status("other") is TokenStatus.ACTIVE
 
 
 async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_process_is(redis: RedisServer) -> None:
     """What Redis said and the question that came after it wait for the process: it hears Redis first."""
     loop = asyncio.get_running_loop()
-    async with view_of(redis, **STEADY) as view:
+    async with cache_of(redis, **STEADY) as cache:
         for number in range(20):
             bring_to_life(redis, f"live-{number}")
-            await learned(view, f"live-{number}")
+            await learned(cache, f"live-{number}")
             end, other_end = socket.socketpair()
             answered: asyncio.Future[tuple[TokenStatus | None, asyncio.Task[TokenStatus]]] = loop.create_future()
 
             def answer(jti: str = f"live-{number}", answered: asyncio.Future[Any] = answered) -> None:
-                answered.set_result((view.cached_status(jti), loop.create_task(view.token_status(jti))))
+                answered.set_result((cache.cached_status(jti), loop.create_task(cache.token_status(jti))))
 
             loop.add_reader(end, answer)
             # Nothing here lets the event loop go on before both are there. Redis answers who revokes and tells of
@@ -137,87 +137,87 @@ async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_proce
 
 
 async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_connected)
+    async with cache_of(redis, **STEADY) as cache:
+        await eventually(lambda: cache.is_connected)
         for document in ("first", "second"):
-            view.published_keys.changed.clear()
-            await view.published_keys.read()
+            cache.published_keys.changed.clear()
+            await cache.published_keys.read()
             with redis.client() as client:
                 client.set(keyspace.JWKS, document)
-            await asyncio.wait_for(view.published_keys.changed.wait(), 60)
-            assert await view.published_keys.read() == document.encode()
+            await asyncio.wait_for(cache.published_keys.changed.wait(), 60)
+            assert await cache.published_keys.read() == document.encode()
 
 
-async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost_the_link(
+async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost_the_connection(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis, **STEADY) as view:
-        await learned(view, "live")
+    async with cache_of(redis, **STEADY) as cache:
+        await learned(cache, "live")
         with redis.client() as client:
             client.lpush(keyspace.JWKS, "a list")
         with pytest.raises(ValueError, match="is not text"):
-            await view.published_keys.read()
-        assert view.cached_status("live") is TokenStatus.ACTIVE
-        assert view.counts.connections == 1
+            await cache.published_keys.read()
+        assert cache.cached_status("live") is TokenStatus.ACTIVE
+        assert cache.counts.connections == 1
 
 
 async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(redis: RedisServer) -> None:
     with redis.client() as client:
         client.mset({keyspace.token(f"t{number}"): "grant" for number in range(500)})
-    async with view_of(redis, **STEADY, size=50, absent_size=10) as view:
-        await eventually(lambda: view.is_connected)
-        assert {await view.token_status(f"t{number}") for number in range(500)} == {TokenStatus.ACTIVE}
-        assert {await view.token_status(f"garbage-{number}") for number in range(500)} == {TokenStatus.REVOKED}
-        assert len(view) <= 2 * (50 + 10)
-        assert view.cached_status("t0") is None
-        assert view.cached_status("t499") is TokenStatus.ACTIVE, "garbage does not push good tokens out"
-        assert await view.token_status("t0") is TokenStatus.ACTIVE
+    async with cache_of(redis, **STEADY, size=50, absent_size=10) as cache:
+        await eventually(lambda: cache.is_connected)
+        assert {await cache.token_status(f"t{number}") for number in range(500)} == {TokenStatus.ACTIVE}
+        assert {await cache.token_status(f"garbage-{number}") for number in range(500)} == {TokenStatus.REVOKED}
+        assert len(cache) <= 2 * (50 + 10)
+        assert cache.cached_status("t0") is None
+        assert cache.cached_status("t499") is TokenStatus.ACTIVE, "garbage does not push good tokens out"
+        assert await cache.token_status("t0") is TokenStatus.ACTIVE
 
 
 async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY, concurrent=5) as view:
-        await learned(view, "live")
+    async with cache_of(redis, **STEADY, concurrent=5) as cache:
+        await learned(cache, "live")
         redis.pause()
         try:
-            waiting = [asyncio.create_task(view.token_status(f"new-{number}")) for number in range(5)]
+            waiting = [asyncio.create_task(cache.token_status(f"new-{number}")) for number in range(5)]
             await asyncio.sleep(0)
-            assert await view.token_status("one-too-many") is TokenStatus.UNKNOWN
-            assert view.counts.refused == 1
+            assert await cache.token_status("one-too-many") is TokenStatus.UNKNOWN
+            assert cache.counts.refused == 1
             assert not any(task.done() for task in waiting)
-            assert await view.token_status("live") is TokenStatus.ACTIVE, "what is known needs no asking"
+            assert await cache.token_status("live") is TokenStatus.ACTIVE, "what is known needs no asking"
         finally:
             redis.resume()
         assert set(await asyncio.gather(*waiting)) == {TokenStatus.REVOKED}
-        assert await view.token_status("one-too-many") is TokenStatus.REVOKED, "and there is room again"
+        assert await cache.token_status("one-too-many") is TokenStatus.REVOKED, "and there is room again"
 
 
 async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_along(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY) as view:
-        await eventually(lambda: view.is_connected)
-        first, second = (asyncio.create_task(view.token_status("live")) for _ in range(2))
+    async with cache_of(redis, **STEADY) as cache:
+        await eventually(lambda: cache.is_connected)
+        first, second = (asyncio.create_task(cache.token_status("live")) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert await second is TokenStatus.ACTIVE
         assert commands(redis, "pttl") == 1
-        assert view.counts.connections == 1
+        assert cache.counts.connections == 1
 
 
 async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(redis: RedisServer) -> None:
-    async with view_of(redis, **STEADY, user="untold") as view:
-        assert await view.token_status("live") is TokenStatus.ACTIVE
-        assert view.cached_status("live") is None, "but nothing is remembered"
+    async with cache_of(redis, **STEADY, user="untold") as cache:
+        assert await cache.token_status("live") is TokenStatus.ACTIVE
+        assert cache.cached_status("live") is None, "but nothing is remembered"
         revoke(redis, "live")
-        assert await view.token_status("live") is TokenStatus.REVOKED
-        assert view.counts.connections == 0
+        assert await cache.token_status("live") is TokenStatus.REVOKED
+        assert cache.counts.connections == 0
 
 
 async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_the_bound_without(
     redis: RedisServer,
 ) -> None:
-    async with view_of(redis, bound=2.0, timeout=2.0) as view:
-        document = view.disabled_services
+    async with cache_of(redis, bound=2.0, timeout=2.0) as cache:
+        document = cache.disabled_services
         await eventually(lambda: not document.is_current)  # it was never read
-        await eventually(lambda: view.is_connected)
+        await eventually(lambda: cache.is_connected)
         assert await document.read() is None
         await asyncio.sleep(3)
         await eventually(lambda: document.is_current)  # nobody told of a change
@@ -229,5 +229,5 @@ async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_
             assert await document.read() == b"{}"
             await eventually(lambda: document.is_current)
             client.set(keyspace.JWKS, "another document")
-        await asyncio.wait_for(view.published_keys.changed.wait(), 60)
+        await asyncio.wait_for(cache.published_keys.changed.wait(), 60)
         await eventually(lambda: document.is_current)

@@ -65,10 +65,10 @@ async def slowed(redis: RedisServer, seconds: float, folder: Path) -> AsyncItera
 async def test_a_stored_token_is_active_and_any_other_is_revoked(redis: RedisServer) -> None:
     remember(redis, "lives")
     async with connected(redis.socket) as client:
-        liveness = RedisTokenStatus(client, timeout=60)
-        assert await liveness.token_status("lives") is TokenStatus.ACTIVE
-        assert await liveness.token_status("never-was") is TokenStatus.REVOKED
-        assert await liveness.token_status("*") is TokenStatus.REVOKED
+        token_status = RedisTokenStatus(client, timeout=60)
+        assert await token_status.token_status("lives") is TokenStatus.ACTIVE
+        assert await token_status.token_status("never-was") is TokenStatus.REVOKED
+        assert await token_status.token_status("*") is TokenStatus.REVOKED
 
 
 async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer) -> None:

@@ -13,20 +13,20 @@ from redis.crc import key_slot
 
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
-from tests.service.client_cache.proxy import bad_links
-from tests.service.client_cache.views import (
+from tests.service.client_cache.caches import (
     ADMIN_PASSWORD,
     BOUND,
     USERS,
     answers_until,
     assert_never_passes_again,
     bring_to_life,
+    cache_over,
     eventually,
     learned,
     more_answers,
     revoke,
-    view_over,
 )
+from tests.service.client_cache.proxy import bad_connections
 from tests.support.redis_groups import ClusterGroup, SentinelGroup, running_cluster, running_sentinels
 
 if TYPE_CHECKING:
@@ -75,70 +75,72 @@ def swallow(proxy: Proxy, *ways: str) -> None:
             getattr(connection, way).is_swallowing = True
 
 
-async def refused_for_good(view: ClientCache, jti: str) -> None:
+async def refused_for_good(cache: ClientCache, jti: str) -> None:
     """The token is refused, perhaps unknown before, and never passes again."""
-    assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED) + await more_answers(view, jti))
+    assert_never_passes_again(
+        await answers_until(cache, jti, TokenStatus.REVOKED) + await more_answers(cache, jti)
+    )
 
 
 @pytest.mark.parametrize("ways", [("to_client",), ("to_redis",), ("to_client", "to_redis")])
 async def test_on_half_open_connections_a_revoked_token_is_refused_by_asking_elsewhere(
     group: Group, jti: str, ways: tuple[str, ...]
 ) -> None:
-    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
-        await learned(view, jti)
+    async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
+        await learned(cache, jti)
         swallow(proxies[port_of(group, jti)], *ways)
         revoke(group, jti)
-        await refused_for_good(view, jti)
+        await refused_for_good(cache, jti)
         bring_to_life(group, jti)
-        await learned(view, jti)
+        await learned(cache, jti)
 
 
 async def test_cut_off_from_the_one_server_that_counts_its_tokens_are_unknown_until_it_is_reached_again(
     group: Group, jti: str
 ) -> None:
-    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
-        await learned(view, jti)
+    async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
+        await learned(cache, jti)
         proxy = proxies[port_of(group, jti)]
         proxy.is_swallowing = True
         swallow(proxy, "to_client", "to_redis")
         revoke(group, jti)
-        answers = await answers_until(view, jti, TokenStatus.UNKNOWN) + await more_answers(view, jti)
+        answers = await answers_until(cache, jti, TokenStatus.UNKNOWN) + await more_answers(cache, jti)
         assert_never_passes_again(answers)
-        assert not view.is_connected
+        assert not cache.is_connected
         proxy.is_swallowing = False
-        assert TokenStatus.ACTIVE not in await answers_until(view, jti, TokenStatus.REVOKED)
-        await eventually(lambda: view.is_connected)
+        assert TokenStatus.ACTIVE not in await answers_until(cache, jti, TokenStatus.REVOKED)
+        await eventually(lambda: cache.is_connected)
 
 
-async def test_links_that_are_slow_but_within_the_bound_are_used(group: Group, jti: str) -> None:
-    async with bad_links(ports(group)) as proxies:
+async def test_connections_that_are_slow_but_within_the_bound_are_used(group: Group, jti: str) -> None:
+    async with bad_connections(ports(group)) as proxies:
         for proxy in proxies.values():
             proxy.delay = BOUND / 40
-        async with view_over(group.url(user="check")) as view:
-            await learned(view, jti)
+        async with cache_over(group.url(user="check")) as cache:
+            await learned(cache, jti)
             revoke(group, jti)
-            await refused_for_good(view, jti)
+            await refused_for_good(cache, jti)
 
 
 async def test_what_arrives_later_than_the_bound_is_not_believed(group: Group, jti: str) -> None:
-    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
-        await learned(view, jti)
+    async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
+        await learned(cache, jti)
         proxy = proxies[port_of(group, jti)]
         proxy.delay = BOUND * 1.5
         for connection in proxy.connections:
             connection.to_client.delay = BOUND * 1.5
         revoke(group, jti)
-        answers = await answers_until(view, jti, TokenStatus.UNKNOWN) + await more_answers(view, jti)
+        answers = await answers_until(cache, jti, TokenStatus.UNKNOWN) + await more_answers(cache, jti)
         assert_never_passes_again(answers)
         proxy.delay = 0
-        await refused_for_good(view, jti)
+        await refused_for_good(cache, jti)
 
 
 async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_missed(group: Group, jti: str) -> None:
-    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
+    async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
         for turn in range(4):
-            await learned(view, jti)
-            before = view.counts.connections
+            await learned(cache, jti)
+            before = cache.counts.connections
             if turn % 2:
                 await proxies[port_of(group, jti)].stop()
             else:
@@ -147,18 +149,18 @@ async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_misse
                         if connection["user"] == "check":
                             client.client_kill_filter(_id=connection["id"])
             revoke(group, jti)
-            assert_never_passes_again(await answers_until(view, jti, TokenStatus.REVOKED))
-            await eventually(lambda before=before: view.counts.connections > before)  # type: ignore[misc]
+            assert_never_passes_again(await answers_until(cache, jti, TokenStatus.REVOKED))
+            await eventually(lambda before=before: cache.counts.connections > before)  # type: ignore[misc]
             bring_to_life(group, jti)
 
 
 async def test_random_troubles_never_let_a_revoked_token_pass_again(group: Group) -> None:
     """Tokens everywhere, revoked one by one while the way to their servers is slowed, swallowed or cut."""
-    async with bad_links(ports(group)) as proxies, view_over(group.url(user="check")) as view:
+    async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
         for turn in range(9):
             jti = f"trouble-{turn}"
             bring_to_life(group, jti)
-            await learned(view, jti)
+            await learned(cache, jti)
             proxy = proxies[port_of(group, jti)]
             match turn % 3:
                 case 0:
@@ -170,8 +172,8 @@ async def test_random_troubles_never_let_a_revoked_token_pass_again(group: Group
                 case 2:
                     await proxy.stop()
             revoke(group, jti)
-            answers = await answers_until(view, jti, TokenStatus.REVOKED)
-            answers += [await view.token_status(jti) for _ in range(20)]
+            answers = await answers_until(cache, jti, TokenStatus.REVOKED)
+            answers += [await cache.token_status(jti) for _ in range(20)]
             assert_never_passes_again(answers)
             for connection in proxy.connections:
                 connection.to_client.delay = 0.0

@@ -32,7 +32,7 @@ USERS = {
 }
 BOUND = 0.4
 STEADY: dict[str, Any] = {"bound": 60.0, "timeout": 60.0}
-"""For a view that no busy machine makes doubt its link."""
+"""For a cache that no busy machine makes doubt its connection."""
 PATIENCE = 60.0
 
 
@@ -56,10 +56,10 @@ def revoke(redis: Written, jti: str) -> None:
 
 
 @asynccontextmanager
-async def view_of(
+async def cache_of(
     redis: RedisServer, *, socket: Path | None = None, user: str = "check", **changes: Any
 ) -> AsyncIterator[ClientCache]:
-    """A view of `redis`, as the check service makes it; it may not have a link yet."""
+    """A cache of `redis`, as the check service makes it; it may not have a connection yet."""
     client = AsyncRedis(
         unix_socket_path=str(socket or redis.socket),
         username=user,
@@ -69,10 +69,10 @@ async def view_of(
         socket_timeout=changes.get("timeout", BOUND),
         socket_connect_timeout=changes.get("timeout", BOUND),
     )
-    view = ClientCache(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
-    keeping = asyncio.create_task(view.maintain_connections())
+    cache = ClientCache(OneServer(client), **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
+    keeping = asyncio.create_task(cache.maintain_connections())
     try:
-        yield view
+        yield cache
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
@@ -87,23 +87,23 @@ async def eventually(happened: Callable[[], object]) -> None:
         await asyncio.sleep(0.002)
 
 
-async def answers_until(view: ClientCache, jti: str, wanted: TokenStatus) -> list[TokenStatus]:
+async def answers_until(cache: ClientCache, jti: str, wanted: TokenStatus) -> list[TokenStatus]:
     """Ask again and again until `wanted` is the answer; every answer on the way."""
     answers: list[TokenStatus] = []
     deadline = time.monotonic() + PATIENCE
     while not answers or answers[-1] is not wanted:
         assert time.monotonic() < deadline, f"still {answers[-1:]}"
-        answers.append(await view.token_status(jti))
+        answers.append(await cache.token_status(jti))
         await asyncio.sleep(0.002)
     return answers
 
 
-async def learned(view: ClientCache, jti: str) -> None:
-    """Return once the view knows without asking that `jti` is alive."""
+async def learned(cache: ClientCache, jti: str) -> None:
+    """Return once the cache knows without asking that `jti` is alive."""
     deadline = time.monotonic() + PATIENCE
-    while view.cached_status(jti) is not TokenStatus.ACTIVE:
+    while cache.cached_status(jti) is not TokenStatus.ACTIVE:
         assert time.monotonic() < deadline
-        await view.token_status(jti)
+        await cache.token_status(jti)
         await asyncio.sleep(0.002)
 
 
@@ -129,14 +129,14 @@ def redis_settings(url: str, *, password: str) -> RedisSettings:
 
 
 @asynccontextmanager
-async def view_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
-    """A view of several servers, from the settings on as the check service makes it."""
+async def cache_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
+    """A cache of several servers, from the settings on as the check service makes it."""
     settings = redis_settings(url, password=PASSWORD)
     servers = redis_topology(settings, bound=BOUND, clock=unsleeping_clock)
-    view = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
-    keeping = asyncio.create_task(view.maintain_connections())
+    cache = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
+    keeping = asyncio.create_task(cache.maintain_connections())
     try:
-        yield view
+        yield cache
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
@@ -149,10 +149,10 @@ def assert_never_passes_again(answers: Sequence[TokenStatus]) -> None:
     assert refused == sorted(refused), answers
 
 
-async def more_answers(view: ClientCache, jti: str) -> list[TokenStatus]:
+async def more_answers(cache: ClientCache, jti: str) -> list[TokenStatus]:
     """Answers over some more of the time in which something stale might turn up."""
     answers = []
     for _ in range(8):
-        answers.append(await view.token_status(jti))
+        answers.append(await cache.token_status(jti))
         await asyncio.sleep(BOUND / 4)
     return answers
