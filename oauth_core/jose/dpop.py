@@ -105,7 +105,11 @@ def _fault_of_request(
     if claims.get("htm") != method:
         return ProofFault.WRONG_METHOD
     place = claims.get("htu")
-    if not isinstance(place, str) or _place(place) is None or _place(place) != _place(url):
+    if (
+        not isinstance(place, str)
+        or _compared_parts(place) is None
+        or _compared_parts(place) != _compared_parts(url)
+    ):
         return ProofFault.WRONG_PLACE
     # Without it a proof that was seen in transit could be used with another stolen token (section 7).
     if access_token is not None and claims.get("ath") != sha256_base64url(access_token.encode("ascii", "replace")):
@@ -113,7 +117,7 @@ def _fault_of_request(
     return None
 
 
-def _place(url: str) -> tuple[str, str, str] | None:
+def _compared_parts(url: str) -> tuple[str, str, str] | None:
     """Return the parts of a URL that must match: all but query and fragment, in one form."""
     try:
         parts = urlsplit(url)

@@ -208,10 +208,10 @@ async def restore(
         count += await snapshot.put([entry for entry in merged if entry is not None])
         progress(count.total())
     await schema.bring_up(header.schema, ring.record_key, newer)
-    left_out = await _end_revoked(redis, ring, tombstones_before=shut_out)
+    ended_again = await _end_revoked(redis, ring, tombstones_before=shut_out)
     await _publish(redis, ring)
     await schema.end_restore()
-    return RestoreResult(count, Counter(map(family, newer)), left_out)
+    return RestoreResult(count, Counter(map(family, newer)), ended_again)
 
 
 async def _version(schema: SchemaStore) -> int | None:

@@ -55,16 +55,16 @@ def fill(mint: Mint, count: int, path: Path, progress: Callable[[int], None]) ->
     with open(path, "wb", opener=private_files.descriptor) as file:
         if workers == 1:
             for batch in batches:
-                file.write(_make(batch))
+                file.write(_mint_batch(batch))
             return
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
-            for lines in processes.map(_make, batches):
+            for lines in processes.map(_mint_batch, batches):
                 file.write(lines)
                 made = min(count, made + _BATCH)
                 progress(made)
 
 
-def _make(batch: tuple[Mint, int, int]) -> bytes:
+def _mint_batch(batch: tuple[Mint, int, int]) -> bytes:
     mint, first, count = batch
     now = int(time.time())
     key = SigningKey.from_pem(mint.pem, mint.algorithm, now)

@@ -204,14 +204,14 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
     async def run(redis: Redis) -> tuple[bool, tuple[str, ...], Ended]:
         clients = ClientStore(redis, settings.record_key)
         grants = grant_store(redis, settings)
-        of_client = Revocation(redis, grants).revoke_client
-        ended = await end_as_far_as_possible(of_client(client_id))
+        revoke_client = Revocation(redis, grants).revoke_client
+        ended = await end_as_far_as_possible(revoke_client(client_id))
         # A client with a metadata document has no record here. A deleted one may have left grants.
         is_url = client_id_documents.is_url(client_id)
         known = ended.missing is not None or is_url or await clients.exists(client_id)
         others = await _siblings(clients, client_id) if siblings else ()
         for other in others:
-            ended = ended.and_also(await end_as_far_as_possible(of_client(other)))
+            ended = ended.and_also(await end_as_far_as_possible(revoke_client(other)))
         return known, (client_id, *others), ended
 
     intent = Intent(EventKind.CLIENT_REVOKED, f"{client_id}{' --siblings' if siblings else ''}", reason)

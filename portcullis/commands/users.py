@@ -29,7 +29,7 @@ from portcullis.cli.operator_commands import (
     why,
     with_redis,
 )
-from portcullis.commands.grants import grant_document as shown_grant
+from portcullis.commands.grants import grant_document
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -94,7 +94,7 @@ def show(settings: WebSettings, user: str, *, as_json: bool) -> None:
         users, grants = _stores(redis, settings)
         github_id = await find_person(users, user)
         row = await _row(users, grants, github_id)
-        return {**row, "grants": [shown_grant(grant) for grant in await grants.of_user(github_id)]}
+        return {**row, "grants": [grant_document(grant) for grant in await grants.of_user(github_id)]}
 
     shown = with_redis(settings, run)
     if as_json:

@@ -95,7 +95,7 @@ async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Conta
     clients = ClientStore(redis, key)
     async for name in scan(redis, keyspace.ALL_CLIENTS):
         async with guarded():
-            record = _opened(key, name, await redis.get(name))
+            record = _open_record(key, name, await redis.get(name))
         if record is None or json.loads(record).get("sharing") != "shared":
             continue
         client = await clients.get_stored(name.partition(":")[2])
@@ -106,7 +106,7 @@ async def _part_shared_registrations(redis: Redis, key: RecordKey, _newer: Conta
             await redis.delete(name)
 
 
-def _opened(key: RecordKey, redis_key: str, text: object) -> str | None:
+def _open_record(key: RecordKey, redis_key: str, text: object) -> str | None:
     try:
         return None if text is None else key.open(redis_key, str(text))
     except ForgedRecordError:
