@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from socketserver import BaseServer
+    from socketserver import TCPServer
 
 
 @contextmanager
-def serving(server: BaseServer) -> Iterator[None]:
+def serving(server: TCPServer) -> Iterator[None]:
     """Answer the connections to `server` in a thread until the block ends; then close it.
 
     `serve_forever` looks many times a second whether it must end. A dozen servers that live as long as the
@@ -32,7 +32,7 @@ def serving(server: BaseServer) -> Iterator[None]:
         server.server_close()
 
 
-def _answer(server: BaseServer, end: socket.socket) -> None:
+def _answer(server: TCPServer, end: socket.socket) -> None:
     server.timeout = 1.0  # of `handle_request`, for a caller that left after it connected
     with selectors.DefaultSelector() as selector:
         selector.register(server, selectors.EVENT_READ)
