@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from ext_authz.metrics import families
@@ -23,7 +18,6 @@ DOCS = ROOT / "docs"
 OF_ENVOY = {"envoy_server_days_until_first_cert_expiring"}
 """Metrics of Envoy itself that rules ask for; `tests/envoy/tls` looks whether Envoy has them."""
 BY_NAME = {family.name: family for family in (*families.FAMILIES, *metrics.FAMILIES)}
-PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=Path(sys.executable).parent)
 RULES: dict[str, Any] = yaml.safe_load((DOCS / "prometheus-rules.yaml").read_text(encoding="utf-8"))
 EXPRESSIONS = {
     rule.get("alert") or rule["record"]: str(rule["expr"]) for group in RULES["groups"] for rule in group["rules"]
@@ -48,51 +42,6 @@ def test_rules_ask_for_audit_events_that_exist() -> None:
     listed = [name for rule in EXPRESSIONS.values() for name in re.findall(r'event=~?"([^"]+)"', rule)]
     assert listed
     assert {event for names in listed for event in names.split("|")} <= set(EventKind)
-
-
-_FIRES = """
-rule_files: [{rules}]
-evaluation_interval: 1m
-tests:
-  - interval: 1m
-    input_series:
-      - series: 'portcullis_audit_events_total{{event="refresh.repeated"}}'
-        values: '0+5x20'
-      - series: 'portcullis_audit_events_total{{event="{event}"}}'
-        values: '0x5 1x20'
-    alert_rule_test:
-      - eval_time: 5m
-        alertname: {alert}
-      - eval_time: 8m
-        alertname: {alert}
-        exp_alerts: [{{exp_labels: {{severity: {severity}{label}}}}}]
-"""
-
-
-@pytest.mark.skipif(PROMTOOL is None, reason="no promtool: tests/programs.sh unpacks it on Debian")
-@pytest.mark.parametrize(
-    ("alert", "event", "severity", "label"),
-    [
-        ("PortcullisRefreshTokenReused", "refresh.reused", "critical", ", event: refresh.reused"),
-        ("PortcullisRefreshTokenRepeatedElsewhere", "refresh.repeated_elsewhere", "warning", ""),
-    ],
-)
-def test_a_refresh_token_that_two_parties_may_hold_fires_and_a_usual_retry_does_not(
-    tmp_path: Path, alert: str, event: str, severity: str, label: str
-) -> None:
-    rules = DOCS / "prometheus-rules.yaml"
-    text = _FIRES.format(rules=rules, alert=alert, event=event, severity=severity, label=label)
-    # Prometheus compares annotations too where they are given, and takes their absence for "none".
-    (rule,) = [r for group in RULES["groups"] for r in group["rules"] if r.get("alert") == alert]
-    case: Any = yaml.safe_load(text)
-    expected = case["tests"][0]["alert_rule_test"][1]["exp_alerts"][0]
-    expected["exp_annotations"] = {
-        name: value.replace("{{ $labels.event }}", event) for name, value in rule["annotations"].items()
-    }
-    (tmp_path / "case.yaml").write_text(yaml.safe_dump(case))
-    assert PROMTOOL is not None
-    done = subprocess.run([PROMTOOL, "test", "rules", tmp_path / "case.yaml"], capture_output=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_rules_ask_for_reasons_that_exist() -> None:
