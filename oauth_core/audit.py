@@ -262,6 +262,8 @@ class AuditEvent:
     """The trace in the caller's `traceparent` (W3C Trace Context)."""
     policy_version: str | None = None
     """The digest of the services and roles that decided."""
+    count: int | None = None
+    """In place of so many further events of one second, which were refusals of unknown callers."""
     differs: Outcome | None = None
 
     @property
@@ -291,6 +293,11 @@ def stored(kind: EventKind, outcome: Outcome, time: str, members: str) -> str:
     `time` is in RFC 3339, in UTC, to the microsecond; `members` are those that `members` returns.
     """
     return f'{{"v":{FORMAT},"time":"{time}","event":"{kind}","outcome":"{outcome}"{members}}}'
+
+
+def repeated(kind: EventKind, reason: str | None, source: str | None, count: int) -> AuditEvent:
+    """Return the event in place of `count` others of this kind, reason and source; `None` for any source."""
+    return AuditEvent(kind, reason=reason, source=source, count=count)
 
 
 def _as_json(value: str | int) -> str:
@@ -419,7 +426,7 @@ class AuditRecorder:
             _cut(request_id),
             trace_id,
             self.policy_version,
-            differs,
+            differs=differs,
         )
         if differs is None:
             self.counts[kind] += 1

@@ -131,7 +131,7 @@ class AccessLog:
                 # One line for each refused call would use up the room that is kept for revocations.
                 segments.note_dropped()
             else:
-                segments.append(stored(event.kind, event.outcome, now, fields))
+                segments.record(event, now, fields)
         if self._stream is None:
             return
         if self._failure is not None and len(self._lines) >= _MOST_WAITING and segments is None:

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from oauth_core.audit import AuditRecorder, NotRecordedError, Outcome, members, stored
+from oauth_core.audit import AuditRecorder, NotRecordedError, Outcome, members
 from oauth_core.process.audit_segments import PATIENCE_SECONDS, SegmentWriter, prepare, this_node
 from oauth_core.process.logs import LogAuditSink
 
@@ -56,7 +56,7 @@ class AuditOutput:
             if self.text is not None and event.differs is None:
                 self.text.record(event)
             return
-        self.segments.append(stored(event.kind, event.outcome, self.timestamps.now(), members(event)))
+        self.segments.record(event, self.timestamps.now(), members(event))
         if self.text is not None and event.differs is None:
             with suppress(OSError, ValueError):
                 self.text.record(event)

@@ -34,15 +34,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from oauth_core.audit import EventKind, NotRecordedError, stored
+from oauth_core.audit import EventKind, NotRecordedError, members, repeated, stored
 from oauth_core.audit_log.frames import FrameEncoder, FrameKind
 from oauth_core.errors import SettingsError
 from oauth_core.process import private_files
+from oauth_core.process.audit_repeats import Repeats, is_anonymous
 from oauth_core.process.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from oauth_core.audit import AuditEvent
 
 BATCH_SECONDS = 0.05
 """Seconds that the first line of a batch waits for others."""
@@ -67,6 +70,7 @@ _CHARACTERS_A_FRAME = 8 * 1024 * 1024
 _FIRST_RETRY_SECONDS = 0.25
 _LONGEST_RETRY_SECONDS = 2.0
 _CLOSING_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _HOUR = 3600
 _AT_ONCE = 64 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -121,6 +125,7 @@ class SegmentWriter:
         self._waiting: deque[str] = deque()
         self._accepted = self._taken = 0  # characters of all lines so far
         self._dropped = 0
+        self._repeats = Repeats()
         self._awake = False
         self._wake = threading.Event()
         self._hurry = threading.Event()
@@ -176,6 +181,18 @@ class SegmentWriter:
         if not self._awake:
             self._awake = True
             self._wake.set()
+
+    def record(self, event: AuditEvent, time: str, fields: str) -> None:
+        """Record `event` at `time`; `fields` are its `members`.
+
+        Refusals of unknown callers are counted together (`audit_repeats`).
+        """
+        if is_anonymous(event) and not self._repeats.is_first(event, int(self._wall_clock())):
+            if not self._awake:
+                self._awake = True
+                self._wake.set()
+            return
+        self.append(stored(event.kind, event.outcome, time, fields))
 
     def note_dropped(self) -> None:
         """Count an event that is left out while nothing can be recorded, such as each refused call."""
@@ -242,7 +259,8 @@ class SegmentWriter:
                 for done in flushes:
                     done()
                 if not is_last:
-                    self._wake.wait(_LONGEST_RETRY_SECONDS if self._is_short else None)
+                    looks_again = self._is_short or self._repeats.is_pending
+                    self._wake.wait(_LOOK_SECONDS if looks_again else None)
                     self._hurry.wait(BATCH_SECONDS)
                     self._hurry.clear()
                 continue
@@ -288,6 +306,10 @@ class SegmentWriter:
             dropped, self._dropped = self._dropped, 0
             kind, reason = EventKind.AUDIT_INTERRUPTED, quoted(f"{dropped} events were not recorded")
             self._batch.append(stored(kind, kind.outcome, self._now(), f',"reason":{reason}').encode())
+        # With the last batch also the second that is not over yet.
+        for (kind, reason, source), count in self._repeats.take(0 if is_last else int(self._wall_clock())):
+            repeats = members(repeated(kind, reason, source, count))
+            self._batch.append(stored(kind, kind.outcome, self._now(), repeats).encode())
         characters = 0
         for _ in range(min(len(self._waiting), _LINES_A_FRAME)):
             line = self._waiting.popleft()

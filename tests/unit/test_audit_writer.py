@@ -8,16 +8,17 @@ import os
 import stat
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oauth_core.audit import NotRecordedError
+from oauth_core.audit import AuditEvent, EventKind, NotRecordedError, members
 from oauth_core.audit_log.frames import HEAD_BYTES, FrameKind
 from oauth_core.errors import SettingsError
 from oauth_core.process import audit_segments, private_files
+from oauth_core.process.audit_repeats import MOST_A_SECOND
 from oauth_core.process.audit_segments import MOST_LINES, SegmentWriter, prepare
 from tests.support.audit_record import boots_of, frames_of, is_closed, recorded
 from tests.support.programs import until
@@ -288,6 +289,63 @@ def test_what_waits_is_bounded_and_what_is_dropped_is_counted(tmp_path: Path, di
     assert told["reason"] == "100 events were not recorded"
     kept = [event["number"] for event in events if "number" in event]
     assert kept == [*range(2 * MOST_LINES + 1), -1]
+
+
+def refusal(source: str, reason: str = "missing_token", **fields: Any) -> AuditEvent:
+    return AuditEvent(EventKind.ACCESS_DENIED, reason=reason, source=source, **fields)
+
+
+def refuse(writer: SegmentWriter, event: AuditEvent) -> None:
+    writer.record(event, "2026-11-30T06:32:31.000001Z", members(event))
+
+
+def test_a_flood_of_refusals_of_unknown_callers_is_counted(tmp_path: Path) -> None:
+    clock = [1_796_000_400.0]
+    with writing(tmp_path, clock=clock) as writer:
+        for _ in range(1000):
+            refuse(writer, refusal("203.0.113.1", path="/first"))
+        refuse(writer, refusal("203.0.113.1", "expired"))
+        refuse(writer, refusal("203.0.113.2"))
+        clock[0] += 1
+        refuse(writer, refusal("203.0.113.1"))
+    events = [(event["source"], event["reason"], event.get("count")) for event in recorded(tmp_path)]
+    assert sorted(events, key=str) == [
+        ("203.0.113.1", "expired", None),
+        ("203.0.113.1", "missing_token", 999),
+        ("203.0.113.1", "missing_token", None),
+        ("203.0.113.1", "missing_token", None),
+        ("203.0.113.2", "missing_token", None),
+    ]
+
+
+def test_a_flood_from_many_sources_is_counted_too(tmp_path: Path) -> None:
+    with writing(tmp_path, clock=[1_796_000_400.0]) as writer:
+        for number in range(5000):
+            refuse(writer, refusal(f"2001:db8::{number:x}"))
+    events = recorded(tmp_path)
+    assert len(events) == MOST_A_SECOND + 1
+    (rest,) = (event for event in events if "count" in event)
+    assert rest["count"] == 5000 - MOST_A_SECOND
+    assert "source" not in rest
+
+
+def test_counts_reach_the_disk_when_their_second_is_over(tmp_path: Path) -> None:
+    clock = [1_796_000_400.0]
+    with writing(tmp_path, clock=clock) as writer:
+        for _ in range(3):
+            refuse(writer, refusal("203.0.113.1"))
+        writer.flush(_PATIENCE)
+        assert [event.get("count") for event in recorded(tmp_path)] == [None]
+        clock[0] += 1
+        until(lambda: len(recorded(tmp_path)) == 2, "the count is written")
+    assert [event.get("count") for event in recorded(tmp_path)] == [None, 2]
+
+
+def test_refusals_of_known_people_are_recorded_one_by_one(tmp_path: Path) -> None:
+    with writing(tmp_path, clock=[1_796_000_400.0]) as writer:
+        for _ in range(3):
+            refuse(writer, refusal("203.0.113.1", "insufficient_scope", user_id=7, jti="j"))
+    assert len(recorded(tmp_path)) == 3
 
 
 def test_a_writer_that_cannot_write_stops_in_the_end_and_says_so(

@@ -1,0 +1,70 @@
+"""Counts refusals of unknown callers that repeat, so that a flood of them does not fill the record.
+
+Of the events of one second with the same kind, reason and source, the first is recorded as it is, and the others
+as one event with their `count`. So that many sources cannot fill the record either, at most `MOST_A_SECOND` events
+of a second are recorded as they are; the others are counted by kind and reason alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from oauth_core.audit import Outcome
+
+if TYPE_CHECKING:
+    from oauth_core.audit import AuditEvent, EventKind
+
+    Key = tuple[EventKind, str | None, str | None]
+
+MOST_A_SECOND = 50
+"""Events of unknown callers that one process records as they are, in each second."""
+
+
+def is_anonymous(event: AuditEvent) -> bool:
+    """Whether `event` is a refusal of a caller that proved to be no person and to hold no token."""
+    proofs = (event.user_id, event.jti, event.grant_id, event.operator)
+    return event.outcome is Outcome.DENIED and proofs == (None, None, None, None)
+
+
+class Repeats:
+    """The counts of the present second. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._second = 0
+        self._firsts: set[Key] = set()
+        self._counts: dict[Key, int] = {}
+        self._ended: list[tuple[Key, int]] = []
+
+    def is_first(self, event: AuditEvent, second: int) -> bool:
+        """Whether `event` must be recorded as it is. If not, it is counted."""
+        key = (event.kind, event.reason, event.source)
+        with self._lock:
+            self._begin(second)
+            if key not in self._firsts:
+                if len(self._firsts) < MOST_A_SECOND:
+                    self._firsts.add(key)
+                    return True
+                key = (event.kind, event.reason, None)
+            self._counts[key] = self._counts.get(key, 0) + 1
+            return False
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether counts wait to be recorded."""
+        return bool(self._counts or self._ended)
+
+    def take(self, second: int) -> list[tuple[Key, int]]:
+        """Return the counts of all seconds before `second`, which are then forgotten."""
+        with self._lock:
+            self._begin(second)
+            ended, self._ended = self._ended, []
+        return ended
+
+    def _begin(self, second: int) -> None:
+        if second != self._second:
+            self._ended += self._counts.items()
+            self._counts.clear()
+            self._firsts.clear()
+            self._second = second
