@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import grpc
+import pytest
+
+from oauth_core.process.log_stream import STALLED_SECONDS
 from tests.support.audit_record import boots_of, is_closed, recorded
-from tests.support.authz_process import environ, remember, running_authz
+from tests.support.authz_process import AuthzProcess, environ, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
+from tests.support.processes import descendants_of
 from tests.support.programs import until
+from tests.support.small_disk import fill, small_disk
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
@@ -90,3 +100,114 @@ def test_a_killed_worker_loses_its_last_batch_at_most_and_its_chain_is_whole(
         assert read_answer(authz.check(message)).status == 200
     assert len(recorded(tmp_path, "ext_authz.0")) == 51
     assert len(boots_of(tmp_path, "ext_authz.0")) == 2
+
+
+def wait_for_status(authz: AuthzProcess, message: bytes, wanted: int) -> None:
+    """Return once a call is answered with the status `wanted`. Meanwhile a worker may be replaced."""
+
+    def is_answered() -> bool:
+        try:
+            return read_answer(authz.check(message)).status == wanted
+        except grpc.RpcError:
+            return False
+
+    until(is_answered, f"a call is answered with {wanted}")
+
+
+def test_a_worker_that_is_killed_leaves_a_whole_chain_and_its_replacement_a_boot_of_its_own(
+    redis: RedisServer, key: SigningKey, tmp_path: Path
+) -> None:
+    remember(redis, "jti-worker")
+    message = check_request(token=mint(key, jti="jti-worker"))
+    with running_authz(environ(redis, AUDIT_DIR=str(tmp_path))) as authz:
+        authz.wait_for_health("SERVING")
+        (worker,) = descendants_of(authz.process.pid)
+        for _ in range(20):
+            assert read_answer(authz.check(message)).status == 200
+        os.kill(worker, signal.SIGKILL)
+        wait_for_status(authz, message, 200)
+        until(lambda: len(boots_of(tmp_path, "ext_authz.0")) == 2, "the replacement has a boot")
+        assert authz.terminate() == 0
+    whole = {is_closed(boot) for boot in boots_of(tmp_path, "ext_authz.0")}
+    assert whole == {True, False}
+    # At most the last batch is missing.
+    assert 1 <= len(recorded(tmp_path, "ext_authz.0")) <= 21
+
+
+@pytest.mark.parametrize("durability", ["batch", "answer"])
+def test_on_a_full_disk_calls_stop_and_go_on_when_there_is_room(
+    redis: RedisServer, key: SigningKey, durability: str
+) -> None:
+    remember(redis, "jti-full-disk")
+    message = check_request(token=mint(key, jti="jti-full-disk"))
+    with small_disk(24) as disk:
+        folder = disk / "audit"
+        settings = environ(redis, AUDIT_DIR=str(folder), AUDIT_DURABILITY=durability)
+        with running_authz(settings) as authz:
+            authz.wait_for_health("SERVING")
+            wait_for_status(authz, message, 200)
+            filler = fill(disk)
+            wait_for_status(authz, message, 503)
+            refused = read_answer(authz.check(message))
+            assert refused.metadata["reason"] == "audit_unavailable"
+            assert refused.headers["retry-after"]
+            # Refusals of another kind go on, and are recorded with the room that was kept.
+            assert read_answer(authz.check(check_request(headers={"x-request-id": "while-full"}))).status == 401
+            until(
+                lambda: "while-full" in {event.get("request_id") for event in recorded(folder)},
+                "the refusal is on the disk",
+            )
+            filler.unlink()
+            wait_for_status(authz, message, 200)
+            assert authz.terminate() == 0
+        assert any(event["event"] == "audit.interrupted" for event in recorded(folder, "ext_authz.0"))
+
+
+def test_while_the_folder_is_gone_calls_stop(redis: RedisServer, key: SigningKey, tmp_path: Path) -> None:
+    remember(redis, "jti-gone")
+    message = check_request(token=mint(key, jti="jti-gone"))
+    folder, elsewhere = tmp_path / "audit", tmp_path / "elsewhere"
+    with running_authz(environ(redis, AUDIT_DIR=str(folder))) as authz:
+        authz.wait_for_health("SERVING")
+        wait_for_status(authz, message, 200)
+        folder.rename(elsewhere)
+        wait_for_status(authz, message, 503)
+        elsewhere.rename(folder)
+        wait_for_status(authz, message, 200)
+        assert authz.terminate() == 0
+    assert {event["event"] for event in recorded(folder, "ext_authz.0")} == {
+        "access.allowed",
+        "audit.interrupted",
+    }
+
+
+def test_a_log_that_is_not_read_stops_no_calls(redis: RedisServer, key: SigningKey, tmp_path: Path) -> None:
+    remember(redis, "jti-stalled")
+    message = check_request(token=mint(key, jti="jti-stalled"))
+    reader, writer = os.pipe()
+    try:
+        os.set_blocking(writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"\n" * 4096)
+        os.set_blocking(writer, True)
+        with running_authz(environ(redis, AUDIT_DIR=str(tmp_path)), stdout=writer) as authz:
+            authz.wait_for_health("SERVING")
+            # As long as the log would have to stall until calls are refused, and more.
+            begun = time.monotonic()
+            calls = 0
+            while time.monotonic() - begun < 3 * STALLED_SECONDS:
+                assert read_answer(authz.check(message)).status == 200
+                calls += 1
+            authz.process.kill()
+            authz.process.wait()
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert len(recorded(tmp_path, "ext_authz.0")) <= calls
+
+
+def test_a_folder_that_cannot_be_used_is_a_fault_at_the_start(redis: RedisServer, tmp_path: Path) -> None:
+    with running_authz(environ(redis, AUDIT_DIR=str(tmp_path / "no" / "parent"))) as authz:
+        assert authz.process.wait(60) == 2
+        assert "audit.dir" in authz.log_text()
