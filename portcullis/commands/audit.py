@@ -12,6 +12,8 @@ _COMMANDS = {
     "show": "Show one event with all that is known about it.",
     "export": "Write events for another program: JSON lines, OCSF, ECS.",
     "tail": "Show the newest events, and follow new ones.",
+    "detect": "Run the detection rules, and show what they find.",
+    "rules": "List the detection rules.",
     "seal": "Seal the record: build its tree, and sign checkpoints.",
     "key": "Print the public key of checkpoints; make the key if there is none.",
     "verify": "Verify that the audit record is complete and unaltered.",

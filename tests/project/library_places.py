@@ -19,6 +19,7 @@ BELONGS = {
         "portcullis.certificates",
     ),
     "dns": ("oauth_web.client_documents.names",),
+    "duckdb": ("portcullis.detection",),
     "envoy_data_plane": ("portcullis.envoy_config",),
     "fastmcp": ("portcullis.bridge",),
     # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
@@ -77,6 +78,7 @@ BELONGS = {
         "portcullis.supervisor.probes",
     ),
     "requests": ("portcullis.certificates.authority",),
+    "sigma": ("portcullis.detection",),
     "starlette": ("portcullis",),
     "structlog": (
         "oauth_core.process.logs",

@@ -32,6 +32,9 @@ NOT_IMPORTED = {
 # The commands of `portcullis` that need the extra `gateway`. All others run with the two services' dependencies.
 GATEWAY_COMMANDS = {"acme", "bench", "bridge", "doctor", "envoy", "example_server", "up"}
 
+# The commands that need the extra `audit`.
+AUDIT_COMMANDS = {"audit_detect", "audit_rules"}
+
 
 @cache
 def declared() -> dict[str, frozenset[str]]:
@@ -113,16 +116,16 @@ def test_the_services_import_only_what_is_declared_for_them() -> None:
 
 
 def test_the_command_line_imports_only_what_is_declared_for_the_services_and_the_gateway() -> None:
-    assert undeclared("portcullis", {"", "gateway"}) == []
+    assert undeclared("portcullis", {"", "gateway", "audit"}) == []
 
 
 def test_the_tests_and_tools_import_only_what_is_declared() -> None:
-    everything = {"", "gateway", "dev"}
+    everything = {"", "gateway", "audit", "dev"}
     assert [*undeclared("tests", everything), *undeclared("protos", everything)] == []
 
 
 def test_every_dependency_is_imported_by_code_that_needs_it_or_has_a_reason() -> None:
-    readers = {"": PRODUCT, "gateway": ("portcullis",), "dev": ("tests", "protos")}
+    readers = {"": PRODUCT, "gateway": ("portcullis",), "audit": ("portcullis",), "dev": ("tests", "protos")}
     unused = []
     for extra, names in declared().items():
         imported = {
@@ -140,11 +143,11 @@ def test_no_reason_is_given_for_a_distribution_that_is_not_declared() -> None:
 
 
 def test_no_dependency_is_declared_twice() -> None:
-    services, gateway, dev = declared()[""], declared()["gateway"], declared()["dev"]
-    assert (services & gateway, services & dev, gateway & dev) == (frozenset(), frozenset(), frozenset())
+    names = [name for names in declared().values() for name in names]
+    assert sorted(names) == sorted(set(names))
 
 
-def test_only_the_named_commands_need_the_extra_of_the_gateway() -> None:
+def test_only_the_named_commands_need_an_extra() -> None:
     graph = {
         source.name: imported_modules(source.tree, at_runtime=True)
         for package in PRODUCT
@@ -160,12 +163,19 @@ def test_only_the_named_commands_need_the_extra_of_the_gateway() -> None:
         return seen
 
     commands = [name for name in graph if name.startswith("portcullis.commands.")]
-    needing = {
-        name.rpartition(".")[2]
-        for name in commands
-        if any(
-            is_foreign(module) and not distributions_of(module) & declared()[""]
-            for module in reached(name, {name})
-        )
-    }
-    assert needing == GATEWAY_COMMANDS
+
+    def needing(extra: str) -> set[str]:
+        """The commands that import a library which is declared for this extra only."""
+        return {
+            name.rpartition(".")[2]
+            for name in commands
+            if any(
+                is_foreign(module)
+                and not distributions_of(module) & declared()[""]
+                and distributions_of(module) & declared()[extra]
+                for module in reached(name, {name})
+            )
+        }
+
+    assert needing("gateway") == GATEWAY_COMMANDS
+    assert needing("audit") == AUDIT_COMMANDS

@@ -1,0 +1,140 @@
+"""`portcullis audit detect`: run the detection rules over the audit record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from portcullis.audit import moments
+from portcullis.audit.shown import printable
+from portcullis.cli.audit_folder import audit_dir_option
+from portcullis.cli.detection_rules import chosen_rules, rule_options
+from portcullis.cli.event_options import time_options
+from portcullis.cli.event_output import exit_if_incomplete, sealing_of
+from portcullis.cli.operator_commands import as_json
+from portcullis.cli.printed_lines import until_the_reader_goes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portcullis.audit.filters import EventFilter
+    from portcullis.detection.detecting import Detection, Finding
+
+FOUND = 3
+_PERIOD = timedelta(days=1)
+_LABELS = {
+    "user": "people",
+    "user_id": "accounts",
+    "client_id": "clients",
+    "operator": "operators",
+    "service": "services",
+    "tool": "tools",
+    "source": "addresses",
+    "network": "networks",
+    "grant_id": "grants",
+    "jti": "tokens",
+}
+
+
+@click.command("detect")
+@time_options
+@rule_options
+@click.option(
+    "--unsealed", "with_unsealed", is_flag=True, help="Look at events too that no checkpoint covers (yet)."
+)
+@as_json
+@audit_dir_option
+def command(
+    audit_dir: Path,
+    wanted: EventFilter,
+    names: tuple[str, ...],
+    folders: tuple[Path, ...],
+    *,
+    with_unsealed: bool,
+    as_json: bool,
+) -> None:
+    """Run the detection rules over the events of a period: the last day, unless --since and --until say otherwise.
+
+    Only sealed events count, unless --unsealed is given. A rule that needs history reads events before the period
+    too; `portcullis audit rules` says how many days. With --json each finding is one line of JSON.
+
+    Exits with 0 if nothing was found, with 3 if there are findings, with 1 if a part of the record could not be
+    read, a rule could not be run, or nothing is sealed, and with 2 for wrong usage or a file of rules that cannot
+    be used.
+    """
+    rules = chosen_rules(names, folders)
+    # Imported here, as in `chosen_rules`: DuckDB may be missing.
+    from portcullis.detection.detecting import Detection  # noqa: PLC0415
+
+    until = wanted.until or moments.recorded(datetime.now(UTC))
+    since = wanted.since or moments.recorded(datetime.fromisoformat(until) - _PERIOD)
+    if until <= since:
+        raise click.UsageError("the end (--until) is not after the beginning (--since)")
+    detection, sealing = Detection(since, until), sealing_of(audit_dir)
+    detection.run(audit_dir, rules, sealing, with_unsealed=with_unsealed)
+    with until_the_reader_goes():
+        for finding in detection.findings:
+            click.echo(json.dumps(document(finding)) if as_json else "\n".join([*lines(finding), ""]))
+        sys.stdout.flush()
+    _summary(detection, len(rules), sealing.sentence(), with_unsealed=with_unsealed)
+    exit_if_incomplete(detection.reading)
+    if detection.faults or (not with_unsealed and not sealing.is_known):
+        sys.exit(1)
+    sys.exit(FOUND if detection.findings else 0)
+
+
+def _summary(detection: Detection, rules: int, sealing: str, *, with_unsealed: bool) -> None:
+    for fault in detection.faults:
+        click.echo(f"not run: {printable(fault)}", err=True)
+    findings = {0: "No finding", 1: "1 finding"}.get(count := len(detection.findings), f"{count} findings")
+    text = (
+        f"{findings} by {rules} rules, from {detection.since} to {detection.until}; {detection.read} events read"
+    )
+    if with_unsealed or not detection.left_out:
+        click.echo(f"{text}; {sealing}.", err=True)
+    else:
+        click.echo(f"{text}; {detection.left_out} left out, because they are not sealed ({sealing}).", err=True)
+
+
+def lines(finding: Finding) -> list[str]:
+    """The finding for people."""
+    rule = finding.rule
+    group = ", ".join(f"{name} {printable(value)}" for name, value in finding.group.items())
+    found = [f"{rule.level.upper()}  {rule.title}  ({rule.name})", f"  {rule.description}"]
+    if rule.condition:
+        found.append(f"  because   {finding.metric}: {rule.condition}{f' ({group})' if group else ''}")
+    for name, values in finding.values.items():
+        more = values.count - len(values.shown)
+        text = ", ".join(map(printable, values.shown)) + (f" and {more} more" if more else "")
+        found.append(f"  {_LABELS[name]:<9} {text}")
+    found.append(f"  events    {finding.events}{'' if finding.is_sealed else ', not all sealed'}")
+    for label, event in (("first", finding.first), ("last", finding.last)):
+        found.append(f"  {label:<9} {printable(event.time)}  {printable(event.place)}")
+    return found
+
+
+def document(finding: Finding) -> dict[str, Any]:
+    """The finding as a JSON object."""
+    rule = finding.rule
+    return {
+        "rule": rule.name,
+        "id": rule.id,
+        "title": rule.title,
+        "level": rule.level,
+        "reason": rule.description,
+        "condition": rule.condition or None,
+        "group": finding.group,
+        "metric": finding.metric,
+        "events": finding.events,
+        "values": {
+            name: {"shown": list(values.shown), "count": values.count} for name, values in finding.values.items()
+        },
+        "first": {"place": finding.first.place, "time": finding.first.time},
+        "last": {"place": finding.last.place, "time": finding.last.time},
+        "sealed": finding.is_sealed,
+        "tags": list(rule.tags),
+    }

@@ -1,0 +1,142 @@
+"""The table of events in DuckDB that rules are asked on, and the fields that it adds to those of an event."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+
+from oauth_core.audit import FIELDS
+from portcullis.audit.filters import tool_of
+
+if TYPE_CHECKING:
+    from portcullis.audit.reading import StoredEvent
+
+TABLE = "events"
+
+ADDED = {
+    "network": "the network of `source`: 24 bits of an IPv4 address, 48 bits of an IPv6 address",
+    "tool": "`mcp_name`, or the name in `call`: a tool, a prompt or a resource",
+    "part_of_day": "`night`, `morning`, `afternoon` or `evening`: six hours each, from midnight UTC on",
+    "writer": "the program that recorded the event",
+    "node": "the machine that recorded the event",
+}
+"""The fields that rules can use beside those of the event, and their meanings."""
+
+VALUES = ("user", "user_id", "client_id", "operator", "service", "tool", "source", "network", "grant_id", "jti")
+"""The fields whose values a finding lists."""
+
+_TEXTS = ("v", "event", "outcome", *(name for name in FIELDS if name != "user_id"), *ADDED, "boot")
+_PARTS = ("night", "morning", "afternoon", "evening")
+_CHUNK = 50_000
+"""Events that are written to a file and then read by DuckDB at once: row by row it is a hundred times slower."""
+
+
+class EventsTable:
+    """The events of one detection, in memory or, when they are many, partly in a folder for the owner only."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="portcullis-detect-")
+        self._chunk: list[str] = []
+        self.count = 0
+        self._database = duckdb.connect(
+            config={
+                "temp_directory": f"{self._folder.name}/spill",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+            }
+        )
+        columns = {**dict.fromkeys(_TEXTS, "VARCHAR"), "user_id": "VARCHAR", "recorded": "VARCHAR"}
+        self._columns = {**columns, "sequence": "BIGINT", "sealed": "BOOLEAN"}
+        listed = ", ".join(f'"{name}" {kind}' for name, kind in self._columns.items())
+        self._database.execute(f"CREATE TABLE loaded ({listed})")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+        self._folder.cleanup()
+
+    def add(self, event: StoredEvent, *, is_sealed: bool) -> None:
+        """Add one event."""
+        given = event.fields
+        time = event.time
+        row: dict[str, Any] = {
+            **{name: given[name] for name in self._columns.keys() & given.keys()},
+            "network": network_of(str(given.get("source"))),
+            "tool": tool_of(given),
+            "part_of_day": part_of_day(time),
+            "writer": event.writer,
+            "node": event.node,
+            "boot": event.boot,
+            "sequence": event.sequence,
+            "recorded": time,
+            "sealed": is_sealed,
+        }
+        self._chunk.append(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+        self.count += 1
+        if len(self._chunk) >= _CHUNK:
+            self._load()
+
+    def _load(self) -> None:
+        if not self._chunk:
+            return
+        path = Path(self._folder.name) / "chunk.jsonl"
+        # A caller's text can have halves of surrogate pairs, which JSON can write and DuckDB refuses.
+        path.write_bytes("\n".join(self._chunk).encode("utf-8", "replace"))
+        columns = ", ".join(f"'{name}': '{kind}'" for name, kind in self._columns.items())
+        self._database.execute(
+            f"INSERT INTO loaded SELECT * FROM read_json(?, format='newline_delimited', columns={{{columns}}})",  # noqa: S608 - constants
+            [str(path)],
+        )
+        path.unlink()
+        self._chunk.clear()
+
+    def close(self) -> int:
+        """Make the table `events` of all that was added; return how many have no time that can be read."""
+        self._load()
+        # From here on no query, whatever its rule file says, reads or writes a file or loads an extension.
+        self._database.execute("SET enable_external_access=false")
+        self._database.execute("SET lock_configuration=true")
+        # Events of one microsecond get different ticks, in an order that does not depend on the order of reading.
+        self._database.execute(
+            f"""CREATE TABLE {TABLE} AS SELECT * EXCLUDE (user_id), TRY_CAST(user_id AS BIGINT) AS user_id,
+            epoch_us(moment) * 1000 + least(999, row_number() OVER (
+                PARTITION BY moment ORDER BY node, writer, boot, sequence) - 1) AS tick
+            FROM (SELECT *, TRY_CAST(recorded AS TIMESTAMP) AS moment FROM loaded) WHERE moment IS NOT NULL"""  # noqa: S608 - constants
+        )
+        [kept] = self._database.execute(f"SELECT count(*) FROM {TABLE}").fetchone() or (0,)  # noqa: S608
+        self._database.execute("DROP TABLE loaded")
+        return self.count - int(kept)
+
+    def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        """Return the rows of a query. Raises `duckdb.Error`."""
+        found = self._database.execute(query, values or None)
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+@lru_cache(maxsize=65_536)
+def network_of(source: str) -> str | None:
+    """Return the network of an address, or `None` for a text that is no address."""
+    try:
+        address = ip_address(source)
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(IPv6Network((int(address), 48), strict=False))
+        address = address.ipv4_mapped
+    return str(IPv4Network((int(address), 24), strict=False))
+
+
+def part_of_day(time: str) -> str | None:
+    """Return the part of the day of a recorded time, in UTC, or `None`."""
+    hour = time[11:13]
+    return _PARTS[int(hour) // 6] if hour.isascii() and hour.isdecimal() and int(hour) < len(_PARTS) * 6 else None

@@ -1,0 +1,188 @@
+"""Reads the files of rules: each has one Sigma rule or correlation that is reported, and becomes one query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sigma.collection import SigmaCollection
+from sigma.conditions import ConditionAND, ConditionFieldEqualsValueExpression, ConditionOR
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaError
+from sigma.rule import SigmaRule
+from sigma.types import SigmaExists, SigmaString
+
+from oauth_core.audit import FIELDS
+from portcullis.detection.duckdb_backend import GAP_SECONDS, DuckDBBackend, condition_of, known
+from portcullis.detection.needs import Need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SHIPPED = Path(__file__).parent / "rules"
+_ENDINGS = {".yml", ".yaml"}
+_LONGEST_FILE = 1 << 20
+_IN_LINES = frozenset({"event", "outcome", *FIELDS})
+"""The fields that are in the line of an event. Others come from its place, or are computed."""
+
+
+class RuleError(ValueError):
+    """A file of rules that cannot be used. The message has its path and says why."""
+
+
+@dataclass(frozen=True)
+class DetectionRule:
+    """One rule. `name` is that of its file, and `description` the reason that a finding gives."""
+
+    name: str
+    id: str
+    title: str
+    description: str
+    level: str
+    status: str
+    false_positives: tuple[str, ...]
+    references: tuple[str, ...]
+    tags: tuple[str, ...]
+    group_by: tuple[str, ...]
+    condition: str
+    """The condition of the correlation in words; empty for a rule without one."""
+    seconds: int
+    """How far before an event the rule looks."""
+    path: Path
+    query: str = field(repr=False)
+    needs: tuple[Need, ...] = field(repr=False)
+
+
+def load(folders: Sequence[Path] = (SHIPPED,)) -> list[DetectionRule]:
+    """Return the rules of all files, by their names. A file replaces one of the same name in an earlier folder.
+
+    Raises `RuleError`, and `OSError` for a folder that cannot be read.
+    """
+    paths = {
+        path.stem: path
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix in _ENDINGS and not path.name.startswith(".")
+    }
+    rules = [_load(path) for _, path in sorted(paths.items())]
+    ids: dict[str, str] = {}
+    for rule in rules:
+        if (other := ids.setdefault(rule.id, rule.name)) != rule.name:
+            raise RuleError(f"{paths[rule.name]}: the rule {other} has the same id")
+    return rules
+
+
+def _load(path: Path) -> DetectionRule:
+    try:
+        if path.stat().st_size > _LONGEST_FILE:
+            raise RuleError(f"{path}: more than {_LONGEST_FILE} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        return _rule_of(path, SigmaCollection.from_yaml(text))
+    except (SigmaError, NotImplementedError) as error:
+        raise RuleError(f"{path}: {' '.join(str(error).split())}") from None
+    except RuleError:
+        raise
+    except Exception as error:  # noqa: BLE001 - pySigma does not expect every form that YAML can have
+        raise RuleError(f"{path}: no Sigma rule can be read from it ({type(error).__name__}: {error})") from None
+
+
+def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
+    collection.resolve_rule_references()
+    rules = list(collection.rules)
+    referenced = {
+        id(each.rule) for rule in rules if isinstance(rule, SigmaCorrelationRule) for each in rule.referenced_rules
+    }
+    reported = [rule for rule in rules if id(rule) not in referenced]
+    if len(reported) != 1:
+        raise RuleError(f"{path}: a file has one rule that no other one refers to, not {len(reported)}")
+    [rule] = reported
+    if not isinstance(rule, SigmaRule | SigmaCorrelationRule):
+        raise RuleError(f"{path}: filters are not supported here")
+    for name in ("id", "title", "description", "level"):
+        if not getattr(rule, name):
+            raise RuleError(f"{path}: {name} is missing")
+    known_by, known_seconds = known(rule)
+    queries = DuckDBBackend().convert(collection)  # type: ignore[no-untyped-call]
+    if len(queries) != 1:
+        raise RuleError(f"{path}: one condition is supported, not {len(queries)}")
+    correlation = rule if isinstance(rule, SigmaCorrelationRule) else None
+    seconds = GAP_SECONDS if correlation is None else correlation.timespan.seconds
+    bases = [one for one in rules if isinstance(one, SigmaRule)]
+    return DetectionRule(
+        name=path.stem,
+        id=str(rule.id),
+        title=str(rule.title),
+        description=" ".join(str(rule.description).split()),
+        level=str(rule.level),
+        status=str(rule.status or ""),
+        false_positives=tuple(rule.falsepositives or ()),
+        references=tuple(rule.references or ()),
+        tags=tuple(map(str, rule.tags or ())),
+        group_by=tuple(correlation.group_by or ()) if correlation is not None else (),
+        condition="" if correlation is None else _condition(correlation, known_by, known_seconds),
+        seconds=max(seconds, known_seconds),
+        path=path,
+        query=queries[0],
+        needs=tuple(_need(base) for base in bases),
+    )
+
+
+def _condition(rule: SigmaCorrelationRule, known_by: str | None, known_seconds: int) -> str:
+    kind, condition = str(rule.type), condition_of(rule)
+    operator = {"GTE": "at least", "GT": "more than", "EQ": "exactly", "LT": "fewer than", "LTE": "at most"}
+    count = f"{operator.get(condition.op.name, condition.op.name.lower())} {condition.count}"
+    what = {
+        "event_count": "events",
+        "value_count": f"values of {condition.fieldref}",
+        "temporal": "kinds of events",
+    }
+    text = f"{count} {what.get(kind, kind)} within {rule.timespan.spec}"
+    if rule.group_by:
+        text += f" of one {' and '.join(rule.group_by)}"
+    if known_by is not None:
+        text += f", where this {known_by} has events that are {known_seconds // 3600} hours older"
+    return text
+
+
+def _need(rule: SigmaRule) -> Need:
+    """The need of a rule: the common properties of all events that fit it."""
+    return _any(_bound(condition.parsed) for condition in rule.detection.parsed_condition)
+
+
+def _bound(condition: object) -> Need:
+    if isinstance(condition, ConditionFieldEqualsValueExpression):
+        name, value = condition.field, condition.value
+        if name not in _IN_LINES:
+            return Need()
+        if isinstance(value, SigmaExists):
+            return Need(fields=frozenset({name}) if value.exists else frozenset())
+        if isinstance(value, SigmaString):
+            is_event = name == "event" and not value.contains_special()
+            return Need(frozenset({str(value).lower()}) if is_event else None, frozenset({name}))
+        return Need()
+    if isinstance(condition, ConditionAND):
+        found = Need()
+        for each in map(_bound, condition.args):
+            names = found.names if each.names is None else each.names
+            if each.names is not None and found.names is not None:
+                names = found.names & each.names
+            found = Need(names, found.fields | each.fields)
+        return found
+    if isinstance(condition, ConditionOR):
+        return _any(map(_bound, condition.args))
+    return Need()
+
+
+def _any(needs: Iterable[Need]) -> Need:
+    found: Need | None = None
+    for each in needs:
+        if found is None:
+            found = each
+            continue
+        names = None if found.names is None or each.names is None else found.names | each.names
+        found = Need(names, found.fields & each.fields)
+    return found or Need()
