@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -32,6 +33,10 @@ class SealedBoot:
 
     frames: dict[int, set[bytes]] = field(default_factory=dict)
     """The digests of the sealed frames by their number: more than one only if the sealer saw such frames."""
+    order: dict[bytes, int] = field(default_factory=dict)
+    """The place of each frame among the sealed ones, by its digest."""
+    times: Counter[bytes] = field(default_factory=Counter)
+    """How often each frame is sealed: more than once only if the sealer saw it so."""
     faults: list[FaultEntry] = field(default_factory=list)
     is_closed: bool = False
     events: int = 0
@@ -42,6 +47,8 @@ class SealedBoot:
             self.faults.append(entry)
             return
         self.frames.setdefault(entry.number, set()).add(entry.digest)
+        self.order.setdefault(entry.digest, len(self.order))
+        self.times[entry.digest] += 1
         self.is_closed = entry.kind is FrameKind.CLOSING
         self.events = entry.first + entry.count - 1
 
@@ -107,8 +114,11 @@ class BootCheck:
         self._checkpoint = checkpoint
         self._report = report
         self._place = f"{boot.writer}/{boot.name}"
-        self._seen: dict[int, int] = {}
-        """How often each number was seen with a sealed digest."""
+        self._seen: set[int] = set()
+        """The numbers that were seen with a sealed digest."""
+        self._times: Counter[bytes] = Counter()
+        self._doubled: set[int] = set()
+        self._place_before = -1
         self._altered: set[int] = set()
         self._beyond: list[Frame] = []
         self._unknown: list[tuple[int, Frame]] = []
@@ -157,9 +167,14 @@ class BootCheck:
     def _take(self, frame: Frame) -> None:
         known = self._sealed.frames.get(frame.number)
         if known is not None and frame.digest in known:
-            self._seen[frame.number] = self._seen.get(frame.number, 0) + 1
-            if frame.number < self._highest and self._seen[frame.number] == 1:
-                self._is_out_of_order = True
+            self._seen.add(frame.number)
+            self._times[frame.digest] += 1
+            if self._times[frame.digest] > self._sealed.times[frame.digest]:
+                self._doubled.add(frame.number)
+            elif self._times[frame.digest] == 1:
+                place = self._sealed.order[frame.digest]
+                self._is_out_of_order |= place < self._place_before
+                self._place_before = max(self._place_before, place)
             self._report.frames += 1
             self._report.events += frame.count
             self._last = frame.number
@@ -177,7 +192,7 @@ class BootCheck:
                 self._altered.add(expected)  # its number was altered
             else:
                 self._beyond.append(frame)
-        missing = sorted(self._sealed.frames.keys() - self._seen.keys() - self._altered)
+        missing = sorted(self._sealed.frames.keys() - self._seen - self._altered)
         if missing and (tail or is_after_damage):
             self._altered.add(missing.pop(0))  # the frame whose beginning is there
         altered = sorted(number for number in self._altered if number in self._sealed.frames)
@@ -187,11 +202,11 @@ class BootCheck:
             what = "the whole boot" if not self._seen and not altered and not self._beyond else _frames(missing)
             detail = f"{what}: {self._sealed.events} events" if what == "the whole boot" else f"{what} not there"
             self._report.find(Word.MISSING, self._place, detail)
-        if self._is_out_of_order and not self._sealed.faults:
+        if self._is_out_of_order:
             self._report.find(Word.ALTERED, self._place, "its frames are not in their order")
-        doubled = sorted(number for number, times in self._seen.items() if times > 1)
-        if doubled and not self._sealed.faults:
-            self._report.find(Word.ADDED, self._place, f"{_frames(doubled)} there more than once")
+        if self._doubled:
+            detail = f"{_frames(sorted(self._doubled))} there more than once"
+            self._report.find(Word.ADDED, self._place, detail)
         self._check_beyond()
 
     def _check_beyond(self) -> None:

@@ -127,6 +127,8 @@ def append_note(folder: Path, day: str, note: str) -> None:
 
 
 def notes_of(text: str) -> list[str]:
-    """The notes of the file of a day."""
+    """The notes of the file of a day. Text behind the last whole one counts as a note, which no key has signed."""
     parts = text.split("\n\n")
-    return [f"{body}\n\n{signatures}\n" for body, signatures in zip(parts[::2], parts[1::2], strict=False)]
+    whole, rest = parts[: len(parts) // 2 * 2], parts[len(parts) // 2 * 2 :]
+    notes = [f"{body}\n\n{signatures}\n" for body, signatures in zip(whole[::2], whole[1::2], strict=True)]
+    return notes + [part for part in rest if part]

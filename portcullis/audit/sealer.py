@@ -103,6 +103,8 @@ class Sealer:
         """
         try:
             tree = self._tree = self._tree or self._load()
+            # What was written before this moment is in the tree of the checkpoint that has it.
+            shown = _shown(self._now())
             self._look(tree)
             before, behind = tree.writer.size, False
             for follower in list(tree.open.values()):
@@ -110,7 +112,7 @@ class Sealer:
             clock = self._monotonic()
             is_due = self._signed_at is None or clock - self._signed_at >= QUIET_SECONDS
             if tree.writer.size != before or is_due:
-                self._seal(tree, behind=behind)
+                self._seal(tree, shown, behind=behind)
                 self._signed_at = clock
         except BaseException:
             self._tree = None
@@ -136,15 +138,14 @@ class Sealer:
             tree.heard[follower.key] = self._monotonic()
         return count >= _MOST_ENTRIES
 
-    def _seal(self, tree: _Tree, *, behind: bool) -> None:
-        """Write what was appended, and a checkpoint of it."""
+    def _seal(self, tree: _Tree, shown: str, *, behind: bool) -> None:
+        """Write what was appended, and a checkpoint of it with the time `shown`."""
         tree.writer.commit()
         states = {key: self._state(tree, follower) for key, follower in sorted(tree.open.items())}
         named = tuple(
             SealedBoot(tree.open[key].boot.writer, tree.open[key].boot.name, tree.open[key].last_event, state)
             for key, state in states.items()
         )
-        shown = _shown(self._now())
         origin = tree.signer.verifier.name
         checkpoint = Checkpoint(origin, tree.writer.size, tree.writer.root(), shown, named, behind)
         note = checkpoint.sign(tree.signer)

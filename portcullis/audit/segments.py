@@ -153,34 +153,42 @@ class BootReader:
         if size == self.offset + self.tail:
             return
         self.tail = 0
-        data, ended = b"", False
+        data, left = b"", size - self.offset
+        broken: tuple[int, str] | None = None
         with path.open("rb") as file:
             file.seek(self.offset)
-            while not ended:
-                piece = file.read(_PIECE)
-                ended = len(piece) < _PIECE
+            # Not behind `size`: a writer that is as fast as this reader would never let it end.
+            while left > 0 and (piece := file.read(min(_PIECE, left))):
+                left -= len(piece)
                 data += piece
                 used = 0
-                while (found := self._next(data, used)) is not None:
-                    frame, after = found
-                    used = after
-                    yield frame
+                while True:
+                    try:
+                        frame = read(data, used)
+                    except FrameError as error:
+                        broken = broken or (self.offset, str(error))
+                        after = _resumption(data, used + 1)
+                        self.offset += after - used
+                        used = after
+                        continue
+                    if frame is None:
+                        break
+                    # The caller may stop at each `yield`: the offset is behind what it has by then.
+                    if broken is not None:
+                        yield self._no_frame(*broken)
+                        broken = None
+                    found = StoredFrame(frame, self.segment, self.offset)
+                    self.offset += frame.size
+                    used += frame.size
+                    yield found
                 data = data[used:]
         self.tail = len(data)
+        if broken is not None:
+            yield self._no_frame(*broken)
 
-    def _next(self, data: bytes, used: int) -> tuple[StoredFrame | Damage, int] | None:
-        """The frame at `used` of `data`, or the damage, and the place behind it; `None` if it is not complete."""
-        begin = self.offset
-        try:
-            frame = read(data, used)
-        except FrameError as error:
-            after = _resumption(data, used + 1)
-            self.offset += after - used
-            return Damage(DamageKind.NO_FRAME, self.segment, begin, f"{after - used} bytes: {error}"), after
-        if frame is None:
-            return None
-        self.offset += frame.size
-        return StoredFrame(frame, self.segment, begin), used + frame.size
+    def _no_frame(self, begin: int, why: str) -> Damage:
+        """The damage from `begin` to the present offset."""
+        return Damage(DamageKind.NO_FRAME, self.segment, begin, f"{self.offset - begin} bytes: {why}")
 
 
 def frames(boot: Boot, *, after: int = 0) -> Iterator[StoredFrame | Damage]:
@@ -191,7 +199,7 @@ def frames(boot: Boot, *, after: int = 0) -> Iterator[StoredFrame | Damage]:
 
 
 def _resumption(data: bytes, start: int) -> int:
-    """The place from `start` where a frame begins again, or the end of `data`."""
+    """The place from `start` where a frame begins again, or may begin with bytes that come later."""
     while (place := data.find(MARKER, start)) >= 0:
         try:
             read(data, place)
@@ -199,6 +207,9 @@ def _resumption(data: bytes, start: int) -> int:
             start = place + 1
         else:
             return place
+    for length in range(len(MARKER) - 1, 0, -1):
+        if data.endswith(MARKER[:length]) and len(data) - length >= start:
+            return len(data) - length
     return len(data)
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _KEPT_TILES = 64
+_ATTEMPTS = 20
+"""How often a partial file is looked for while a sealer replaces it."""
 
 
 class TreeError(Exception):
@@ -113,16 +115,19 @@ class TreeReader:
         path = self.folder / full
         partial = self.folder / f"{full}.p"
         wanted = path if width == WIDTH else partial / str(width)
-        longer: list[int] = []
-        if width < WIDTH:
-            with contextlib.suppress(OSError):
-                longer = sorted(int(entry.name) for entry in partial.iterdir() if entry.name.isdecimal())
-        others = [(partial / str(number), number) for number in longer if number > width] + [(path, WIDTH)]
-        for candidate, there in [(wanted, width), *others]:
-            try:
-                return candidate, candidate.read_bytes(), there
-            except FileNotFoundError:
-                continue
+        for _ in range(_ATTEMPTS):
+            longer: list[int] = []
+            if width < WIDTH:
+                with contextlib.suppress(OSError):
+                    longer = sorted(int(entry.name) for entry in partial.iterdir() if entry.name.isdecimal())
+            others = [(partial / str(number), number) for number in longer if number > width] + [(path, WIDTH)]
+            for candidate, there in [(wanted, width), *others]:
+                try:
+                    return candidate, candidate.read_bytes(), there
+                except FileNotFoundError:
+                    continue
+            if not longer:
+                break
         raise TreeError(wanted, "does not exist", is_missing=True)
 
 

@@ -6,6 +6,7 @@ was kept elsewhere shows in addition that the folder was not rolled back to an e
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit_log.checkpoints import open_checkpoint
 from oauth_core.audit_log.signed_notes import NoteError
+from oauth_core.process import file_lock
 from portcullis.audit.boot_check import BootCheck, SealedBoot, part_within
 from portcullis.audit.findings import Report, Word
 from portcullis.audit.sealed_folder import notes_of
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
     from oauth_core.audit_log.checkpoints import Checkpoint
     from oauth_core.audit_log.signed_notes import VerifierKey
+
+_PATIENCE_SECONDS = 10.0
+_AGAIN_SECONDS = 0.05
 
 LONGEST_GAP = timedelta(minutes=3)
 """A longer time without a checkpoint is noted: a sealer that runs signs one each minute."""
@@ -66,15 +71,16 @@ class Verification:
     def run(self) -> Report:
         """Verify everything. Raises `OSError` for a folder that cannot be read."""
         report = self.report
-        newest = self._newest()
+        # The newest checkpoint is read after all others: a sealer may be at work.
+        days = self._days()
         kept = [(each.place, found) for each in self._kept if (found := self._opened(each.place, each.note))]
+        newest = self._newest(max((found.size for _, found in kept + days), default=0))
         if newest is None:
             # Tiles may still prove what a kept checkpoint says.
             newest = max((found for _, found in kept), key=lambda found: found.size, default=None)
         if newest is None:
             return report
         report.size, report.time = newest.size, newest.time
-        days = self._days()
         tree = TreeCheck(self._sealed, newest, report)
         tree.run(kept + days)
         self._note_gaps([found.time for _, found in days] + [newest.time])
@@ -84,16 +90,28 @@ class Verification:
         self._check_boots(sealed, newest)
         return report
 
-    def _newest(self) -> Checkpoint | None:
+    def _newest(self, expected: int) -> Checkpoint | None:
+        """The checkpoint of the folder. A sealer at work gets some time to write one of `expected` size."""
         path = self._sealed / "checkpoint"
-        try:
-            note = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            self.report.find(Word.MISSING, f"{self._sealed.name}/checkpoint", "no checkpoint is there")
-            return None
-        except UnicodeDecodeError:
-            note = ""
-        return self._opened(f"{self._sealed.name}/checkpoint", note)
+        place = f"{self._sealed.name}/checkpoint"
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                note = path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                self.report.find(Word.MISSING, place, "no checkpoint is there")
+                return None
+            except UnicodeDecodeError:
+                note = ""
+            try:
+                found = open_checkpoint(note, self._key)
+            except NoteError as error:
+                self.report.find(Word.FORGED, place, str(error))
+                return None
+            is_sealing = file_lock.is_held(self._sealed / "lock")
+            if found.size >= expected or not is_sealing or time.monotonic() > deadline:
+                return found
+            time.sleep(_AGAIN_SECONDS)
 
     def _opened(self, place: str, note: str) -> Checkpoint | None:
         try:

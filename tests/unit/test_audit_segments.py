@@ -153,3 +153,42 @@ def test_a_segment_that_gets_shorter_while_it_is_followed_is_damage_once(tmp_pat
         file.truncate(writer.path.stat().st_size - 5)
     assert kinds_of_damage(reader.read()) == [DamageKind.SHORTER]
     assert list(reader.read()) == []
+
+
+def test_a_reading_ends_at_the_size_that_the_segment_had_at_its_beginning(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    [boot] = boots(tmp_path)
+    seen = 0
+    for _ in BootReader(boot).read():
+        seen += 1
+        writer.write(event(seen))  # as a writer that is faster than its reader
+    assert seen == 1
+
+
+@pytest.mark.parametrize("piece", [3, 5, 64])
+def test_damage_over_many_pieces_is_one_and_the_frame_behind_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    writer = SegmentWriter(tmp_path)
+    whole = writer.path.read_bytes()
+    frame = writer.write(event(1))
+    monkeypatch.setattr(segments, "_PIECE", piece)
+    [boot] = boots(tmp_path)
+    for garbage in range(1, 12):
+        writer.path.write_bytes(whole + b"x" * garbage + frame)
+        found = list(frames(boot))
+        assert numbers(found) == [1, 2]
+        [damage] = [each for each in found if isinstance(each, Damage)]
+        assert (damage.offset, damage.detail.split(":")[0]) == (len(whole), f"{garbage} bytes")
+
+
+def test_a_reader_that_stops_behind_damage_goes_on_with_the_frame_after_it(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    with writer.path.open("ab") as file:
+        file.write(b"no frame")
+    writer.write(event(1))
+    [boot] = boots(tmp_path)
+    reader = BootReader(boot)
+    for expected in ([1], [], [2]):
+        found = next(reader.read())
+        assert numbers([found]) == expected

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tlog_scales import tlog
 
@@ -387,6 +387,7 @@ def test_a_whole_tree_made_with_another_key_is_forged_for_a_person_who_kept_the_
     assert found(record) == []
     assert set(found(record, "--key", kept)) == {
         ("forged", "sealed/checkpoint"),
+        ("forged", "sealed/checkpoints/2026-11-30.txt"),
         ("forged", str(record.world.key.checkpoint)),
     }
 
@@ -461,6 +462,29 @@ def test_a_signed_checkpoint_of_another_tree_in_the_notes_is_a_roll_back(record:
     forged = Checkpoint(record.world.signer.verifier.name, 10, bytes(32), "2026-11-30T06:00:00.000000Z")
     path.write_text(path.read_text(encoding="utf-8") + forged.sign(record.world.signer) + "\n", encoding="utf-8")
     assert found(record) == [("rolled back", "sealed/checkpoints/2026-11-30.txt")]
+
+
+IRRELEVANT = {"progress.json", "finished.json", "lock"}
+"""Notes of the sealer that prove nothing, and that it makes again."""
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_changed_byte_anywhere_in_the_folder_is_found(record: Record, data: st.DataObject) -> None:
+    files = sorted(
+        path for path in record.world.audit_dir.rglob("*") if path.is_file() and path.name not in IRRELEVANT
+    )
+    path = data.draw(st.sampled_from(files))
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    try:
+        path.write_bytes(
+            content[:place] + bytes([content[place] ^ (1 << data.draw(st.integers(0, 7)))]) + content[place + 1 :]
+        )
+        assert found(record) != [], path
+    finally:
+        path.write_bytes(content)
+    assert found(record) == []
 
 
 # -- what is no fault ------------------------------------------------------------------------------------------

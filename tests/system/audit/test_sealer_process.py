@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OTHER = "20261130T060001Z-00000002"
-# A program that appends frames as fast as it can, until it is killed.
+# A program that appends many frames a second, until it is killed.
 WRITER = """
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from tests.support.audit_segments import SegmentWriter, event
 writer = SegmentWriter(Path(sys.argv[1]), "oauth_web")
 number = 0
 while True:
     number += 1
-    writer.write(event(number))
+    time.sleep(0.001)
+    writer.write(event(number, time=datetime.now(UTC).isoformat().replace("+00:00", "Z")))
 """
 
 
@@ -122,6 +126,17 @@ def test_what_a_killed_program_has_written_is_sealed_by_a_sealer_that_was_killed
     other = reader.TilesReader(backend.LocalBackend(place.folder.root))
     other.set_size(place.checkpoint().size)
     assert other.calculate_root_hash() == place.checkpoint().root
+
+
+def test_verification_beside_a_sealer_and_a_program_that_writes_finds_nothing_wrong(place: Place) -> None:
+    with place.sealing(), writing(place):
+        before = 0
+        for _ in range(3):
+            until(lambda before=before: (place.size() or 0) > before + 200, "the tree to grow")  # type: ignore[misc]
+            before = place.size() or 0
+            verified = place.run("verify", "--key", place.key.text, "--json")
+            assert verified.returncode == 0, verified.stdout
+            assert json.loads(verified.stdout)["size"] >= before
 
 
 @contextmanager
