@@ -113,11 +113,19 @@ def assert_refused(address: str, how: grpc.ChannelCredentials | None) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/sum"])
 def test_metrics_say_when_the_certificates_end(redis: RedisServer, papers: Papers, path: str) -> None:
     place = f"127.0.0.1:{free_port()}"
+    files = {"check.tls_cert": papers.server.cert, "check.tls_client_ca": papers.authority.cert}
+    ends = {
+        setting: x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
+        for setting, file in files.items()
+    }
+
+    def shown() -> dict[str, float]:
+        found = read_samples(httpx2.get(f"http://{place}{path}", timeout=60).text)
+        name = "portcullis_certificate_expires_timestamp_seconds"
+        return {setting: value(found, name, setting=setting) for setting in files}
+
     with guarded(redis, "http2", papers, mutual=True, metrics=place):
-        found = read_samples(httpx2.get(f"http://{place}{path}").text)
-    for setting, file in (("check.tls_cert", papers.server.cert), ("check.tls_client_ca", papers.authority.cert)):
-        ends = x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp()
-        assert value(found, "portcullis_certificate_expires_timestamp_seconds", setting=setting) == ends
+        until(lambda: shown() == ends)
 
 
 @pytest.mark.parametrize("over", ["unix", "tcp"])

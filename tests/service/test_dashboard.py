@@ -1,0 +1,96 @@
+"""The queries of the dashboard find what they ask for on the pages of both real services."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from tests.support.authz_process import environ, running_authz
+from tests.support.certificates import Authority
+from tests.support.check_messages import check_request, read_answer
+from tests.support.dashboard import expressions
+from tests.support.metrics import Samples, read_samples, value
+from tests.support.ports import free_port
+from tests.support.programs import until
+from tests.support.web_process import running_web
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.authz_process import Issue
+    from tests.support.redis_server import RedisServer
+
+
+def scrape(place: str) -> Samples:
+    return read_samples(httpx2.get(f"http://{place}/metrics", timeout=60).text)
+
+
+def whole(place: str) -> Samples:
+    """A page with the figures of files, which may be missing while the machine is busy."""
+    pages: list[Samples] = []
+
+    def is_whole() -> bool:
+        pages.append(scrape(place))
+        return ("portcullis_audit_disk_bytes", ()) in pages[-1]
+
+    until(is_whole)
+    return pages[-1]
+
+
+def scraped_web(folder: Path) -> Samples:
+    """The page of an authorization server with everything that has metrics."""
+    place, authority = f"127.0.0.1:{free_port()}", Authority(folder, "authority")
+    settings = {
+        "WEB_METRICS_LISTEN": place,
+        "AUDIT_DIR": str(folder / "audit"),
+        "ISSUER": "https://localhost:8443",
+        "TLS_CERT": str(authority.cert),
+        "TLS_KEY": str(authority.identity("localhost").key),
+    }
+    with running_web(settings):
+        return whole(place)
+
+
+def scraped_check(redis: RedisServer, issue: Issue, folder: Path) -> Samples:
+    """The page of a check service that allowed a request and refused one."""
+    place = f"127.0.0.1:{free_port()}"
+    with running_authz(environ(redis, METRICS_LISTEN=place, AUDIT_DIR=str(folder / "audit"))) as authz:
+        authz.wait_for_health("SERVING")
+        assert read_answer(authz.check(check_request(token=issue()))).status == 200
+        assert read_answer(authz.check(check_request())).status == 401
+        count = "portcullis_check_seconds_count"
+        until(
+            lambda: (
+                value(scrape(place), count, worker="0", outcome="allowed") == 1
+                and value(scrape(place), count, worker="0", outcome="denied") == 1
+            )
+        )
+        return whole(place)
+
+
+@pytest.fixture
+def found(redis: RedisServer, issue: Issue, tmp_path: Path) -> Samples:
+    return {**scraped_web(tmp_path), **scraped_check(redis, issue, tmp_path)}
+
+
+def test_every_query_finds_its_metrics_with_their_labels(found: Samples) -> None:
+    labels: dict[str, set[str]] = {}
+    values: dict[tuple[str, str], set[str]] = {}
+    for name, series in found:
+        for label, content in series:
+            labels.setdefault(name, set()).add(label)
+            values.setdefault((name, label), set()).add(content)
+        labels.setdefault(name, set())
+    for query in expressions():
+        names = re.findall(r"\bportcullis_\w+", query)
+        assert set(names) <= labels.keys(), query
+        grouped = re.findall(r"\w+", " ".join(re.findall(r"\bby \(([^)]*)\)", query)))
+        assert set(grouped) <= set.union(*(labels[name] for name in names)), query
+        for name, matchers in re.findall(r"\b(portcullis_\w+)\{([^}]*)\}", query):
+            for label, _, wanted in re.findall(r'(\w+)(=~?)"([^"]*)"', matchers):
+                assert label in labels[name], query
+                if label != "status":  # there are no errors here
+                    assert set(wanted.split("|")) <= values[name, label], query
