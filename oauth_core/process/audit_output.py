@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.audit import AuditRecorder, NotRecordedError, Outcome, members
-from oauth_core.process.audit_segments import PATIENCE_SECONDS, SegmentWriter, prepare, this_node
+from oauth_core.process.audit_segments import PATIENCE_SECONDS, SLOW_SECONDS, SegmentWriter, prepare, this_node
 from oauth_core.process.logs import LogAuditSink
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ class AuditOutput:
             with suppress(OSError, ValueError):
                 self.text.record(event)
 
-    def flush(self, seconds: float = PATIENCE_SECONDS) -> None:
+    def flush(self, seconds: float = SLOW_SECONDS) -> None:
         """Return once all that was recorded is on the disk. Raises `NotRecordedError` after so many seconds."""
         if self.segments is not None:
             self.segments.flush(seconds)
 
-    async def flushed(self, seconds: float = PATIENCE_SECONDS) -> None:
+    async def flushed(self, seconds: float = SLOW_SECONDS) -> None:
         """Do what `flush` does, without blocking the event loop."""
         if self.segments is not None:
             await self.segments.flushed(seconds)
@@ -96,17 +96,20 @@ class DurableRecorder(AuditRecorder):
         The other arguments are those of `record`. Raises `NotRecordedError`: then it must not happen. Without
         segments there are no intents.
         """
+        await self._intend(kind, SLOW_SECONDS, what)
+
+    async def intend_to_end(self, kind: EventKind, **what: Any) -> None:
+        """Do what `intend` does for an action that takes rights away, which happens in any case."""
+        with suppress(NotRecordedError):
+            await self._intend(kind, PATIENCE_SECONDS, what)
+
+    async def _intend(self, kind: EventKind, seconds: float, what: dict[str, Any]) -> None:
         if self._output.segments is None:
             return
         if not self.is_available:
             raise NotRecordedError("the audit record cannot be written")
         self.record(kind, differs=Outcome.INTENT, **what)
-        await self._output.flushed()
-
-    async def intend_to_end(self, kind: EventKind, **what: Any) -> None:
-        """Do what `intend` does for an action that takes rights away, which happens in any case."""
-        with suppress(NotRecordedError):
-            await self.intend(kind, **what)
+        await self._output.flushed(seconds)
 
 
 def open_output(settings: GatewaySettings, writer: str) -> AuditOutput:

@@ -9,7 +9,8 @@ begins at `SEGMENT_BYTES` and at each full hour of UTC. Frames are never changed
 whole is cut off again, and written again with the same bytes.
 
 A failure (a full disk, a missing folder, a broken disk) loses nothing at first: the lines wait in memory, and the
-thread tries again. `is_available` is false once that takes longer than `PATIENCE_SECONDS`, or once `MOST_LINES`
+thread tries again. `is_available` is false once attempts have failed for `PATIENCE_SECONDS`, once a slow disk has
+not answered for `SLOW_SECONDS`, or once `MOST_LINES`
 wait; then programs refuse what must not happen without a record. On a full disk the writer first removes its
 reserve, a file of `RESERVE_BYTES`, so that revocations are still recorded. Until there is room for a new reserve,
 `is_available` is false too. Lines beyond twice `MOST_LINES` are dropped and counted, and one event says how many.
@@ -60,7 +61,11 @@ MOST_BYTES = 32 * 1024 * 1024
 """Characters of the lines that may wait before `is_available` is false."""
 
 PATIENCE_SECONDS = 1.0
-"""Seconds that a batch may take before `is_available` is false."""
+"""Seconds for which attempts may fail before `is_available` is false."""
+
+SLOW_SECONDS = 10.0
+"""Seconds that a disk may take for a batch, without an error, before `is_available` is false: a busy disk is no
+reason to refuse calls."""
 
 RESERVE_BYTES = 4 * 1024 * 1024
 """Bytes of the reserve of each writer: room for some 90,000 events."""
@@ -160,11 +165,14 @@ class SegmentWriter:
         """Whether lines reach the disk in time. If not, nothing may be allowed that needs a record."""
         since = self._busy_since
         return (
-            (since is None or time.monotonic() - since < PATIENCE_SECONDS)
+            (since is None or time.monotonic() - since < self._patience())
             and len(self._waiting) < MOST_LINES
             and self._accepted - self._taken < MOST_BYTES
             and not self._is_short
         )
+
+    def _patience(self) -> float:
+        return SLOW_SECONDS if self.failure is None else PATIENCE_SECONDS
 
     @property
     def recorded(self) -> int:
@@ -198,32 +206,35 @@ class SegmentWriter:
         """Count an event that is left out while nothing can be recorded, such as each refused call."""
         self._dropped += 1
 
-    def flush(self, seconds: float = PATIENCE_SECONDS) -> None:
-        """Return once all earlier lines are on the disk. Raises `NotRecordedError` after so many seconds."""
+    def flush(self, seconds: float = SLOW_SECONDS) -> None:
+        """Return once all earlier lines are on the disk.
+
+        Raises `NotRecordedError` after so many seconds, or after `PATIENCE_SECONDS` while attempts fail.
+        """
         done = threading.Event()
         self._ask(done.set)
-        if not done.wait(seconds):
-            raise self._not_recorded()
+        asked_at = time.monotonic()
+        while not done.wait(PATIENCE_SECONDS):
+            if time.monotonic() - asked_at >= min(seconds, self._patience()):
+                raise self._not_recorded()
 
-    async def flushed(self, seconds: float = PATIENCE_SECONDS) -> None:
+    async def flushed(self, seconds: float = SLOW_SECONDS) -> None:
         """Do what `flush` does, without blocking the event loop."""
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-
-        def resolve() -> None:
-            if not done.done():
-                done.set_result(None)
+        done = asyncio.Event()
 
         def from_thread() -> None:
             with suppress(RuntimeError):  # the loop is closed: no caller waits any more
-                loop.call_soon_threadsafe(resolve)
+                loop.call_soon_threadsafe(done.set)
 
         self._ask(from_thread)
-        try:
-            async with asyncio.timeout(seconds):
-                await done
-        except TimeoutError:
-            raise self._not_recorded() from None
+        asked_at = loop.time()
+        while not done.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await done.wait()
+            if not done.is_set() and loop.time() - asked_at >= min(seconds, self._patience()):
+                raise self._not_recorded()
 
     def close(self) -> bool:
         """Write all lines and the last frame, and stop. Returns whether that worked within five seconds."""
@@ -304,8 +315,9 @@ class SegmentWriter:
         self._kind = FrameKind.EVENTS
         if self._dropped and not self._is_short and len(self._waiting) < MOST_LINES:
             dropped, self._dropped = self._dropped, 0
-            kind, reason = EventKind.AUDIT_INTERRUPTED, quoted(f"{dropped} events were not recorded")
-            self._batch.append(stored(kind, kind.outcome, self._now(), f',"reason":{reason}').encode())
+            gap = EventKind.AUDIT_INTERRUPTED
+            fields = f',"reason":{quoted(f"{dropped} events were not recorded")}'
+            self._batch.append(stored(gap, gap.outcome, self._now(), fields).encode())
         # With the last batch also the second that is not over yet.
         for (kind, reason, source), count in self._repeats.take(0 if is_last else int(self._wall_clock())):
             repeats = members(repeated(kind, reason, source, count))

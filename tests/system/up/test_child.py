@@ -86,7 +86,7 @@ async def test_a_child_that_keeps_dying_is_given_longer_and_longer_up_to_a_limit
 
 
 async def test_a_child_that_lived_long_is_restarted_quickly_again(tmp_path: Path) -> None:
-    async with a_child(tmp_path, SLEEPER, replace(QUICK, calm=0)) as (child, told):
+    async with a_child(tmp_path, SLEEPER, replace(QUICK, stable_seconds=0)) as (child, told):
         await child.start()
         for count in (1, 2, 3):
             assert child.pid is not None
