@@ -103,7 +103,7 @@ class Sealer:
         """
         try:
             tree = self._tree = self._tree or self._load()
-            # What was written before this moment is in the tree of the checkpoint that has it.
+            # The time of the checkpoint: its tree has every frame that was written before this moment.
             shown = _shown(self._now())
             self._look(tree)
             before, behind = tree.writer.size, False
