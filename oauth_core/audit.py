@@ -203,6 +203,11 @@ class EventKind(StrEnum):
         Outcome.FAILURE,
         "A process could not record for so long that it dropped events; the reason has their number.",
     )
+    AUDIT_TREE_STARTED = (
+        "audit.tree_started",
+        Outcome.SUCCESS,
+        "An operator put the sealed tree aside and began a new one with the key of this name.",
+    )
     ACCESS_ALLOWED = "access.allowed", Outcome.ALLOWED, "A request to a service was allowed."
     ACCESS_DENIED = "access.denied", Outcome.DENIED, "A request to a service was refused."
 

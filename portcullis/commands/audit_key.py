@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from oauth_core.audit import EventKind
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
-from oauth_core.process.audit_segments import this_node
+from oauth_core.process.audit_output import AuditOutput
+from oauth_core.process.audit_segments import SegmentWriter, prepare, this_node
 from portcullis.audit.seal_key import KeyFileError, SealKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.cli.audit_folder import AuditPlace, audit_place_options
+from portcullis.cli.command_record import WRITER, CommandRecorder, Intent
 
 if TYPE_CHECKING:
     from oauth_core.audit_log.signed_notes import Signer, VerifierKey
@@ -52,9 +55,20 @@ def _kept_or_made(place: AuditPlace, folder: SealedFolder, key: SealKey) -> Veri
 
 
 def _new(place: AuditPlace, folder: SealedFolder, key: SealKey) -> VerifierKey:
-    if (aside := folder.put_aside(key)) is not None:
-        click.echo(f"The tree until now is in {aside}.", err=True)
-    return _made(place, key).verifier
+    """Begin a new tree, and record that: a tree that is put aside must not pass unseen."""
+    prepare(place.audit_dir)
+    segments = SegmentWriter(place.audit_dir, WRITER, node=place.node or this_node())
+    recorder = CommandRecorder(AuditOutput(segments, None), None)
+    try:
+        recorder.announce(Intent(EventKind.AUDIT_TREE_STARTED, str(folder.root)), always=False)
+        aside = folder.put_aside(key)
+        verifier = _made(place, key).verifier
+        kept = f"the tree until now is in {aside}" if aside else "there was no tree"
+        recorder.record(EventKind.AUDIT_TREE_STARTED, key=f"{verifier.name}+{verifier.key_id.hex()}", reason=kept)
+    finally:
+        recorder.close()
+    click.echo(f"Recorded: {kept}.", err=True)
+    return verifier
 
 
 def _made(place: AuditPlace, key: SealKey) -> Signer:

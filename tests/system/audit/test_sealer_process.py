@@ -14,6 +14,7 @@ from tlog_scales import backend, reader
 
 from oauth_core.audit_log.checkpoints import Checkpoint, open_checkpoint
 from oauth_core.audit_log.entries import FrameEntry, parse_entry
+from oauth_core.audit_log.frames import FrameKind
 from oauth_core.audit_log.signed_notes import NoteError, VerifierKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.audit.segments import StoredFrame, boots, frames
@@ -183,6 +184,22 @@ def test_a_lost_key_is_answered_with_what_to_do_and_a_new_tree_seals_everything_
     place.key = VerifierKey.from_text(renewed.stdout.strip())
     with place.sealing("new.log"):
         until(place.is_all_sealed, "everything to be sealed again")
+    recorded = [
+        json.loads(line)
+        for boot in boots(place.audit_dir)
+        if boot.writer == "command"
+        for found in frames(boot)
+        if isinstance(found, StoredFrame) and found.frame.kind is FrameKind.EVENTS
+        for line in found.frame.lines()
+    ]
+    assert [(each["event"], each["outcome"]) for each in recorded] == [
+        ("audit.tree_started", "intent"),
+        ("audit.tree_started", "success"),
+    ]
+    assert recorded[1]["key"] == f"{place.key.name}+{place.key.key_id.hex()}"
+    assert place.run("verify").returncode == 0
+    older = place.run("verify", "--sealed", str(place.audit_dir / "sealed-1"), "--json")
+    assert (older.returncode, json.loads(older.stdout)["size"]) == (0, 3)
     kept = (place.audit_dir / "sealed-1/checkpoint").read_text(encoding="utf-8")
     assert open_checkpoint(kept, old).size == 3
     assert (place.audit_dir / "sealed-1/audit_seal.pub").read_text().strip() == old.text
