@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from oauth_core.net.address_ranges import AddressRange
 
+_MAPPED = b":ffff:"
 _PLAIN = re.compile(rb"[A-Za-z0-9_.-]+")
 """Characters that JSON writes in one way only, so that a line with the value has them as they are."""
 
@@ -53,6 +54,10 @@ class EventFilter:
         """Return whether `text`, some lines of JSON, has the texts that each wanted event has. It may be wrong."""
         if not all(needle in text for needle in self._needles):
             return False
+        address = None if self.source is None else self.source.only_ipv4
+        # An IPv4 address can also be written inside an IPv6 one, with other digits.
+        if address is not None and address.encode() not in text and _MAPPED not in text.lower():
+            return False
         # Any case of a login is the same person.
         return not self._user_needle or self._user_needle in text.lower()
 
@@ -65,13 +70,32 @@ class EventFilter:
             values.append(self.events[0].removesuffix("*"))
         if len(self.outcomes) == 1:
             values.append(self.outcomes[0])
-        if self.source is not None:
-            values.append(self.source.only_ipv4)
         return tuple(filter(None, (longest_plain(value) for value in values if value)))
 
     @cached_property
     def _user_needle(self) -> bytes:
         return longest_plain(self.user or "").lower()
+
+    def alternatives(self) -> tuple[dict[str, tuple[str, ...]], ...]:
+        """Return some rules of which each wanted event fulfils one: the values that each field must be among.
+
+        Besides fields there is `login`, which is the user in lower case.
+        """
+        exact = {
+            "operator": self.operator,
+            "client_id": self.client,
+            "jti": self.token,
+            "grant_id": self.grant,
+            "service": self.service,
+        }
+        common: dict[str, tuple[str, ...]] = {name: (value,) for name, value in exact.items() if value is not None}
+        if self.outcomes:
+            common["outcome"] = self.outcomes
+        if self.events and not any(name.endswith("*") for name in self.events):
+            common["event"] = self.events
+        if self.user is None:
+            return (common,)
+        return ({"login": (self.user,), **common}, {"user_id": (self.user,), **common})
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Return whether the filter wants this event."""

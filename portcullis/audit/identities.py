@@ -14,13 +14,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from portcullis.audit.filters import is_user, longest_plain
-from portcullis.audit.reading import events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
-    from portcullis.audit.reading import Reading
+    from portcullis.audit.reading import StoredEvent, Wanted
 
 _JTI = re.compile(rb'"jti"\s*:\s*"([^"\\]*)"')
 _FOR_EVERYBODY = "everybody.revoked"
@@ -81,6 +79,13 @@ class _Naming:
     def may_fit(self, text: bytes) -> bool:
         return longest_plain(self.name).lower() in text.lower()
 
+    def alternatives(self) -> tuple[dict[str, tuple[str, ...]], ...]:
+        names = [
+            *(_FIELDS[kind] for kind in self.kinds if kind is not IdentityKind.USER),
+            *(("login", "user_id") if IdentityKind.USER in self.kinds else ()),
+        ]
+        return tuple({name: (self.name,)} for name in names)
+
     def matches(self, event: Mapping[str, Any]) -> bool:
         return any(self.names(event, kind) for kind in self.kinds)
 
@@ -109,6 +114,20 @@ class BelongsTo:
             if any(needle in small for needle in self._person_needles):
                 return True
         return bool(own.tokens) and any(jti.decode("utf-8", "replace") in own.tokens for jti in _JTI.findall(text))
+
+    def alternatives(self) -> tuple[dict[str, tuple[str, ...]], ...]:
+        """See `Wanted`."""
+        own = self.identity
+        is_client = own.kind is IdentityKind.CLIENT
+        values = {
+            "event": {_FOR_EVERYBODY},
+            "grant_id": own.grants,
+            "client_id": set() if own.kind is IdentityKind.USER else own.clients,
+            "login": set() if is_client else own.logins,
+            "user_id": set() if is_client else own.accounts,
+            "jti": own.tokens,
+        }
+        return tuple({name: tuple(sorted(some))} for name, some in values.items() if some)
 
     @cached_property
     def _needles(self) -> tuple[bytes, ...]:
@@ -161,8 +180,8 @@ def named(text: str) -> tuple[IdentityKind | None, str]:
     return (kinds[kind], name) if kind in kinds and name else (None, text)
 
 
-def find(audit_dir: Path, text: str, reading: Reading) -> Identity:
-    """Return the identity that `text` names, with all its links. Reads the record once; for a token, twice.
+def find(text: str, events: Callable[[Wanted], Iterator[StoredEvent]]) -> Identity:
+    """Return the identity that `text` names, with all its links. Asks for `events` once; for a token, twice.
 
     Raises `IdentityError` if the record has no such identity, or some of different kinds.
     """
@@ -170,7 +189,7 @@ def find(audit_dir: Path, text: str, reading: Reading) -> Identity:
     kinds = tuple(IdentityKind) if kind is None else (kind,)
     found: dict[IdentityKind, Identity] = {}
     wanted = _Naming(name, kinds)
-    for event in events(audit_dir, wanted, reading):
+    for event in events(wanted):
         for one in kinds:
             if wanted.names(event.fields, one):
                 found.setdefault(one, Identity(one, name)).add(event.fields)
@@ -182,6 +201,6 @@ def find(audit_dir: Path, text: str, reading: Reading) -> Identity:
     [identity] = found.values()
     if identity.kind is IdentityKind.TOKEN:
         for grant in tuple(identity.grants):
-            for event in events(audit_dir, _Naming(grant, (IdentityKind.GRANT,)), reading):
+            for event in events(_Naming(grant, (IdentityKind.GRANT,))):
                 identity.add(event.fields)
     return identity

@@ -59,7 +59,7 @@ def find(audit_dir: Path, place: str) -> FoundEvent:
 
 def _beginning(boot: Boot, index: int) -> tuple[int | None, str | None]:
     """The sequence number of the first event of a segment, and its node; `None` where they cannot be read."""
-    found = next(BootReader(boot, segment=index).read(), None)
+    found = next(BootReader(boot, segment=index).read_segment(), None)
     if found is None or isinstance(found, Damage):
         return None, None
     node = opening_of(found.frame).get("node")
@@ -67,9 +67,7 @@ def _beginning(boot: Boot, index: int) -> tuple[int | None, str | None]:
 
 
 def _in_segment(boot: Boot, index: int, sequence: int, node: str) -> FoundEvent | None:
-    for found in BootReader(boot, segment=index).read():
-        if found.segment != index:
-            return None
+    for found in BootReader(boot, segment=index).read_segment():
         if isinstance(found, Damage) or not found.frame.first <= sequence < found.frame.following:
             continue
         frame, reading = found.frame, Reading()

@@ -79,6 +79,12 @@ class Wanted(Protocol):
     def may_fit(self, text: bytes) -> bool:
         """Return whether one of the lines in `text` can be of a wanted event. This is fast and may be wrong."""
 
+    def alternatives(self) -> Sequence[Mapping[str, Sequence[str]]]:
+        """Return some rules of which each wanted event fulfils one: the values that each field must be among.
+
+        Besides fields there is `login`, which is the user in lower case. No rule at all fits every event.
+        """
+
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Return whether the event is wanted."""
 
@@ -117,69 +123,87 @@ class _Segment:
     node: str
     begins: str
     ends: str
+    is_last: bool
 
 
 @dataclass(slots=True)
-class _Stream:
-    """The wanted events of some segments of one boot, and a bound before the first of them."""
+class Stream:
+    """Events by their times, begun when they are first needed, and a bound before the first of them."""
 
-    bound: _Key
+    bound: TimeKey
     events: Iterator[StoredEvent]
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class TimeKey:
     """A time as a key of order; `is_reversed` puts later times first."""
 
     time: str
     is_reversed: bool
 
-    def __lt__(self, other: _Key) -> bool:
+    def __lt__(self, other: TimeKey) -> bool:
         return self.time > other.time if self.is_reversed else self.time < other.time
 
 
 def events(
-    audit_dir: Path, wanted: Wanted, reading: Reading, *, newest_first: bool = False
+    audit_dir: Path,
+    wanted: Wanted,
+    reading: Reading,
+    *,
+    newest_first: bool = False,
+    is_elsewhere: Callable[[Boot, int], bool] = lambda _boot, _index: False,
+    others: Sequence[Stream] = (),
 ) -> Iterator[StoredEvent]:
     """Yield the events that `wanted` fits, by their times; those of one boot in the order of its writing.
 
-    Parts that cannot be read are noted in `reading`, and all others are yielded.
+    Parts that cannot be read are noted in `reading`, and all others are yielded. Segments that are `elsewhere` are
+    not read; their events are in the streams `others`, whose order is the same.
     """
-    streams = []
+    streams = [*others]
     for boot in boots(audit_dir):
-        segments = [_segment(boot, index) for index in boot.segments()]
-        for index in sorted({*range(1, segments[-1].index)} - {one.index for one in segments}) if segments else ():
+        listed = boot.segments()
+        for index in sorted({*range(1, listed[-1])} - {*listed}) if listed else ():
             reading.fault(f"{boot.writer}/{boot.name}, segment {index:06} is missing")
+        segments = [
+            _segment(boot, index, is_last=index == listed[-1]) for index in listed if not is_elsewhere(boot, index)
+        ]
         fitting = [one for one in segments if _may_have(one, wanted)]
         reading.skipped += len(segments) - len(fitting)
         if not fitting:
             continue
         if newest_first:
-            bound = _Key(max(one.ends for one in fitting), is_reversed=True)
+            bound = TimeKey(max(one.ends for one in fitting), newest_first)
             fitting.reverse()
         else:
-            bound = _Key(min(one.begins for one in fitting), is_reversed=False)
-        streams.append(_Stream(bound, _wanted(fitting, wanted, reading, backwards=newest_first)))
+            bound = TimeKey(min(one.begins for one in fitting), newest_first)
+        streams.append(Stream(bound, _wanted(fitting, wanted, reading, backwards=newest_first)))
     yield from _merged(streams, newest_first=newest_first)
 
 
-def _segment(boot: Boot, index: int) -> _Segment:
+def opening(segment: Path) -> dict[str, Any]:
+    """Return what the first frame of a segment says of it. Raises `OSError`, or `ValueError` for another frame."""
+    with segment.open("rb") as file:
+        first = frames.read(file.read(_OPENING_BYTES))
+    if first is None or not (found := opening_of(first)):
+        raise ValueError("the segment does not begin with its opening")
+    return found
+
+
+def _segment(boot: Boot, index: int, *, is_last: bool) -> _Segment:
     """A segment with what its opening says. Without one nothing is known of its times."""
     path = boot.segment(index)
     try:
-        with path.open("rb") as file:
-            first = frames.read(file.read(_OPENING_BYTES))
-        opening = {} if first is None else opening_of(first)
-        opened = moments.read(opening["time"])
+        found = opening(path)
+        opened = moments.read(found["time"])
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         # A segment ends at the next full hour. A later change of the file, or a copy of it, only adds time.
         hour = opened.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
         ends = max(hour, written) + SLACK
         return _Segment(
-            boot, index, str(opening["node"]), moments.recorded(opened - SLACK), moments.recorded(ends)
+            boot, index, str(found["node"]), moments.recorded(opened - SLACK), moments.recorded(ends), is_last
         )
     except (OSError, ValueError, LookupError, TypeError, OverflowError):
-        return _Segment(boot, index, NO_NODE, _FIRST, _LAST)
+        return _Segment(boot, index, NO_NODE, _FIRST, _LAST, is_last)
 
 
 def _may_have(segment: _Segment, wanted: Wanted) -> bool:
@@ -187,17 +211,17 @@ def _may_have(segment: _Segment, wanted: Wanted) -> bool:
     return not (is_over or (wanted.until is not None and segment.begins >= wanted.until))
 
 
-def _merged(streams: Sequence[_Stream], *, newest_first: bool) -> Iterator[StoredEvent]:
+def _merged(streams: Sequence[Stream], *, newest_first: bool) -> Iterator[StoredEvent]:
     """Merge streams by time. A stream is begun when its bound is reached, so that few are open at once."""
     waiting = sorted(streams, key=lambda stream: stream.bound, reverse=True)
-    heap: list[tuple[_Key, int, StoredEvent, Iterator[StoredEvent]]] = []
+    heap: list[tuple[TimeKey, int, StoredEvent, Iterator[StoredEvent]]] = []
     begun = 0
     while waiting or heap:
         while waiting and not (heap and heap[0][0] < waiting[-1].bound):
             stream = waiting.pop().events
             begun += 1
             if (event := next(stream, None)) is not None:
-                heapq.heappush(heap, (_Key(event.time, newest_first), begun, event, stream))
+                heapq.heappush(heap, (TimeKey(event.time, newest_first), begun, event, stream))
         if not heap:
             continue
         _, number, event, stream = heap[0]
@@ -205,7 +229,7 @@ def _merged(streams: Sequence[_Stream], *, newest_first: bool) -> Iterator[Store
         if (following := next(stream, None)) is None:
             heapq.heappop(heap)
         else:
-            heapq.heapreplace(heap, (_Key(following.time, newest_first), number, following, stream))
+            heapq.heapreplace(heap, (TimeKey(following.time, newest_first), number, following, stream))
 
 
 def _wanted(
@@ -266,15 +290,16 @@ def _frames(segment: _Segment, reading: Reading, *, backwards: bool) -> Iterator
     """The frames of one segment. For the order backwards, their places are read first."""
     places: list[tuple[int, int]] = []
     try:
-        for found in BootReader(segment.boot, segment=segment.index).read():
-            if found.segment != segment.index:
-                break
+        reader = BootReader(segment.boot, segment=segment.index)
+        for found in reader.read_segment():
             if isinstance(found, Damage):
                 reading.fault(f"{segment.boot.writer}/{segment.boot.name}, {found}")
             elif backwards:
                 places.append((found.offset, found.frame.size))
             else:
                 yield found.frame
+        if reader.tail and not segment.is_last:
+            reading.fault(f"{_name(segment)}: a frame is cut off at byte {reader.offset}")
         if places:
             with segment.boot.segment(segment.index).open("rb") as file:
                 for offset, size in reversed(places):

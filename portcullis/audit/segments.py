@@ -122,9 +122,13 @@ class BootReader:
         """Yield what was added since the last call. Raises `OSError`."""
         while True:
             yield from self._rest()
-            later = [index for index in self.boot.segments() if index > self.segment]
-            if not later:
-                return
+            following = self.segment + 1
+            if not self.boot.segment(following).exists():
+                # One is missing, or there is none yet. A listing takes long where there are thousands.
+                later = [index for index in self.boot.segments() if index > self.segment]
+                if not later:
+                    return
+                following = later[0]
             # The writer may have added to this segment just before it began the next one.
             yield from self._rest()
             damages: list[Damage] = []
@@ -133,12 +137,16 @@ class BootReader:
                 damages.append(Damage(DamageKind.CUT, self.segment, self.offset, detail))
             damages += [
                 Damage(DamageKind.NO_SEGMENT, index, 0, self.boot.segment(index).name)
-                for index in range(self.segment, later[0])
+                for index in range(self.segment, following)
                 if not self.boot.segment(index).exists()
             ]
             # Before anything is yielded: the caller may stop there, and a later call goes on behind it.
-            self.segment, self.offset, self.tail = later[0], 0, 0
+            self.segment, self.offset, self.tail = following, 0, 0
             yield from damages
+
+    def read_segment(self) -> Iterator[StoredFrame | Damage]:
+        """Yield what was added to the present segment only. Raises `OSError`."""
+        return self._rest()
 
     def _rest(self) -> Iterator[StoredFrame | Damage]:
         """Yield the frames of the present segment behind `offset`."""

@@ -19,6 +19,7 @@ from portcullis.audit.sealing import Sealing
 from portcullis.cli.audit_folder import key_of
 
 if TYPE_CHECKING:
+    from portcullis.audit.parquet.record import Record
     from portcullis.audit.reading import Reading, StoredEvent
 
 
@@ -28,11 +29,17 @@ def sealing_of(audit_dir: Path) -> Sealing:
     return Sealing(audit_dir, SealKey(Path(key) if key else key_of(audit_dir)).public)
 
 
+COPIES_USED = (
+    "Some come from Parquet copies, which no seal covers; --segments-only reads the sealed segments themselves."
+)
+
+
 class EventOutput:
     """Prints events one by one, with a header before the first one."""
 
-    def __init__(self, sealing: Sealing, *, as_json: bool) -> None:
-        self._sealing = sealing
+    def __init__(self, record: Record, *, as_json: bool) -> None:
+        self._record = record
+        self._sealing = sealing_of(record.audit_dir)
         self._as_json = as_json
         self.count = 0
 
@@ -65,6 +72,8 @@ class EventOutput:
         events = "1 event" if self.count == 1 else f"{self.count} events"
         more = " (the limit; there may be more)" if self.count == limit else ""
         self.text(f"\n{events}{more}; {self._sealing.sentence()}.")
+        if self._record.used_copies:
+            self.text(COPIES_USED)
 
 
 def exit_if_incomplete(reading: Reading) -> None:

@@ -10,6 +10,7 @@ _COMMANDS = {
     "search": "Find events by person, client, token, service, tool, address and time.",
     "timeline": "Show everything of one person, client, grant or token, in order.",
     "show": "Show one event with all that is known about it.",
+    "compact": "Copy closed hours into Parquet files, so that searches are fast.",
     "export": "Write events for another program: JSON lines, OCSF, ECS.",
     "tail": "Show the newest events, and follow new ones.",
     "detect": "Run the detection rules, and show what they find.",

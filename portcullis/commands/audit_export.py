@@ -11,16 +11,16 @@ import click
 
 from oauth_core.process import private_files
 from portcullis.audit.export import forms
-from portcullis.audit.reading import Reading, events
-from portcullis.cli.audit_folder import audit_dir_option
+from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import time_options
-from portcullis.cli.event_output import exit_if_incomplete, sealing_of
+from portcullis.cli.event_output import COPIES_USED, exit_if_incomplete, sealing_of
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from portcullis.audit.filters import EventFilter
+    from portcullis.audit.parquet.record import Record
 
 
 @click.command("export")
@@ -39,23 +39,25 @@ if TYPE_CHECKING:
     help="The file, for its owner only; it appears when it is complete. Else standard output.",
 )
 @time_options
-@audit_dir_option
-def command(audit_dir: Path, form: str, output: Path | None, wanted: EventFilter) -> None:
+@record_options
+def command(record: Record, form: str, output: Path | None, wanted: EventFilter) -> None:
     """Write the events of all programs for another program, oldest first.
 
     Prints on standard error how many there were and whether they are sealed. Exits with 1 if a part of the record
     could not be read; the file has all other events then.
     """
-    reading, sealing, make = Reading(), sealing_of(audit_dir), forms.LINES[form]
+    sealing, make = sealing_of(record.audit_dir), forms.LINES[form]
     count = 0
     with until_the_reader_goes(), _writing(output) as write:
-        for event in events(audit_dir, wanted, reading):
+        for event in record.events(wanted):
             write(forms.line(make(event, is_sealed=sealing.covers(event))) + "\n")
             count += 1
         sys.stdout.flush()
         number = "1 event" if count == 1 else f"{count} events"
         click.echo(f"{number}; {sealing.sentence()}." if count else "No event in this time.", err=True)
-    exit_if_incomplete(reading)
+        if count and record.used_copies:
+            click.echo(COPIES_USED, err=True)
+    exit_if_incomplete(record.reading)
 
 
 @contextmanager

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from portcullis.audit.reading import Reading, events
-from portcullis.cli.audit_folder import audit_dir_option
+from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import event_options
-from portcullis.cli.event_output import EventOutput, exit_if_incomplete, sealing_of
+from portcullis.cli.event_output import EventOutput, exit_if_incomplete
 from portcullis.cli.operator_commands import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from portcullis.audit.filters import EventFilter
+    from portcullis.audit.parquet.record import Record
 
 
 @click.command("search")
@@ -30,16 +28,16 @@ if TYPE_CHECKING:
 )
 @click.option("--reverse", "newest_first", is_flag=True, help="Show the newest event first.")
 @as_json
-@audit_dir_option
-def command(audit_dir: Path, wanted: EventFilter, limit: int | None, *, newest_first: bool, as_json: bool) -> None:
+@record_options
+def command(record: Record, wanted: EventFilter, limit: int | None, *, newest_first: bool, as_json: bool) -> None:
     """Show the events of all programs that fit every given option, oldest first.
 
     The last line says whether all shown events are sealed. With --json each event is one line of JSON with its
     place (node, writer, boot, sequence) and `sealed`. Exits with 1 if a part of the record could not be read.
     """
-    reading, output = Reading(), EventOutput(sealing_of(audit_dir), as_json=as_json)
+    output = EventOutput(record, as_json=as_json)
     with until_the_reader_goes():
-        for event in islice(events(audit_dir, wanted, reading, newest_first=newest_first), limit):
+        for event in islice(record.events(wanted, newest_first=newest_first), limit):
             output.event(event)
         output.close(empty="No event fits.", limit=limit)
-    exit_if_incomplete(reading)
+    exit_if_incomplete(record.reading)

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from portcullis.audit.following import Follower
-from portcullis.audit.reading import Reading, events
-from portcullis.cli.audit_folder import audit_dir_option
+from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import event_options
-from portcullis.cli.event_output import EventOutput, exit_if_incomplete, sealing_of
+from portcullis.cli.event_output import EventOutput, exit_if_incomplete
 from portcullis.cli.operator_commands import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from portcullis.audit.filters import EventFilter
+    from portcullis.audit.parquet.record import Record
 
 _MOST = 100_000
 _MILLISECONDS = 200
@@ -40,23 +38,23 @@ _MILLISECONDS = 200
 )
 @event_options
 @as_json
-@audit_dir_option
-def command(audit_dir: Path, wanted: EventFilter, count: int, *, follow: bool, as_json: bool) -> None:
+@record_options
+def command(record: Record, wanted: EventFilter, count: int, *, follow: bool, as_json: bool) -> None:
     """Show the newest events of all programs, oldest first, that fit every given option.
 
     With --follow, new events come as they are written: those of one moment by their times. It ends with 0 after
     Ctrl-C, and when the reader of its output goes away.
     """
-    reading, output = Reading(), EventOutput(sealing_of(audit_dir), as_json=as_json)
+    output = EventOutput(record, as_json=as_json)
     with until_the_reader_goes():
-        follower = Follower(audit_dir, wanted, reading) if follow else None
-        newest = events(audit_dir, wanted, reading, newest_first=True)
+        follower = Follower(record.audit_dir, wanted, record.reading) if follow else None
+        newest = record.events(wanted, newest_first=True)
         shown = list(islice((one for one in newest if follower is None or follower.is_before(one)), count))
         for event in reversed(shown):
             output.event(event)
         if follower is not None:
             _follow(follower, output)
-    exit_if_incomplete(reading)
+    exit_if_incomplete(record.reading)
 
 
 def _follow(follower: Follower, output: EventOutput) -> None:

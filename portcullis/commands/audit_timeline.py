@@ -9,19 +9,17 @@ import click
 from portcullis.audit import identities, shown
 from portcullis.audit.extent import Extent
 from portcullis.audit.identities import BelongsTo, IdentityError, IdentityKind
-from portcullis.audit.reading import Reading, events
-from portcullis.cli.audit_folder import audit_dir_option
+from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import time_options
-from portcullis.cli.event_output import EventOutput, exit_if_incomplete, sealing_of
+from portcullis.cli.event_output import EventOutput, exit_if_incomplete
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from portcullis.audit.filters import EventFilter
     from portcullis.audit.identities import Identity
+    from portcullis.audit.parquet.record import Record
 
 _SHOWN = 5
 
@@ -30,8 +28,8 @@ _SHOWN = 5
 @click.argument("identity", metavar="USER|CLIENT|GRANT|TOKEN")
 @time_options
 @as_json
-@audit_dir_option
-def command(audit_dir: Path, identity: str, wanted: EventFilter, *, as_json: bool) -> None:
+@record_options
+def command(record: Record, identity: str, wanted: EventFilter, *, as_json: bool) -> None:
     """Show everything of one identity in order, by day, and its extent.
 
     USER is a login or the number of an account, CLIENT a client id, GRANT a grant id, TOKEN the `jti` of an access
@@ -39,19 +37,18 @@ def command(audit_dir: Path, identity: str, wanted: EventFilter, *, as_json: boo
     its grant (from the first sign-in over each refresh to the end), and with what happened to its client and its
     person as such.
     """
-    reading = Reading()
     try:
-        found = identities.find(audit_dir, identity, reading)
+        found = identities.find(identity, record.events)
     except IdentityError as error:
-        exit_if_incomplete(reading)
+        exit_if_incomplete(record.reading)
         raise click.ClickException(str(error)) from None
-    output, extent, day = EventOutput(sealing_of(audit_dir), as_json=as_json), Extent(), ""
+    output, extent, day = EventOutput(record, as_json=as_json), Extent(), ""
     chosen = BelongsTo(found, wanted.since, wanted.until)
     with until_the_reader_goes():
         if not as_json:
             for line in _links(found):
                 output.text(line)
-        for event in events(audit_dir, chosen, reading):
+        for event in record.events(chosen):
             extent.add(event.fields)
             if as_json:
                 output.event(event)
@@ -66,7 +63,7 @@ def command(audit_dir: Path, identity: str, wanted: EventFilter, *, as_json: boo
             for line in extent.lines():
                 output.text(f"  {line}")
         output.close(empty="\nNo event in this time.")
-    exit_if_incomplete(reading)
+    exit_if_incomplete(record.reading)
 
 
 def _links(found: Identity) -> list[str]:

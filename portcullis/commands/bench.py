@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
-from portcullis.bench import flood, goals, plot, pool, report, target
+from portcullis.audit.parquet import compaction, database
+from portcullis.bench import audit_record, flood, goals, plot, pool, report, target
 from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.run import session
@@ -17,6 +22,7 @@ from portcullis.bench.run.options import BenchOptions
 _MOST_SECONDS = 600
 _MOST_RATE = 1_000_000
 _MOST_PERCENT = 200
+_MOST_EVENTS = 1_000_000_000
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -159,6 +165,49 @@ def show_goals(folder: Path, file: Path | None) -> None:
     click.echo(text, nl=False)
     if file is not None:
         _write(file, text)
+
+
+@command.command("audit")
+@click.option(
+    "--events",
+    "count",
+    type=click.IntRange(1, _MOST_EVENTS),
+    default=1_000_000,
+    show_default=True,
+    help="Events to make. A million takes some 150 MB with the copies.",
+)
+@click.option("--people", type=click.IntRange(1, _MOST_EVENTS), default=1000, show_default=True)
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True)
+@click.option("--batch", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Events of a frame.")
+@click.option("--segments", "with_segments", is_flag=True, help="Also search the segments themselves.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Make the record there, and keep it. Else it is removed at the end.",
+)
+def search_record(
+    count: int, people: int, days: int, batch: int, folder: Path | None, *, with_segments: bool
+) -> None:
+    """Measure how long one person's time takes to find in an audit record of made events.
+
+    Makes the record, then its Parquet copies (with DuckDB, the extra `audit`), and searches it.
+    """
+    with ExitStack() as stack:
+        name = folder or Path(stack.enter_context(TemporaryDirectory(prefix="bench-audit-")))
+        if (name / "segments").exists():
+            raise click.ClickException(f"{name} has a record already")
+        made = audit_record.make(name, count, people=people, days=days, batch=batch)
+        click.echo(f"{count} events of {people} people in {days} days: {made.bytes} bytes, {made.seconds:.1f} s")
+        if database.is_installed():
+            begun = time.perf_counter()
+            compaction.compact(name, now=datetime.now(UTC), report=lambda _line: None)
+            size = sum(path.stat().st_size for path in (name / "parquet").glob("*.parquet"))
+            click.echo(f"Parquet copies: {size} bytes, {time.perf_counter() - begun:.1f} s")
+        ways = [("segments", True)] if with_segments or not database.is_installed() else []
+        ways += [("copies", False)] if database.is_installed() else []
+        for way, segments_only in ways:
+            seconds, memory = audit_record.measure(name, made, segments_only=segments_only)
+            click.echo(f"{made.of_person} events of one person, from {way}: {seconds:.2f} s, at most {memory} MiB")
 
 
 def _pace(text: object) -> tuple[float | None, float | None]:

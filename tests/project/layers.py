@@ -48,6 +48,7 @@ FOLDERS = (
     "portcullis.certificates",
     "portcullis.audit",
     "portcullis.audit.export",
+    "portcullis.audit.parquet",
     "portcullis.detection",
     "portcullis.supervisor",
     "portcullis.cli",

@@ -19,7 +19,7 @@ BELONGS = {
         "portcullis.certificates",
     ),
     "dns": ("oauth_web.client_documents.names",),
-    "duckdb": ("portcullis.detection",),
+    "duckdb": ("portcullis.audit.parquet", "portcullis.detection"),
     "envoy_data_plane": ("portcullis.envoy_config",),
     "fastmcp": ("portcullis.bridge",),
     # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
