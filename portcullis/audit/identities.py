@@ -18,7 +18,7 @@ from portcullis.audit.filters import is_user, longest_plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from portcullis.audit.reading import StoredEvent, Wanted
+    from portcullis.audit.reading import Indexed, StoredEvent
 
 _JTI = re.compile(rb'"jti"\s*:\s*"([^"\\]*)"')
 _FOR_EVERYBODY = "everybody.revoked"
@@ -180,7 +180,7 @@ def named(text: str) -> tuple[IdentityKind | None, str]:
     return (kinds[kind], name) if kind in kinds and name else (None, text)
 
 
-def find(text: str, events: Callable[[Wanted], Iterator[StoredEvent]]) -> Identity:
+def find(text: str, events: Callable[[Indexed], Iterator[StoredEvent]]) -> Identity:
     """Return the identity that `text` names, with all its links. Asks for `events` once; for a token, twice.
 
     Raises `IdentityError` if the record has no such identity, or some of different kinds.

@@ -79,14 +79,18 @@ class Wanted(Protocol):
     def may_fit(self, text: bytes) -> bool:
         """Return whether one of the lines in `text` can be of a wanted event. This is fast and may be wrong."""
 
+    def matches(self, event: Mapping[str, Any]) -> bool:
+        """Return whether the event is wanted."""
+
+
+class Indexed(Wanted, Protocol):
+    """A rule that an index can be asked for."""
+
     def alternatives(self) -> Sequence[Mapping[str, Sequence[str]]]:
         """Return some rules of which each wanted event fulfils one: the values that each field must be among.
 
         Besides fields there is `login`, which is the user in lower case. No rule at all fits every event.
         """
-
-    def matches(self, event: Mapping[str, Any]) -> bool:
-        """Return whether the event is wanted."""
 
 
 @dataclass

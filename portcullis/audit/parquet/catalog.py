@@ -71,14 +71,13 @@ class Copy:
 
 
 def copies(audit_dir: Path) -> list[Copy]:
-    """Return the copies of an audit folder, those with most segments first, without those that cannot be read."""
+    """Return the copies of an audit folder, without those that cannot be read."""
     folder = audit_dir / FOLDER
     try:
         paths = sorted(folder.glob("*.json"))
     except OSError:
         return []
-    found = [copy for path in paths if (copy := _read(path)) is not None]
-    return sorted(found, key=lambda copy: (-len(copy.segments), copy.path.name))
+    return [copy for path in paths if (copy := _read(path)) is not None]
 
 
 def counted(
@@ -86,13 +85,14 @@ def counted(
 ) -> tuple[list[tuple[Copy, frozenset[SegmentKey]]], set[SegmentKey]]:
     """Return the copies that count, each with its segments that do not count there, and all segments that do.
 
-    `sizes` are those of the segments now. A segment counts in the first copy that has it with this size. A copy in
-    which none counts is left out.
+    `sizes` are those of the segments now. A segment counts in one copy that has it with this size: in that with
+    most such segments, so that a newer copy replaces an older one. A copy in which none counts is left out.
     """
+    fitting = [(copy, {key for key, size in copy.segments.items() if sizes.get(key) == size}) for copy in listed]
     claimed: set[SegmentKey] = set()
     found = []
-    for copy in listed:
-        own = {key for key, size in copy.segments.items() if key not in claimed and sizes.get(key) == size}
+    for copy, keys in sorted(fitting, key=lambda one: -len(one[1])):
+        own = keys - claimed
         claimed |= own
         if own:
             found.append((copy, frozenset(copy.segments.keys() - own)))

@@ -34,7 +34,13 @@ def opened(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
         "temp_directory": "" if temporary is None else str(temporary),
     }
     module = import_module("duckdb")
-    return cast("duckdb.DuckDBPyConnection", module.connect(config=config))
+    return quiet(module.connect(config=config))
+
+
+def quiet(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Return the connection; it does not print its progress any more."""
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def fault() -> type[Exception]:

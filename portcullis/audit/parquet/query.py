@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from portcullis.audit.parquet.catalog import Copy, SegmentKey
-    from portcullis.audit.reading import Reading, Wanted
+    from portcullis.audit.reading import Indexed, Reading
 
 _ROWS = 2_000
 
@@ -28,7 +28,7 @@ def events(
     copy: Copy,
     left_out: frozenset[SegmentKey],
     *,
-    wanted: Wanted,
+    wanted: Indexed,
     reading: Reading,
     newest_first: bool,
 ) -> Iterator[StoredEvent]:
@@ -39,7 +39,7 @@ def events(
     sql, values = _question(copy, left_out, wanted, newest_first=newest_first)
     try:
         # A cursor of its own: the results of several copies are fetched in turn.
-        with connection().cursor() as cursor:
+        with database.quiet(connection().cursor()) as cursor:
             result = cursor.execute(sql, values)
             while rows := result.fetchmany(_ROWS):
                 for node, writer, boot, sequence, frame, digest, line in rows:
@@ -52,7 +52,7 @@ def events(
 
 
 def _question(
-    copy: Copy, left_out: frozenset[SegmentKey], wanted: Wanted, *, newest_first: bool
+    copy: Copy, left_out: frozenset[SegmentKey], wanted: Indexed, *, newest_first: bool
 ) -> tuple[str, list[Any]]:
     """The SQL and its values. Each alternative of the filter is a part of its own, to which statistics apply."""
     everywhere: list[str] = ["true"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from portcullis.audit.parquet.catalog import Copy
-    from portcullis.audit.reading import StoredEvent, Wanted
+    from portcullis.audit.reading import Indexed, StoredEvent
 
 _MOST_LEFT_OUT = 200
 """Segments of a copy that count elsewhere. A copy with more of them is not used."""
@@ -45,7 +45,7 @@ class Record:
         self.used_copies = False
         """Whether a part of what was asked for came from Parquet copies, which no seal covers."""
 
-    def events(self, wanted: Wanted, *, newest_first: bool = False) -> Iterator[StoredEvent]:
+    def events(self, wanted: Indexed, *, newest_first: bool = False) -> Iterator[StoredEvent]:
         """Yield the events that `wanted` fits, by their times."""
         streams = [
             Stream(
