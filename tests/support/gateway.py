@@ -71,6 +71,11 @@ class RunningGateway:
         """The key that authenticates the records of this gateway."""
         return operator_settings(None, self.state_dir, {}).record_key
 
+    @property
+    def audit_dir(self) -> Path:
+        """The folder of the audit record."""
+        return self.state_dir / "audit"
+
     def operator_redis(self) -> Redis:
         """A blocking client with an operator's rights, made from `operator.env`. Use it in a `with`."""
         operator = operator_environment.read(self.state_dir)

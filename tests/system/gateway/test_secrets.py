@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.audit_record import recorded
 from tests.support.mcp_clients import probe
 from tests.support.oauth_client import REDIRECT_URI, Pkce
 from tests.support.processes import below
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     import httpx2
@@ -39,7 +42,8 @@ async def test_no_credential_that_passed_through_is_in_any_log(
     assert (await probe(http, f"{resource}?access_token={tokens['access_token']}")).status_code == 400
 
     gateway.audited("ext_authz", event="access.allowed", client_id=client.client_id)
-    logs = gateway.logs()
+    until(lambda: client.client_id in str(recorded(gateway.audit_dir, "oauth_web")), "the record has it")
+    logs = {**gateway.logs(), "the audit record": json.dumps(recorded(gateway.audit_dir))}
     assert client.client_id in logs["oauth_web"], "this round trip was logged"
     secrets = {
         "authorization code": code,
