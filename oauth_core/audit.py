@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
 from json.encoder import encode_basestring_ascii as quoted
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -297,7 +298,13 @@ def stored(kind: EventKind, outcome: Outcome, time: str, members: str) -> str:
 
     `time` is in RFC 3339, in UTC, to the microsecond; `members` are those that `members` returns.
     """
-    return f'{{"v":{FORMAT},"time":"{time}","event":"{kind}","outcome":"{outcome}"{members}}}'
+    return f'{{"v":{FORMAT},"time":"{time}"{stored_kind(kind, outcome)}{members}}}'
+
+
+@cache
+def stored_kind(kind: EventKind, outcome: Outcome) -> str:
+    """Return the members of a stored event for its kind and outcome, with a comma before each."""
+    return f',"event":"{kind}","outcome":"{outcome}"'
 
 
 def repeated(kind: EventKind, reason: str | None, source: str | None, count: int) -> AuditEvent:

@@ -18,8 +18,8 @@ from contextlib import suppress
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
-from ext_authz.decision.envoy_messages import called, origin_of
-from oauth_core.audit import LONGEST_LOGGED, PROVIDER, EventKind, NotRecordedError, members, stored
+from ext_authz.decision.envoy_messages import called, parts_of_origin
+from oauth_core.audit import FORMAT, LONGEST_LOGGED, PROVIDER, EventKind, NotRecordedError, members, stored_kind
 from oauth_core.process.audit_output import Timestamps
 from oauth_core.process.log_stream import PartlyWrittenError
 from oauth_core.refusals import DenyReason
@@ -35,7 +35,10 @@ WRITE_EVERY = 0.05
 """Seconds between writes of text."""
 
 _MOST_WAITING = 10_000
+_MOST_IDENTITIES = 10_000
 _PROVIDER = quoted(PROVIDER)
+_ALLOWED = stored_kind(EventKind.ACCESS_ALLOWED, EventKind.ACCESS_ALLOWED.outcome)
+_ALLOWED_TEXT = f'"event":"{EventKind.ACCESS_ALLOWED}"'
 
 
 class AccessLog:
@@ -52,6 +55,7 @@ class AccessLog:
         self._segments = segments
         self._end = f',"audit":true,"program":{quoted(program)},"level":"info"'
         self._policy = ""
+        self._identities: dict[tuple[str, str], str] = {}
         self._lines: list[str] = []
         self._failure: OSError | ValueError | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -73,10 +77,10 @@ class AccessLog:
             raise NotRecordedError(str(self._failure))
         now, fields = self._now(), self._fields(claims, service, request, parsed)
         if segments is not None:
-            segments.append(stored(EventKind.ACCESS_ALLOWED, EventKind.ACCESS_ALLOWED.outcome, now, fields))
+            segments.append(f'{{"v":{FORMAT},"time":"{now}"{_ALLOWED}{fields}}}')
         if self._stream is None:
             return
-        self._lines.append(f'{{"event":"{EventKind.ACCESS_ALLOWED}"{fields}{self._end},"timestamp":"{now}"}}\n')
+        self._lines.append(f'{{{_ALLOWED_TEXT}{fields}{self._end},"timestamp":"{now}"}}\n')
         if len(self._lines) < _MOST_WAITING:
             self._write_later()
         elif segments is None:
@@ -85,28 +89,50 @@ class AccessLog:
             self._write_or_drop()
 
     def _fields(
-        self, claims: AccessClaims, service: Service, request: IncomingRequest, parsed: ParsedRequest | None
+        self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: ParsedRequest | None
     ) -> str:
         """Return what `oauth_core.audit.members` does for the event of an allowed request."""
-        person = ""
-        if claims.github_user is not None:
-            person = f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id},"provider":{_PROVIDER}'
-        optional = ""
-        method, name, is_claimed = called(request, parsed)
-        if method:
-            optional = f',"mcp_method":{quoted(method[:LONGEST_LOGGED])}'
-        if name:
-            optional += f',"mcp_name":{quoted(name[:LONGEST_LOGGED])}'
-        if is_claimed:
-            optional += ',"mcp_claimed":true'
-        for field, value in zip(_OF_ORIGIN, origin_of(request), strict=True):
-            if value:
-                optional += f',"{field}":{quoted(value[:LONGEST_LOGGED])}'
-        return (
-            f',"client_id":{quoted(claims.client_id)}{person},"service":{quoted(service.name)}'
-            f',"jti":{quoted(claims.jti)},"method":{quoted(request.method[:LONGEST_LOGGED])}'
-            f',"path":{quoted(request.path[:LONGEST_LOGGED])}{optional}{self._policy}'
+        method, name, is_claimed = called(request, asked)
+        source, peer, user_agent, request_id, trace_id = parts_of_origin(request)
+        text = (
+            f'{self._identity(claims, service.name)},"method":{quoted(request.method[:LONGEST_LOGGED])}'
+            f',"path":{quoted(request.path[:LONGEST_LOGGED])}'
         )
+        if method:
+            text += f',"mcp_method":{quoted(method[:LONGEST_LOGGED])}'
+        if name:
+            text += f',"mcp_name":{quoted(name[:LONGEST_LOGGED])}'
+        if is_claimed:
+            text += ',"mcp_claimed":true'
+        if source:
+            text += f',"source":{quoted(source[:LONGEST_LOGGED])}'
+        if peer:
+            text += f',"peer":{quoted(peer[:LONGEST_LOGGED])}'
+        if user_agent:
+            text += f',"user_agent":{quoted(user_agent[:LONGEST_LOGGED])}'
+        if request_id:
+            text += f',"request_id":{quoted(request_id[:LONGEST_LOGGED])}'
+        if trace_id:
+            text += f',"trace_id":{quoted(trace_id)}'
+        return text + self._policy
+
+    def _identity(self, claims: AccessClaims, service: str) -> str:
+        """Return the members that are the same for all calls of a token to a service, from a cache."""
+        text = self._identities.get((claims.jti, service))
+        if text is None:
+            person = ""
+            if claims.github_user is not None:
+                person = (
+                    f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id},"provider":{_PROVIDER}'
+                )
+            text = (
+                f',"client_id":{quoted(claims.client_id)}{person},"service":{quoted(service)}'
+                f',"jti":{quoted(claims.jti)}'
+            )
+            if len(self._identities) >= _MOST_IDENTITIES:
+                self._identities.clear()
+            self._identities[claims.jti, service] = text
+        return text
 
     def record(self, event: AuditEvent) -> None:
         """Record any other event, after all earlier lines.
@@ -188,6 +214,3 @@ class AccessLog:
             self.flush()
         except (OSError, ValueError):
             self._write_later()
-
-
-_OF_ORIGIN = ("source", "peer", "user_agent", "request_id", "trace_id")

@@ -27,11 +27,11 @@ class Timestamps:
 
     def now(self) -> str:
         """Return the time in RFC 3339, in UTC, to the microsecond."""
-        second, fraction = divmod(time.time(), 1)
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         if second != self._second:
-            self._second = int(second)
+            self._second = second
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{int(fraction * 1_000_000):06d}Z"
+        return f"{self._text}.{nanoseconds // 1000:06d}Z"
 
 
 class AuditOutput:
