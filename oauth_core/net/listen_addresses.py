@@ -83,5 +83,15 @@ def parse_socket_path(path: str) -> UnixAddress:
     return UnixAddress(Path(path))
 
 
+def check_metrics_listen(value: str | None) -> str | None:
+    """Check the address of the metrics, which must be on this machine. Raises `ValueError`."""
+    if not value:
+        return None
+    address = parse(value)
+    if isinstance(address, TcpAddress) and not address.is_loopback:
+        raise ValueError("must be a loopback address or unix:/path")
+    return value
+
+
 def _no_address(text: str) -> ValueError:
     return ValueError(f"{quoted(text)} is neither host:port nor unix:/path".lstrip())

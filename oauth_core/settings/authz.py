@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from oauth_core.jose.jwk_set_signature import KeySetVerifier
+from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.settings.definitions import Setting
-from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
+from oauth_core.settings.gateway import CommaList, RedisSettings
 from oauth_core.tokens.service_assertions import AssertionSigner
 
 

@@ -58,13 +58,6 @@ def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def check_metrics_listen(value: str | None) -> str | None:
-    """Check the address of the metrics, which must be on this machine. Raises `ValueError`."""
-    if value and not value.startswith("unix:/") and not is_loopback(f"http://{value}"):
-        raise ValueError("must be a loopback address or unix:/path")
-    return value or None
-
-
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list, json_schema_input_type=str | tuple[str, ...])]
 
 

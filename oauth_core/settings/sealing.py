@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import GatewaySettings
@@ -20,7 +21,7 @@ def _check_webhook(url: str | None) -> str | None:
 
 
 class SealSettings(GatewaySettings):
-    """Where the sealer's key is, and where copies of its checkpoints go."""
+    """Where the sealer's key and its metrics are, and where copies of its checkpoints go."""
 
     audit_seal_key: Annotated[
         Path | None,
@@ -47,5 +48,14 @@ class SealSettings(GatewaySettings):
             "A webhook that gets each checkpoint by POST, as the text of a signed note. The newest one is sent at "
             "least once and again until an answer is 2xx; older ones may be left out.",
             key="audit.checkpoint_url",
+        ),
+    ] = None
+    audit_metrics_listen: Annotated[
+        str | None,
+        AfterValidator(check_metrics_listen),
+        Setting(
+            "Where Prometheus reads the sealer's [metrics](metrics.md#the-sealer): `host:port` of loopback, or "
+            "`unix:/path`.",
+            key="audit.metrics_listen",
         ),
     ] = None

@@ -21,10 +21,11 @@ from oauth_core.clients.redirect_uris import APP_SCHEMES, check_app_scheme
 from oauth_core.clients.registration_permissions import ALL, check_names
 from oauth_core.crypto.record_authentication import RecordKey
 from oauth_core.crypto.sealing import read_key
+from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.policy.eligibility import ANYBODY, Eligibility, check_organizations, check_teams, check_users
 from oauth_core.settings.definitions import Setting
-from oauth_core.settings.gateway import CommaList, RedisSettings, check_metrics_listen
+from oauth_core.settings.gateway import CommaList, RedisSettings
 from oauth_core.settings.quotas import QuotaSettings
 from oauth_core.settings.rates import RateSettings
 from oauth_core.settings.trusted_issuers import TrustedIssuerSettings

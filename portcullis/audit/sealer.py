@@ -9,6 +9,7 @@ checkpoint that the tiles support, and seals again what that one does not cover.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -54,6 +55,18 @@ def _utc_now() -> datetime:
 
 
 @dataclass(slots=True)
+class Counts:
+    """The work of a sealer since its start, and `unsealed_bytes`: what was written and is not in the tree."""
+
+    entries: int = 0
+    faults: int = 0
+    checkpoints: int = 0
+    failures: int = 0
+    tree_entries: int = 0
+    unsealed_bytes: int = 0
+
+
+@dataclass(slots=True)
 class _Tree:
     """The tree and the boots in memory, from one load to the next failure."""
 
@@ -88,6 +101,7 @@ class Sealer:
         self._publish = publish
         self._now = now
         self._monotonic = monotonic
+        self.counts = Counts()
         self._tree: _Tree | None = None
         self._signed_at: float | None = None
         self._looked_at = 0.0
@@ -114,7 +128,10 @@ class Sealer:
             if tree.writer.size != before or is_due:
                 self._seal(tree, shown, behind=behind)
                 self._signed_at = clock
+            self.counts.tree_entries = tree.writer.size
+            self.counts.unsealed_bytes = sum(_unread_bytes(follower) for follower in tree.open.values())
         except BaseException:
+            self.counts.failures += 1
             self._tree = None
             raise
         return behind
@@ -127,6 +144,7 @@ class Sealer:
                 count += 1
                 tree.writer.append(entry.encode())
                 if isinstance(entry, FaultEntry):
+                    self.counts.faults += 1
                     self._report(f"{follower.key}: {_described(entry)}")
         except OSError as error:
             if follower.key not in self._unreadable:
@@ -134,6 +152,7 @@ class Sealer:
                 self._report(f"{error.filename or follower.key}: {error.strerror}; trying again")
             return False
         self._unreadable.discard(follower.key)
+        self.counts.entries += count
         if count:
             tree.heard[follower.key] = self._monotonic()
         return count >= _MOST_ENTRIES
@@ -150,6 +169,7 @@ class Sealer:
         checkpoint = Checkpoint(origin, tree.writer.size, tree.writer.root(), shown, named, behind)
         note = checkpoint.sign(tree.signer)
         self._store(note)
+        self.counts.checkpoints += 1
         if (minute := shown[:16]) != self._minute:
             append_note(self._folder.days, shown[:10], note)
             self._minute = minute
@@ -311,6 +331,17 @@ class Sealer:
 
 def _shown(now: datetime) -> str:
     return now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _unread_bytes(follower: Follower) -> int:
+    """The number of bytes of a boot that are not in the tree."""
+    boot, reader = follower.boot, follower.reader
+    total = -reader.offset
+    for index in boot.segments():
+        if index >= reader.segment:
+            with suppress(OSError):
+                total += boot.segment(index).stat().st_size
+    return max(0, total)
 
 
 def _has_more(follower: Follower) -> bool:

@@ -23,7 +23,7 @@ _STATE_DIR = Path(".portcullis")
 
 @dataclass(frozen=True, slots=True)
 class AuditPlace:
-    """The audit folder, the file of the key, the name of this machine, and the places of copies of checkpoints.
+    """The audit folder, the key, the name of this machine, the places of copies of checkpoints, and of metrics.
 
     Without a `node` its name is the host name.
     """
@@ -33,6 +33,7 @@ class AuditPlace:
     node: str | None
     checkpoint_file: Path | None = None
     checkpoint_url: str | None = None
+    metrics_listen: str | None = None
 
 
 def audit_dir_option(command: F) -> F:
@@ -98,6 +99,7 @@ def _named_place(audit_dir: Path, key_file: Path) -> AuditPlace:
         os.environ.get("AUDIT_NODE") or None,
         Path(copy) if copy else None,
         os.environ.get("AUDIT_CHECKPOINT_URL") or None,
+        os.environ.get("AUDIT_METRICS_LISTEN") or None,
     )
 
 
@@ -112,7 +114,12 @@ def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Pa
     folder = (audit_dir or settings.audit_dir or _STATE_DIR / "audit").absolute()
     key = key_file or settings.audit_seal_key or folder.parent / KEY_NAME
     return AuditPlace(
-        folder, key, settings.audit_node, settings.audit_checkpoint_file, settings.audit_checkpoint_url
+        folder,
+        key,
+        settings.audit_node,
+        settings.audit_checkpoint_file,
+        settings.audit_checkpoint_url,
+        settings.audit_metrics_listen,
     )
 
 

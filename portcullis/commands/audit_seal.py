@@ -21,6 +21,7 @@ from portcullis.cli.audit_folder import AuditPlace, audit_place_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _STOP_SECONDS = 3.0
 
@@ -46,6 +47,8 @@ def command(place: AuditPlace) -> None:
         except OSError as error:
             raise SettingsError([f"{error.filename or folder.root}: {error.strerror}"]) from None
         sealer = Sealer(place.audit_dir, SealKey(place.key), report=_report, publish=publish)
+        if place.metrics_listen is not None:
+            _serve_metrics(place.audit_dir, place.metrics_listen, sealer, stack)
         try:
             _seal(sealer, stopping)
         except SealerError as error:
@@ -72,6 +75,14 @@ def _seal(sealer: Sealer, stopping: threading.Event) -> None:
             return
         if not more:
             stopping.wait(STEP_SECONDS)
+
+
+def _serve_metrics(audit_dir: Path, address: str, sealer: Sealer, stack: ExitStack) -> None:
+    """Serve the metrics until `stack` ends. Raises `SettingsError`."""
+    # Imported here: a sealer without metrics starts faster.
+    from portcullis.audit import sealer_metrics  # noqa: PLC0415
+
+    stack.enter_context(sealer_metrics.serving(address, audit_dir, sealer.counts))
 
 
 def _publisher(place: AuditPlace, stack: ExitStack) -> Callable[[str], None]:

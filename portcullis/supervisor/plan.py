@@ -188,9 +188,10 @@ def _redis(paths: RuntimePaths, redis: OwnRedis) -> ChildSpec:
 
 
 def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
-    copies = {
+    given = {
         "AUDIT_CHECKPOINT_FILE": options.settings.audit_checkpoint_file,
         "AUDIT_CHECKPOINT_URL": options.settings.audit_checkpoint_url,
+        "AUDIT_METRICS_LISTEN": options.settings.audit_metrics_listen,
     }
     place = ("--audit-dir", str(paths.audit_dir), "--key-file", str(paths.audit_seal_key))
     return ChildSpec(
@@ -198,7 +199,7 @@ def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
         command=(*_PYTHON, "portcullis", "audit", "seal", *place),
         environment=environment.plain(paths.environ)
         | environment.outside(paths.environ)
-        | {name: str(value) for name, value in copies.items() if value is not None},
+        | {name: str(value) for name, value in given.items() if value is not None},
         probe=LockProbe(SealedFolder(paths.audit_dir).lock),
         essential=False,  # without it, events are recorded and not sealed yet
     )

@@ -1,8 +1,9 @@
-"""The queries of the dashboard find what they ask for on the pages of both real services."""
+"""The queries of the dashboard find what they ask for on the pages of the real programs."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -14,7 +15,7 @@ from tests.support.check_messages import check_request, read_answer
 from tests.support.dashboard import expressions
 from tests.support.metrics import Samples, read_samples, value
 from tests.support.ports import free_port
-from tests.support.programs import until
+from tests.support.programs import PATIENCE, PORTCULLIS, plain_environment, running, until
 from tests.support.web_process import running_web
 
 if TYPE_CHECKING:
@@ -71,9 +72,29 @@ def scraped_check(redis: RedisServer, issue: Issue, folder: Path) -> Samples:
         return whole(place)
 
 
+def scraped_sealer(folder: Path) -> Samples:
+    """The page of a sealer."""
+    place, given = f"127.0.0.1:{free_port()}", ["--audit-dir", str(folder / "audit")]
+    key = [*PORTCULLIS, "audit", "key", *given]
+    subprocess.run(key, check=True, capture_output=True, timeout=PATIENCE, env=plain_environment())
+    seal = ["audit", "seal", *given, "--key-file", str(folder / "audit_seal.key")]
+    with running(seal, folder / "seal.log", plain_environment(AUDIT_METRICS_LISTEN=place)) as process:
+
+        def listens() -> bool:
+            assert process.poll() is None, (folder / "seal.log").read_text()
+            try:
+                return bool(scrape(place))
+            except httpx2.TransportError:
+                return False
+
+        until(listens)
+        return whole(place)
+
+
 @pytest.fixture
 def found(redis: RedisServer, issue: Issue, tmp_path: Path) -> Samples:
-    return {**scraped_web(tmp_path), **scraped_check(redis, issue, tmp_path)}
+    web, check = scraped_web(tmp_path), scraped_check(redis, issue, tmp_path)
+    return {**web, **check, **scraped_sealer(tmp_path)}
 
 
 def test_every_query_finds_its_metrics_with_their_labels(found: Samples) -> None:

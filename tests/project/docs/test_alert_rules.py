@@ -172,6 +172,21 @@ CASES = [
         {"portcullis_audit_unsealed_events": "9000 20000 " * 30 + "11000+100x100"},
     ),
     Case(
+        "PortcullisSealerBehind",
+        {"portcullis_sealer_unsealed_bytes": "0 90000000 " * 100},
+        {"portcullis_sealer_unsealed_bytes": constant(17e6)},
+    ),
+    Case(
+        "PortcullisSealerFails",
+        {"portcullis_sealer_failures_total": "0x60 1x100"},
+        {"portcullis_sealer_failures_total": counter(30)},
+    ),
+    Case(
+        "PortcullisAuditRecordDamaged",
+        {"portcullis_sealer_faults_total": "0x60 1x100"},
+        {"portcullis_sealer_faults_total": ONCE},
+    ),
+    Case(
         "PortcullisAuditDiskNearlyFull",
         {**gauge("portcullis_audit_free_bytes", 20e9), **gauge("portcullis_audit_disk_bytes", 100e9)},
         {**gauge("portcullis_audit_free_bytes", 9e9), **gauge("portcullis_audit_disk_bytes", 100e9)},
