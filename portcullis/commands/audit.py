@@ -11,7 +11,7 @@ _COMMANDS = {
     "timeline": "Show everything of one person, client, grant or token, in order.",
     "show": "Show one event with all that is known about it.",
     "compact": "Copy closed hours into Parquet files, so that searches are fast.",
-    "export": "Write events for another program: JSON lines, OCSF, ECS.",
+    "export": "Write events for another program: JSON lines, OCSF, ECS, Parquet.",
     "tail": "Show the newest events, and follow new ones.",
     "detect": "Run the detection rules, and show what they find.",
     "rules": "List the detection rules.",

@@ -11,6 +11,7 @@ import click
 
 from oauth_core.process import private_files
 from portcullis.audit.export import forms
+from portcullis.audit.parquet import database, export
 from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import time_options
 from portcullis.cli.event_output import COPIES_USED, exit_if_incomplete, sealing_of
@@ -21,17 +22,21 @@ if TYPE_CHECKING:
 
     from portcullis.audit.filters import EventFilter
     from portcullis.audit.parquet.record import Record
+    from portcullis.audit.sealing import Sealing
+
+_PARQUET = "parquet"
 
 
 @click.command("export")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(forms.LINES)),
+    type=click.Choice([*forms.LINES, _PARQUET]),
     default="jsonl",
     show_default=True,
     help="jsonl: the events as they are, with their places. ocsf: Open Cybersecurity Schema Framework 1.8. ecs: "
-    "Elastic Common Schema 9.0. Each is one line of JSON.",
+    "Elastic Common Schema 9.0. Each of these is one line of JSON. parquet: a row for each event; needs --output "
+    "and DuckDB, the extra `audit`.",
 )
 @click.option(
     "--output",
@@ -46,18 +51,38 @@ def command(record: Record, form: str, output: Path | None, wanted: EventFilter)
     Prints on standard error how many there were and whether they are sealed. Exits with 1 if a part of the record
     could not be read; the file has all other events then.
     """
-    sealing, make = sealing_of(record.audit_dir), forms.LINES[form]
-    count = 0
-    with until_the_reader_goes(), _writing(output) as write:
-        for event in record.events(wanted):
-            write(forms.line(make(event, is_sealed=sealing.covers(event))) + "\n")
-            count += 1
+    sealing = sealing_of(record.audit_dir)
+    with until_the_reader_goes():
+        if form == _PARQUET:
+            count = _write_rows(record, wanted, sealing, output)
+        else:
+            count = _write_lines(record, wanted, sealing, output, form)
         sys.stdout.flush()
         number = "1 event" if count == 1 else f"{count} events"
         click.echo(f"{number}; {sealing.sentence()}." if count else "No event in this time.", err=True)
         if count and record.used_copies:
             click.echo(COPIES_USED, err=True)
     exit_if_incomplete(record.reading)
+
+
+def _write_lines(record: Record, wanted: EventFilter, sealing: Sealing, output: Path | None, form: str) -> int:
+    make, count = forms.LINES[form], 0
+    with _writing(output) as write:
+        for event in record.events(wanted):
+            write(forms.line(make(event, is_sealed=sealing.covers(event))) + "\n")
+            count += 1
+    return count
+
+
+def _write_rows(record: Record, wanted: EventFilter, sealing: Sealing, output: Path | None) -> int:
+    if output is None:
+        raise click.UsageError("--format parquet needs --output")
+    if not database.is_installed():
+        raise click.ClickException("DuckDB is not installed: install the package with its extra `audit`")
+    try:
+        return export.write(record.events(wanted), sealing.covers, output.absolute())
+    except (OSError, database.fault()) as error:
+        raise click.ClickException(f"{output}: {str(error).splitlines()[0]}") from None
 
 
 @contextmanager

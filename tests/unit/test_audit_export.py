@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
@@ -243,6 +244,42 @@ def test_nothing_in_a_time_is_a_sentence(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(1)]])
     result = export(tmp_path, "--until", "2026-01-01")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No event in this time.\n")
+
+
+def test_a_parquet_file_has_a_row_for_each_event_in_order(tmp_path: Path) -> None:
+    strange = {**event(3), "reason": "a\tb\r\n\u2028ü", "user": "octocat", "user_id": 5}
+    write_segment(tmp_path, "a", batches=[[event(1), strange]])
+    write_segment(tmp_path, "b", batches=[[event(2)]])
+    output = tmp_path / "it's.parquet"
+    result = export(tmp_path, "--format", "parquet", "--output", str(output))
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "3 events; not sealed: no checkpoint.\n"
+    question = "SELECT time, writer, sequence, sealed, user_id, reason, line FROM read_parquet(?)"
+    rows = duckdb.connect().execute(question, [str(output)]).fetchall()
+    assert [row[1:5] for row in rows] == [("a", 1, False, None), ("b", 1, False, None), ("a", 2, False, "5")]
+    assert [row[0].second for row in rows] == [1, 2, 3]
+    assert rows[2][5] == strange["reason"]
+    assert json.loads(rows[2][6]) == strange
+    assert output.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["it's.parquet", "segments"]
+
+
+def test_an_empty_parquet_file_has_no_row(tmp_path: Path) -> None:
+    write_segment(tmp_path, batches=[[event(1)]])
+    output = tmp_path / "events.parquet"
+    result = export(tmp_path, "--format", "parquet", "--until", "2026-01-01", "--output", str(output))
+    assert (result.exit_code, result.stderr) == (0, "No event in this time.\n")
+    assert duckdb.connect().execute("SELECT count(*) FROM read_parquet(?)", [str(output)]).fetchall() == [(0,)]
+
+
+def test_parquet_needs_a_file(tmp_path: Path) -> None:
+    write_segment(tmp_path, batches=[[event(1)]])
+    result = export(tmp_path, "--format", "parquet")
+    assert result.exit_code == 2
+    assert "needs --output" in result.output
+    result = export(tmp_path, "--format", "parquet", "--output", str(tmp_path / "nowhere" / "x"))
+    assert result.exit_code == 1
+    assert "nowhere" in result.output
 
 
 def test_a_reader_of_an_export_may_go_away(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _copied(folder: Path, name: str, group: Sequence[_Ready], report: Callable[[
                 key = SegmentKey(writer, boot, index)
                 refused[key] = kept.pop(key)
             begins, ends = connection.execute(_SPAN).fetchall()[0]
-            connection.execute(f"COPY ({_SORTED}) TO '{_quoted(result)}' ({_FORM})")
+            connection.execute(f"COPY ({_SORTED}) TO {database.quoted(result)} ({_FORM})")
         path = folder / f"{name}.{made[-8:]}.parquet"
         with private_files.replacing(path) as target, result.open("rb") as source:
             shutil.copyfileobj(source, target)
@@ -167,11 +167,6 @@ def _write_lines(one: _Ready, file: IO[bytes]) -> str | None:
         head = b"%s\t%d\t%s\t" % (place, frame.number, frame.digest.hex().encode())
         file.write(b"".join([b"%s%d\t%s\n" % (head, frame.first + n, line) for n, line in enumerate(lines)]))
     return f"{reader.tail} bytes at its end are no frame" if reader.tail else None
-
-
-def _quoted(path: Path) -> str:
-    """The path for the text of a statement, where DuckDB takes no parameter."""
-    return str(path).replace("'", "''")
 
 
 _READ = """

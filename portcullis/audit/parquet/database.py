@@ -43,6 +43,11 @@ def quiet(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+def quoted(path: Path) -> str:
+    """Return the path as it stands in a statement, where DuckDB takes no parameter."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
 def fault() -> type[Exception]:
     """Return the class of DuckDB's errors."""
     return cast("type[Exception]", import_module("duckdb").Error)
