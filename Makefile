@@ -90,6 +90,7 @@ generated: $(VENV)/.dev ## See that the generated files are fresh
 	@$(BIN)/python protos/compile.py --check
 	@$(BIN)/python -m tests.project.docs.settings_reference --check
 	@$(BIN)/python -m tests.project.docs.audit_reference --check
+	@$(BIN)/python -m tests.project.docs.detection_reference --check
 
 protos: $(VENV)/.dev ## Compile protos/ again
 	@$(BIN)/python protos/compile.py

@@ -18,7 +18,6 @@ from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.revocation import IncompleteError
 from oauth_core.store.replication import is_replicated
 from oauth_core.store.writable import writable
-from portcullis.cli import json_option
 from portcullis.cli.command_record import keep_settings, operator_audit
 from portcullis.cli.operator_settings import operator_settings
 from portcullis.cli.settings_file import beside_option
@@ -42,7 +41,7 @@ _NOT_REPLICATED = (
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
-as_json = json_option.as_json
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 why = click.option("--reason", metavar="TEXT", help="The reason, for the audit log.")
 

@@ -15,7 +15,7 @@ from portcullis.cli.audit_folder import audit_dir_option
 from portcullis.cli.detection_rules import chosen_rules, rule_options
 from portcullis.cli.event_options import time_options
 from portcullis.cli.event_output import exit_if_incomplete, sealing_of
-from portcullis.cli.json_option import as_json
+from portcullis.cli.operator_commands import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def command(
     """
     rules = chosen_rules(names, folders)
     # Imported here, as in `chosen_rules`: DuckDB may be missing.
-    from portcullis.detection.detecting import Detection  # noqa: PLC0415
+    from portcullis.detection.detecting import Detection, before  # noqa: PLC0415
 
     until = wanted.until or moments.recorded(datetime.now(UTC))
-    since = wanted.since or moments.recorded(datetime.fromisoformat(until) - _PERIOD)
+    since = wanted.since or before(until, _PERIOD.total_seconds())
     if until <= since:
         raise click.UsageError("the end (--until) is not after the beginning (--since)")
     detection, sealing = Detection(since, until), sealing_of(audit_dir)

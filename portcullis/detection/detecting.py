@@ -74,7 +74,7 @@ class Detection:
     ) -> None:
         """Read the events that the rules need, and run each rule. Raises `OSError` where nothing can be stored."""
         wanted = NeededEvents(
-            tuple((need, _before(self.since, rule.seconds)) for rule in rules for need in rule.needs), self.until
+            tuple((need, before(self.since, rule.seconds)) for rule in rules for need in rule.needs), self.until
         )
         with EventsTable() as table:
             for event in events(audit_dir, wanted, self.reading):
@@ -96,15 +96,14 @@ class Detection:
         except duckdb.Error as error:
             self.faults.append(f"{rule.name}: {str(error).splitlines()[0]}")
             return
-        self.findings += [_finding(rule, row) for row in rows]
+        self.findings += [_finding(rule, row, table) for row in rows]
 
 
-def _finding(rule: DetectionRule, row: dict[str, Any]) -> Finding:
-    values = {
-        name: Values(tuple(row[f"{name}_values"] or ()), int(row[f"{name}_count"]))
-        for name in VALUES
-        if row[f"{name}_count"]
-    }
+def _finding(rule: DetectionRule, row: dict[str, Any], table: EventsTable) -> Finding:
+    values = _values_of(row)
+    if "grant_id" in values and "user_id" not in values:
+        # Events of refresh tokens and codes name the grant; the events of its issue have the person too.
+        values = _values_of(row | table.people_of(values["grant_id"].shown))
     return Finding(
         rule,
         dict(zip(rule.group_by, row["group_key"], strict=False)),
@@ -117,15 +116,24 @@ def _finding(rule: DetectionRule, row: dict[str, Any]) -> Finding:
     )
 
 
+def _values_of(row: dict[str, Any]) -> dict[str, Values]:
+    return {
+        name: Values(tuple(row[f"{name}_values"] or ()), int(row[f"{name}_count"]))
+        for name in VALUES
+        if row[f"{name}_count"]
+    }
+
+
 def _place(row: dict[str, Any]) -> EventPlace:
     return EventPlace(f"{row['node']}/{row['writer']}/{row['boot']}/{row['sequence']}", row["time"])
 
 
-def _before(time: str, seconds: int) -> str:
+def before(time: str, seconds: float) -> str:
+    """Return the recorded time so many seconds before another one, or the earliest time that there is."""
     try:
         return moments.recorded(_moment(time) - timedelta(seconds=seconds))
     except OverflowError:
-        return ""
+        return moments.recorded(datetime.min.replace(tzinfo=UTC))
 
 
 def _moment(time: str) -> datetime:

@@ -13,7 +13,7 @@ from sigma.backends.sqlite.sqlite import sqliteBackend
 from sigma.correlations import SigmaCorrelationCondition, SigmaCorrelationRule, SigmaCorrelationTimespan
 from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 
-from portcullis.detection.events_table import TABLE, VALUES
+from portcullis.detection.events_table import TABLE, VALUES, quoted, values_of
 
 if TYPE_CHECKING:
     from sigma.conversion.state import ConversionState
@@ -23,14 +23,17 @@ GAP_SECONDS = 3600
 """Events of a rule without a correlation are one finding if they are of the same identities, and each is at most
 so much later than the one before."""
 IDENTITIES = ("user_id", "client_id", "grant_id", "operator", "service", "source")
-SHOWN_VALUES = 10
-"""Different values of one field that a finding lists. It counts all of them."""
 
 _TICKS = 1_000_000_000
 
 _QUERY = """\
 WITH matched AS ({search}),
-keyed AS (SELECT *, {group_key} AS group_key FROM matched),
+grouped AS (SELECT *, {group_key} AS group_key FROM matched),
+keyed AS (
+    SELECT *, CAST(epoch_us(moment) AS HUGEINT) * 1000 + least(999, dense_rank() OVER (
+        PARTITION BY group_key, moment ORDER BY node, writer, boot, sequence) - 1) AS tick
+    FROM grouped
+),
 measured AS (
     SELECT tick, group_key, {metric} AS metric, min(tick) OVER span AS begins, {known_ticks} AS known_ticks
     FROM keyed WHERE NOT list_contains(list_transform(group_key, lambda value: value IS NULL), TRUE)
@@ -48,29 +51,22 @@ islands AS (
     FROM (SELECT *, sum(is_new) OVER (PARTITION BY group_key ORDER BY tick) AS island FROM hits)
     GROUP BY group_key, island
 )
-SELECT any_value(islands.group_key) AS group_key, any_value(metric) AS metric, count(DISTINCT tick) AS events,
+SELECT any_value(islands.group_key) AS group_key, any_value(metric) AS metric,
+    CAST(sum(weight) AS BIGINT) AS events,
     arg_min({place}, tick) AS first_event, arg_max({place}, tick) AS last_event,
     bool_and(sealed) AS sealed, {values}
 FROM islands JOIN keyed ON keyed.group_key = islands.group_key AND tick BETWEEN begins AND ends
 GROUP BY islands.group_key, begins, ends ORDER BY begins, ends, islands.group_key"""
-"""An event that satisfies the condition is a hit. Hits of one group whose spans overlap are one finding."""
+"""An event that satisfies the condition is a hit. Hits of one group whose spans overlap are one finding.
+
+A tick is a nanosecond. Events of one group in one microsecond have different ticks, so that one of them is the
+first; which one it is does not depend on the order of reading. The weight of an event is its `count`, else one.
+"""
 
 _PLACE = "struct_pack(node := node, writer := writer, boot := boot, sequence := sequence, time := recorded)"
 
 
-def _listed(field: str) -> str:
-    name = _quoted(field)
-    return (
-        f"list_sort(list(DISTINCT CAST({name} AS VARCHAR)) FILTER ({name} IS NOT NULL))[:{SHOWN_VALUES}]"
-        f" AS {_quoted(f'{field}_values')}, count(DISTINCT {name}) AS {_quoted(f'{field}_count')}"
-    )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-_VALUES = ", ".join(map(_listed, VALUES))
+_VALUES = ", ".join(map(values_of, VALUES))
 
 
 class DuckDBBackend(sqliteBackend):
@@ -104,7 +100,7 @@ class DuckDBBackend(sqliteBackend):
 
     def escape_and_quote_field(self, field: str) -> str:
         """Return `field` as DuckDB quotes names."""
-        return _quoted(field)
+        return quoted(field)
 
     def finalize_query_default(
         self,
@@ -116,11 +112,11 @@ class DuckDBBackend(sqliteBackend):
         """Return the whole query of a rule. That of a correlation is whole already."""
         if isinstance(rule, SigmaCorrelationRule):
             return query
-        parts = [f"COALESCE(CAST({_quoted(name)} AS VARCHAR), '')" for name in IDENTITIES]
+        parts = [f"COALESCE(CAST({quoted(name)} AS VARCHAR), '')" for name in IDENTITIES]
         return _query(
             search=f"SELECT * FROM {TABLE} WHERE {query}",  # noqa: S608 - of rule files
             group_key=f"[{', '.join(parts)}]",
-            metric="count(*) OVER span",
+            metric="sum(weight) OVER span",
             seconds=GAP_SECONDS,
             condition="TRUE",
         )
@@ -135,7 +131,7 @@ class DuckDBBackend(sqliteBackend):
             raise SigmaFeatureNotSupportedByBackendError("aliases are not needed: all events have the same fields")
         condition = condition_of(rule)
         metrics = {
-            "event_count": "count(DISTINCT tick) OVER span",
+            "event_count": "sum(weight) OVER span",
             "value_count": f"count(DISTINCT {self.convert_correlation_fieldref(condition.fieldref)}) OVER span",
             "temporal": "count(DISTINCT matched_rule) OVER span",
         }
@@ -147,7 +143,7 @@ class DuckDBBackend(sqliteBackend):
         known_by, known_seconds = known(rule)
         return [
             _query(
-                search=self.convert_correlation_search(rule),
+                search=self.convert_correlation_search(rule) if correlation_type == "temporal" else _any_of(rule),
                 group_key=self.convert_correlation_aggregation_groupby_from_template(rule.group_by, method),
                 metric=metrics[correlation_type],
                 seconds=rule.timespan.seconds,
@@ -156,6 +152,12 @@ class DuckDBBackend(sqliteBackend):
                 known_seconds=known_seconds,
             )
         ]
+
+
+def _any_of(rule: SigmaCorrelationRule) -> str:
+    """The events of all rules that a correlation refers to. An event of two of them counts once."""
+    queries = [query for each in rule.referenced_rules for query in each.rule.get_conversion_result()]
+    return f"SELECT * FROM {TABLE} WHERE {' OR '.join(f'({query})' for query in queries)}"  # noqa: S608 - of rule files
 
 
 def known(rule: SigmaRule | SigmaCorrelationRule) -> tuple[str | None, int]:
@@ -193,7 +195,7 @@ def _query(
 ) -> str:
     known_ticks = "0"
     if known_by is not None:
-        known_ticks = f"tick - min(tick) OVER (PARTITION BY {_quoted(known_by)})"
+        known_ticks = f"tick - min(tick) OVER (PARTITION BY {quoted(known_by)})"
     return _QUERY.format(
         search=search,
         group_key=group_key,

@@ -15,6 +15,8 @@ from oauth_core.audit import FIELDS
 from portcullis.audit.filters import tool_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from portcullis.audit.reading import StoredEvent
 
 TABLE = "events"
@@ -31,10 +33,27 @@ ADDED = {
 VALUES = ("user", "user_id", "client_id", "operator", "service", "tool", "source", "network", "grant_id", "jti")
 """The fields whose values a finding lists."""
 
+SHOWN_VALUES = 10
+"""Different values of one field that a finding lists. It counts all of them."""
+
 _TEXTS = ("v", "event", "outcome", *(name for name in FIELDS if name != "user_id"), *ADDED, "boot")
 _PARTS = ("night", "morning", "afternoon", "evening")
 _CHUNK = 50_000
 """Events that are written to a file and then read by DuckDB at once: row by row it is a hundred times slower."""
+
+
+def values_of(field: str) -> str:
+    """Return the SQL of two columns: the first values of a field, sorted, and the number of different ones."""
+    name = quoted(field)
+    return (
+        f"list_sort(list(DISTINCT CAST({name} AS VARCHAR)) FILTER ({name} IS NOT NULL))[:{SHOWN_VALUES}]"
+        f" AS {quoted(f'{field}_values')}, count(DISTINCT {name}) AS {quoted(f'{field}_count')}"
+    )
+
+
+def quoted(name: str) -> str:
+    """Return `name` as DuckDB quotes names."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 class EventsTable:
@@ -104,16 +123,21 @@ class EventsTable:
         # From here on no query, whatever its rule file says, reads or writes a file or loads an extension.
         self._database.execute("SET enable_external_access=false")
         self._database.execute("SET lock_configuration=true")
-        # Events of one microsecond get different ticks, in an order that does not depend on the order of reading.
         self._database.execute(
             f"""CREATE TABLE {TABLE} AS SELECT * EXCLUDE (user_id), TRY_CAST(user_id AS BIGINT) AS user_id,
-            epoch_us(moment) * 1000 + least(999, row_number() OVER (
-                PARTITION BY moment ORDER BY node, writer, boot, sequence) - 1) AS tick
+            greatest(1, COALESCE(TRY_CAST("count" AS BIGINT), 1)) AS weight
             FROM (SELECT *, TRY_CAST(recorded AS TIMESTAMP) AS moment FROM loaded) WHERE moment IS NOT NULL"""  # noqa: S608 - constants
         )
         [kept] = self._database.execute(f"SELECT count(*) FROM {TABLE}").fetchone() or (0,)  # noqa: S608
         self._database.execute("DROP TABLE loaded")
         return self.count - int(kept)
+
+    def people_of(self, grants: Sequence[str]) -> dict[str, Any]:
+        """Return the values of `user` and `user_id` in the events of these grants, as a query lists them."""
+        listed = ", ".join(values_of(name) for name in ("user", "user_id"))
+        query = f"SELECT {listed} FROM {TABLE} WHERE list_contains($grants, grant_id)"  # noqa: S608 - constants
+        [found] = self.rows(query, grants=list(grants))
+        return found
 
     def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
         """Return the rows of a query. Raises `duckdb.Error`."""

@@ -140,7 +140,7 @@ def test_a_rule_of_the_operator_is_added_and_one_of_the_same_name_replaces_the_s
 def test_the_rules_are_listed_with_what_they_need() -> None:
     result = CliRunner().invoke(cli, ["audit", "rules"])
     assert result.exit_code == 0
-    assert "at least 10 events within 10m of one source" in result.stdout
+    assert "at least 10 events within 10m of one network" in result.stdout
     listed = [
         json.loads(line) for line in CliRunner().invoke(cli, ["audit", "rules", "--json"]).stdout.splitlines()
     ]

@@ -2,70 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from oauth_core.audit import EventKind
 from oauth_core.refusals import DenyReason, OAuthReason
-from portcullis.audit import moments
-from portcullis.audit.sealing import Sealing
-from portcullis.detection.detecting import Detection, Finding
-from portcullis.detection.rules import DetectionRule, load
-from tests.support.audit_segments import write_segment
+from tests.unit.detection_rules import Case, Event, at, denied, found_by, refused, several, shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SINCE = datetime(2026, 11, 30, 6, 0, tzinfo=UTC)
-UNTIL = SINCE + timedelta(days=1)
-
-Event = dict[str, object]
-Case = tuple[str, list[Event]]
-
-
-@cache
-def shipped() -> dict[str, DetectionRule]:
-    return {rule.name: rule for rule in load()}
-
-
-def found_by(name: str, given: list[Event], folder: Path) -> list[Finding]:
-    """What one rule finds among these events, in the day from `SINCE` on."""
-    write_segment(folder, batches=[given])
-    detection = Detection(moments.recorded(SINCE), moments.recorded(UNTIL))
-    detection.run(folder, [shipped()[name]], Sealing(folder, folder / "no.pub"), with_unsealed=True)
-    assert (detection.faults, detection.reading.faults) == ([], [])
-    return detection.findings
-
-
-def at(kind: EventKind, minutes: float = 60, **fields: object) -> Event:
-    """An event so many minutes after `SINCE`."""
-    time = moments.recorded(SINCE + timedelta(minutes=minutes))
-    return {"v": 1, "time": time, "event": str(kind), "outcome": str(kind.outcome)} | fields
-
-
-def several(count: int, kind: EventKind, *, every: float = 1, start: float = 60, **fields: Any) -> list[Event]:
-    """So many events, one every so many minutes. A function makes a field from the number of the event."""
-    return [
-        at(
-            kind,
-            start + number * every,
-            **{name: value(number) if callable(value) else value for name, value in fields.items()},
-        )
-        for number in range(count)
-    ]
-
-
-def denied(count: int, reason: DenyReason, **fields: Any) -> list[Event]:
-    return several(count, EventKind.ACCESS_DENIED, reason=str(reason), **fields)
-
-
-def refused(reason: OAuthReason) -> str:
-    """The reason of an event as the endpoints write it."""
-    return f"{reason.row.error}: {reason.row.description}"
-
 
 ONE, OTHER = "203.0.113.7", "198.51.100.9"
 DAY = 24 * 60
@@ -82,7 +28,13 @@ CALLED = several(
 
 
 def network(number: int) -> str:
+    """An address in another network for each number."""
     return f"10.0.{number}.5"
+
+
+def address(number: int) -> str:
+    """Another address of the same network for each number."""
+    return f"2001:db8:0:{number:x}::{number:x}"
 
 
 FIRES: dict[str, list[Case]] = {
@@ -150,6 +102,24 @@ FIRES: dict[str, list[Case]] = {
     ],
     "user_code_guessing": [
         ("ten codes", several(10, EventKind.DEVICE_CODE_REFUSED, source=ONE)),
+        ("ten addresses of one network", several(10, EventKind.DEVICE_CODE_REFUSED, source=address)),
+    ],
+    "guessing_from_many_networks": [
+        ("fifty networks", several(50, EventKind.DEVICE_CODE_REFUSED, source=network, every=0.2)),
+        (
+            "wrong codes, tokens and secrets",
+            denied(20, DenyReason.UNKNOWN_KEY, source=network, every=0.1)
+            + several(
+                20,
+                EventKind.TOKEN_REFUSED,
+                reason=refused(OAuthReason.CODE_UNKNOWN),
+                source=lambda number: network(number + 20),
+                every=0.1,
+            )
+            + several(
+                10, EventKind.CLIENT_AUTHENTICATION_FAILED, source=lambda number: network(number + 40), every=0.1
+            ),
+        ),
     ],
     "client_secret_guessing": [
         (
@@ -163,7 +133,14 @@ FIRES: dict[str, list[Case]] = {
             several(5, EventKind.CLIENT_AUTHENTICATION_FAILED, client_id=lambda n: f"c{n}", source=ONE),
         ),
     ],
-    "code_guessing": [
+    "secret_guessing": [
+        (
+            "ten secrets within a second",
+            [
+                at(EventKind.CLIENT_AUTHENTICATION_FAILED, source=ONE, client_id="c1"),
+                at(EventKind.CLIENT_AUTHENTICATION_FAILED, 60.01, source=ONE, count=9),
+            ],
+        ),
         (
             "ten codes of any kind",
             several(
@@ -180,7 +157,7 @@ FIRES: dict[str, list[Case]] = {
                 ),
             )
             + several(2, EventKind.CLIENT_MANAGEMENT_REFUSED, source=ONE),
-        )
+        ),
     ],
     "new_client": [
         (
@@ -307,7 +284,14 @@ SILENT: dict[str, list[Case]] = {
             several(40, EventKind.CLIENT_AUTHENTICATION_FAILED, client_id=lambda n: f"c{n}", source=network),
         ),
     ],
-    "code_guessing": [
+    "secret_guessing": [
+        (
+            "eight in place of one event",
+            [
+                at(EventKind.CLIENT_MANAGEMENT_REFUSED, source=ONE),
+                at(EventKind.CLIENT_MANAGEMENT_REFUSED, source=ONE, count=8),
+            ],
+        ),
         (
             "one below",
             several(9, EventKind.TOKEN_REFUSED, source=ONE, reason=refused(OAuthReason.CODE_UNKNOWN)),
@@ -349,6 +333,12 @@ SILENT: dict[str, list[Case]] = {
             "a call that was refused",
             [*CALLED, at(EventKind.ACCESS_DENIED, user_id=7, service="notes", mcp_name="delete_all")],
         ),
+    ],
+    "guessing_from_many_networks": [
+        ("one below", several(200, EventKind.DEVICE_CODE_REFUSED, source=lambda n: network(n % 49), every=0.05)),
+        ("one network", several(200, EventKind.DEVICE_CODE_REFUSED, source=address, every=0.05)),
+        ("slowly", several(200, EventKind.DEVICE_CODE_REFUSED, source=network, every=0.21)),
+        ("expired tokens", denied(100, DenyReason.EXPIRED, source=network, every=0.1)),
     ],
     "excessive_requests": [
         ("one below", several(19, EventKind.RATE_LIMITED, source=ONE, every=0.1)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support import forks
 from tests.support.audit_record import boots_of, events_in, is_closed, recorded
+from tests.support.audit_sealing import SealedWorld
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.programs import until
 from tests.support.small_disk import fill, small_disk
@@ -57,6 +59,15 @@ def outcomes(events: list[dict[str, Any]], kind: str) -> list[str]:
 def wait_for(audit_dir: Path, kind: str) -> None:
     """Return once an event of this kind that is no intent is on the disk."""
     until(lambda: set(outcomes(recorded(audit_dir), kind)) - {"intent"}, f"{kind} is on the disk")
+
+
+def guesses(audit_dir: Path, kind: str) -> int:
+    """The guesses of codes or secrets on the disk; further ones of a second are one event with `count`."""
+    return sum(
+        event.get("count", 1)
+        for event in recorded(audit_dir)
+        if event["event"] == kind and (kind != "token.refused" or "code is unknown" in event["reason"])
+    )
 
 
 async def test_a_sign_in_is_recorded_with_what_was_intended_and_what_was_done(
@@ -218,3 +229,48 @@ async def test_while_the_folder_is_gone_a_command_gives_no_rights_and_blocks(
         _, told = operate(web, "users", "block", "octocat")
         assert "may be missing in the audit record" in told
     operate(web, "users", "unblock", "octocat")
+
+
+async def test_detection_finds_theft_and_guessing_in_what_was_recorded(
+    web: WebServer, client: OAuthClient, audit_dir: Path, tmp_path: Path
+) -> None:
+    registration = await client.register()
+    first = await client.tokens(registration.client_id)
+    second = (await client.refresh(registration.client_id, first["refresh_token"])).json()
+    assert (await client.refresh(registration.client_id, second["refresh_token"])).status_code == 200
+    web.let_pass_since_refreshes(first["refresh_token"], 11)
+    assert (await client.refresh(registration.client_id, first["refresh_token"])).status_code == 400
+    pkce = Pkce.fresh()
+    code = await client.code(registration.client_id, pkce)
+    for status in (200, 400):
+        assert (await client.redeem(registration.client_id, code, pkce.verifier)).status_code == status
+    confidential = await client.register(token_endpoint_auth_method="client_secret_post")
+    kinds = ("token.refused", "client.authentication_failed")
+    earlier = [guesses(audit_dir, kind) for kind in kinds]
+    for number in range(10):
+        guess = {"client_id": confidential.client_id, "client_secret": f"guess-{number}"}
+        assert (await client.token({"grant_type": "client_credentials", **guess})).status_code == 401
+        made_up = await client.redeem(registration.client_id, f"made-up-{number}", pkce.verifier)
+        assert made_up.status_code == 400
+    until(lambda: [guesses(audit_dir, kind) for kind in kinds] == [before + 10 for before in earlier])
+    world = SealedWorld(tmp_path)
+    shutil.copytree(audit_dir / "segments", world.audit_dir / "segments")
+    world.seal()
+
+    printed, _ = operate(web, "audit", "detect", "--audit-dir", str(world.audit_dir), "--json", expect=3)
+
+    findings = [json.loads(line) for line in printed.splitlines()]
+    by_rule = {
+        (finding["rule"], client_id): finding
+        for finding in findings
+        for client_id in finding["values"]["client_id"]["shown"]
+    }
+    for rule in ("refresh_token_reuse", "code_replay"):
+        finding = by_rule[rule, registration.client_id]
+        assert (finding["level"], finding["sealed"]) == ("high", True)
+        assert finding["values"]["user"] == {"shown": ["octocat"], "count": 1}
+        shown, _ = operate(
+            web, "audit", "show", "--audit-dir", str(world.audit_dir), "--json", finding["first"]["place"]
+        )
+        assert json.loads(shown)["grant_id"] in finding["values"]["grant_id"]["shown"]
+    assert by_rule["secret_guessing", registration.client_id]["metric"] >= 20

@@ -1,0 +1,24 @@
+"""The table of detection rules in `docs/audit.md` is that of the files, and the page names all fields of ours."""
+
+from __future__ import annotations
+
+from portcullis.detection.events_table import ADDED
+from portcullis.detection.rules import load
+from tests.project.docs.detection_reference import PAGE, fresh
+
+
+def test_the_table_of_rules_is_fresh() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == fresh(page)
+
+
+def test_the_page_explains_every_field_that_rules_use_beside_those_of_events() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for name, meaning in ADDED.items() if f"| `{name}` | {meaning} |" not in page] == []
+
+
+def test_every_rule_names_its_row_of_the_requirements() -> None:
+    rows = {"invalid-token", "unusual-access", "excessive-requests", "error-spike", "unusual-behaviour"}
+    for rule in load():
+        assert [tag for tag in rule.tags if tag.removeprefix("portcullis.") in rows], rule.name
+        assert rule.false_positives, rule.name
