@@ -25,7 +25,9 @@ class Extent:
         self._first = self._last = ""
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Count one event."""
+        """Count one event. An intent is not counted: the same event follows with its outcome."""
+        if event.get("outcome") == "intent":
+            return
         is_refused = event.get("outcome") in {"denied", "failure"}
         values = {
             "events": event.get("event"),

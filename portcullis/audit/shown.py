@@ -77,6 +77,8 @@ def person(event: Mapping[str, Any]) -> str | None:
 def printable(value: object) -> str:
     """`value` as a text that changes no terminal; a hyphen for none."""
     text = "-" if value is None else str(value)
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 

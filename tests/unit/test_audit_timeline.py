@@ -45,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
         made(2, "sign_in.succeeded", **OWNER),
         made(3, "token.issued", jti="token-1", **GRANT, **OWNER),
         made(4, "token.issued", jti="token-9", client_id="client-2", grant_id="grant-2", **OTHER),
+        made(6, "token.refreshed", "intent", **GRANT, **OWNER),
         made(6, "token.refreshed", jti="token-2", **GRANT, **OWNER),
         made(9, "refresh.reused", "denied", **GRANT),
         made(11, "token.issued", jti="token-3", client_id="client-2", grant_id="grant-3", **OWNER),
@@ -69,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_token_is_shown_with_its_grant_and_with_what_happened_to_its_client_and_person(
     folder: Path, identity: str
 ) -> None:
-    assert numbers(run(folder, "timeline", identity, "--json")) == [1, 2, 3, 5, 6, 7, 9, 10, 12, 14]
+    assert numbers(run(folder, "timeline", identity, "--json")) == [1, 2, 3, 5, 6, 6, 7, 9, 10, 12, 14]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_token_is_shown_with_its_grant_and_with_what_happened_to_its_client_an
 def test_a_person_is_shown_with_all_grants_and_with_events_that_name_only_the_grant(
     folder: Path, identity: str
 ) -> None:
-    assert numbers(run(folder, "timeline", identity, "--json")) == [2, 3, 5, 6, 7, 9, 10, 11, 12, 14]
+    assert numbers(run(folder, "timeline", identity, "--json")) == [2, 3, 5, 6, 6, 7, 9, 10, 11, 12, 14]
 
 
 def test_a_client_is_shown_with_all_its_people(folder: Path) -> None:
@@ -110,7 +111,8 @@ def test_the_text_has_the_links_the_days_and_the_extent(folder: Path) -> None:
     assert "access.allowed (2)" in extent
     assert "notes (1), time (1)" in extent
     assert "revoked (1)" in extent
-    assert last.startswith("11 events; ")
+    assert "token.refreshed (1)" in extent, "an intent is the same step"
+    assert last.startswith("12 events; ")
 
 
 def test_an_identity_that_the_record_does_not_have_is_an_error(folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +84,9 @@ def browser_at(address: str) -> httpx2.AsyncClient:
 
 async def called(http: httpx2.AsyncClient, resource: str, token: str, status: int) -> None:
     """A call of a service that is answered so."""
-    while (await probe(http, resource, token)).status_code != status:
-        pass
+    async with asyncio.timeout(60):
+        while (await probe(http, resource, token)).status_code != status:
+            pass
 
 
 @pytest.fixture
@@ -143,17 +146,16 @@ async def test_a_stolen_refresh_token_is_found_ended_and_shown_with_the_commands
     assert (theft.grant_id, VICTIMS_ADDRESS) in {(one["grant_id"], one["source"]) for one in found}
 
     timeline = theft.events("portcullis audit timeline grant:GRANT_ID")
-    steps = [(one["event"], one.get("source")) for one in timeline if one.get("grant_id") == theft.grant_id]
+    done = [one for one in timeline if one["outcome"] != "intent"]
+    steps = [(one["event"], one.get("source")) for one in done if one.get("grant_id") == theft.grant_id]
     refreshes = [source for event, source in steps if event == "token.refreshed"]
     assert refreshes == [THIEFS_ADDRESS, THIEFS_ADDRESS]
     assert ("refresh.reused", VICTIMS_ADDRESS) in steps
-    calls = [(one["event"], one["source"], one.get("service")) for one in timeline if "access." in one["event"]]
-    assert calls[:3] == [
-        ("access.allowed", VICTIMS_ADDRESS, "whoami"),
-        ("access.allowed", THIEFS_ADDRESS, "whoami"),
-        ("access.allowed", THIEFS_ADDRESS, "whoami"),
-    ]
-    ended = next(one["time"] for one in timeline if one["event"] == "grant.revoked" and one["outcome"] != "intent")
+    calls = [(one["event"], one["source"], one.get("service")) for one in done if "access." in one["event"]]
+    callers = [source for (event, source, service), _ in groupby(calls) if event == "access.allowed"]
+    assert callers == [VICTIMS_ADDRESS, THIEFS_ADDRESS]
+    assert {service for _, _, service in calls} == {"whoami"}
+    ended = next(one["time"] for one in done if one["event"] == "grant.revoked")
     assert calls[-1][0] == "access.denied"
     text = outputs["portcullis audit timeline grant:GRANT_ID"]
     assert re.search(rf"addresses .*{THIEFS_ADDRESS} \(", text)
@@ -162,6 +164,11 @@ async def test_a_stolen_refresh_token_is_found_ended_and_shown_with_the_commands
     of_the_person = outputs["portcullis audit timeline user:USER --since -7d"]
     assert "user.blocked" in of_the_person
     assert "stolen laptop" in of_the_person
+
+    def is_proven() -> bool:
+        return "; all sealed by the checkpoint " in theft.run("portcullis audit timeline grant:GRANT_ID")
+
+    until(is_proven, "the sealer to cover the whole timeline")
     of_the_thief = theft.events("portcullis audit search --source ADDRESS --since -7d")
     assert {one["source"] for one in of_the_thief} == {THIEFS_ADDRESS}
     assert {one["user"] for one in of_the_thief if one["event"] == "access.allowed"} == {VICTIM}
