@@ -87,7 +87,8 @@ def _load(path: Path) -> DetectionRule:
     except RuleError:
         raise
     except Exception as error:  # noqa: BLE001 - pySigma does not expect every form that YAML can have
-        raise RuleError(f"{path}: no Sigma rule can be read from it ({type(error).__name__}: {error})") from None
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RuleError(f"{path}: no Sigma rule can be read from it ({text})") from None
 
 
 def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
@@ -106,6 +107,8 @@ def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
         if not getattr(rule, name):
             raise RuleError(f"{path}: {name} is missing")
     known_by, known_seconds = known(rule)
+    if known_by is not None and isinstance(rule, SigmaRule):
+        raise RuleError(f"{path}: known is for correlations")
     queries = DuckDBBackend().convert(collection)  # type: ignore[no-untyped-call]
     if len(queries) != 1:
         raise RuleError(f"{path}: one condition is supported, not {len(queries)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -12,13 +13,14 @@ import grpc
 import pytest
 
 from oauth_core.process.log_stream import STALLED_SECONDS
+from tests.support import forks
 from tests.support.audit_record import boots_of, is_closed, recorded
 from tests.support.authz_process import AuthzProcess, environ, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.processes import descendants_of
 from tests.support.programs import until
 from tests.support.small_disk import fill, small_disk
-from tests.support.tokens import mint
+from tests.support.tokens import NOTES, TIME, mint, new_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +68,51 @@ def test_calls_are_in_the_segments_of_the_worker_that_answered_them(
     assert of_text == of_record
     assert all(is_closed(boot) for name in ("ext_authz", "ext_authz.0") for boot in boots_of(tmp_path, name))
     assert token not in "".join(map(str, recorded(tmp_path)))
+
+
+def test_detection_finds_forged_stolen_and_revoked_tokens_in_what_was_recorded(
+    redis: RedisServer, key: SigningKey, tmp_path: Path
+) -> None:
+    for jti in ("jti-many", "jti-elsewhere"):
+        remember(redis, jti)
+    forged, other = new_key(), "192.0.2.9"
+    with running_authz(environ(redis, AUDIT_DIR=str(tmp_path))) as authz:
+        authz.wait_for_health("SERVING")
+        for number in range(10):
+            message = check_request(token=mint(forged, jti=f"forged-{number}"), source=other)
+            assert read_answer(authz.check(message)).status == 401
+        for number in range(3):
+            message = check_request(token=mint(key, jti="jti-many"), source=f"10.0.{number}.1")
+            assert read_answer(authz.check(message)).status == 200
+        for _ in range(5):
+            message = check_request(token=mint(key, jti="jti-revoked"))
+            assert read_answer(authz.check(message)).status == 401
+        for service, audience in (("time", NOTES), ("notes", TIME)):
+            message = check_request(path=f"/{service}/mcp", token=mint(key, jti="jti-elsewhere", aud=(audience,)))
+            assert read_answer(authz.check(message)).status == 401
+        assert authz.terminate() == 0
+
+    done = forks.run(
+        "portcullis", "audit", "detect", "--audit-dir", str(tmp_path), "--unsealed", "--json", environment={}
+    )
+
+    assert done.returncode == 3, done.stderr
+    found = {finding["rule"]: finding for finding in map(json.loads, done.stdout.splitlines())}
+    assert found.keys() == {
+        "forged_tokens",
+        "token_many_networks",
+        "revoked_token_used",
+        "token_at_other_services",
+    }
+    assert found["forged_tokens"]["values"]["source"]["shown"] == [other]
+    assert found["forged_tokens"]["events"] == 10
+    for rule, jti in (
+        ("token_many_networks", "jti-many"),
+        ("revoked_token_used", "jti-revoked"),
+        ("token_at_other_services", "jti-elsewhere"),
+    ):
+        assert found[rule]["group"] == {"jti": jti}
+        assert found[rule]["values"]["user"]["shown"] == ["octocat"]
 
 
 def test_without_text_the_segments_alone_have_the_calls(
