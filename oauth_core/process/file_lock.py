@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,10 @@ from oauth_core.process import private_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_ATTEMPTS = 5
+_AGAIN_SECONDS = 0.02
 
 
 class HeldError(Exception):
@@ -31,15 +36,26 @@ def held(path: Path) -> Iterator[None]:
     """
     lock = private_files.descriptor(path, os.O_RDWR | os.O_CREAT)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeldError(os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown") from None
+        if not _is_taken(lock):
+            raise HeldError(os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown")
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(lock)
+
+
+def _is_taken(lock: int) -> bool:
+    """Take the lock; return whether that worked. `is_held` of another process has it for some microseconds."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt < _ATTEMPTS - 1:
+                time.sleep(_AGAIN_SECONDS)
+        else:
+            return True
+    return False
 
 
 def is_held(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from contextlib import contextmanager, suppress
@@ -512,3 +513,19 @@ def test_a_checkpoint_says_which_tree_it_is_of(world: SealedWorld) -> None:
     assert world.seal() == Checkpoint(
         f"{NODE}/portcullis-audit", 0, merkle.EMPTY_ROOT, "2026-11-30T06:00:01.000000Z"
     )
+
+
+def test_a_program_that_only_asks_for_the_lock_keeps_no_sealer_from_its_folder(
+    world: SealedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = fcntl.flock, count(1)
+
+    def flock(handle: int, how: int) -> None:
+        # Another process asks at the same moment as we take the lock, twice in a row.
+        if next(asked) <= 2:
+            raise BlockingIOError
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with world.folder.held():
+        assert file_lock.is_held(world.folder.lock)
