@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.supervisor import operator_environment
 from tests.support.gateway import WHOAMI_ALONE
+from tests.support.metrics import read_samples
+from tests.support.ports import free_port
 from tests.support.processes import alive, children_of, command_line
 from tests.support.programs import PORTCULLIS, plain_environment, running, until
 from tests.support.redis_server import running_redis
@@ -28,9 +31,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+METERED = {"server": "authorization server", "check": "check service", "audit": "sealer"}
+
+
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with gateway(tmp_path_factory.mktemp("up")) as running_gateway:
+def metrics() -> dict[str, str]:
+    """Where each program with metrics shows them, by the table of its settings."""
+    return {table: f"127.0.0.1:{free_port()}" for table in METERED}
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str]) -> Iterator[Gateway]:
+    tables = "".join(f'\n[{table}]\nmetrics_listen = "{place}"\n' for table, place in metrics.items())
+    with gateway(tmp_path_factory.mktemp("up"), CONFIG + tables) as running_gateway:
         yield running_gateway
 
 
@@ -92,6 +105,25 @@ def test_a_real_client_signs_in_and_every_attack_is_refused(up: Gateway) -> None
     result = the_doctor_is_content(up)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "a real MCP client signs in" in result.stdout
+
+
+def test_every_program_shows_its_metrics_and_that_events_are_sealed(up: Gateway, metrics: dict[str, str]) -> None:
+    assert refuses_strangers(up)
+
+    def shown(table: str, name: str) -> float | None:
+        found = read_samples(httpx2.get(f"http://{metrics[table]}/metrics", timeout=60, trust_env=False).text)
+        return found.get((f"portcullis_{name}", ()))
+
+    def has_checkpoint(table: str) -> bool:
+        age = shown(table, "audit_checkpoint_age_seconds")
+        return age is not None and age < float("inf")
+
+    until(lambda: (shown("audit", "sealer_tree_entries") or 0) > 0, "a sealed event")
+    for table, program in METERED.items():
+        # The figures of files may be missing while the machine is busy.
+        until(partial(has_checkpoint, table), program)
+    until(lambda: shown("server", "audit_available") == 1)
+    until(lambda: shown("server", "audit_unsealed_events") == 0, "all events of the server to be sealed")
 
 
 def test_no_secret_is_on_a_command_line_or_in_anothers_environment(up: Gateway) -> None:
