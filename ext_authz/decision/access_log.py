@@ -35,6 +35,9 @@ WRITE_EVERY = 0.05
 """Seconds between writes of text."""
 
 _MOST_WAITING = 10_000
+_MOST_COPIES = 1000
+"""Lines of text that wait where the segments have them too."""
+
 _MOST_IDENTITIES = 10_000
 _PROVIDER = quoted(PROVIDER)
 _ALLOWED = stored_kind(EventKind.ACCESS_ALLOWED, EventKind.ACCESS_ALLOWED.outcome)
@@ -53,6 +56,7 @@ class AccessLog:
         self._others = others
         self._stream = stream
         self._segments = segments
+        self._most_waiting = _MOST_WAITING if segments is None else _MOST_COPIES
         self._end = f',"audit":true,"program":{quoted(program)},"level":"info"'
         self._policy = ""
         self._identities: dict[tuple[str, str], str] = {}
@@ -81,7 +85,7 @@ class AccessLog:
         if self._stream is None:
             return
         self._lines.append(f'{{{_ALLOWED_TEXT}{fields}{self._end},"timestamp":"{now}"}}\n')
-        if len(self._lines) < _MOST_WAITING:
+        if len(self._lines) < self._most_waiting:
             self._write_later()
         elif segments is None:
             self.flush()
@@ -191,9 +195,10 @@ class AccessLog:
 
     def _write_or_drop(self) -> None:
         """Write the waiting lines of text. If that fails, drop the oldest of too many; the segments have them."""
-        with suppress(OSError, ValueError):
-            self.flush()
-        del self._lines[:-_MOST_WAITING]
+        if self._failure is None:
+            with suppress(OSError, ValueError):
+                self.flush()
+        del self._lines[: -self._most_waiting]
         if self._lines:
             self._write_later()
 

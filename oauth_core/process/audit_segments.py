@@ -402,8 +402,9 @@ class SegmentWriter:
 
     def _open(self) -> None:
         """Open the next segment, whose first frame says what it is. Raises `OSError`."""
-        # Not the audit folder itself: if that is gone, a disk is missing.
-        folders = (self._folder.parents[1], self._folder.parents[0], self._folder)
+        # The audit folder itself only at the start: if it is gone later, a disk is missing.
+        above = () if self._index else (self._audit_dir,)
+        folders = (*above, self._folder.parents[1], self._folder.parents[0], self._folder)
         made = [folder for folder in folders if _is_made(folder)]
         path = self._folder / f"{self._index + 1:06d}.seg"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

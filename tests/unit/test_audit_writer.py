@@ -368,3 +368,23 @@ def test_a_folder_that_no_program_could_use_is_a_fault_of_the_settings(tmp_path:
     for wrong in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "no" / "parent"):
         with pytest.raises(SettingsError, match=r"audit\.dir"):
             prepare(wrong)
+
+
+def test_a_folder_for_which_there_was_no_room_at_the_start_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, full = tmp_path / "audit", [True]
+    mkdir = type(folder).mkdir
+
+    def refusing(path: Path, *given: Any, **options: Any) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        mkdir(path, *given, **options)
+
+    monkeypatch.setattr(type(folder), "mkdir", refusing)
+    with writing(folder) as writer:
+        writer.append(line(1))
+        until(lambda: writer.failure is not None, "there is no room")
+        full[0] = False
+        writer.flush(_PATIENCE)
+    assert numbers(folder) == [1]
