@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ HERE = Path(__file__).parent
 # with one. Nothing here talks to the world: who needs an authority names it, others look in a folder without any.
 os.environ["SSL_CERT_DIR"] = str(HERE)
 os.environ.pop("SSL_CERT_FILE", None)
+
+# A shell starts programs in the background with SIGINT ignored, and every program of a test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Property tests try the same examples in every run: a change fails for what it changed and not by chance, and
 # none has a deadline. `make explore` looks for examples that fail: other ones each time, and ten times as many.
