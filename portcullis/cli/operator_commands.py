@@ -19,6 +19,7 @@ from oauth_core.store.records.revocation import IncompleteError
 from oauth_core.store.replication import is_replicated
 from oauth_core.store.writable import writable
 from portcullis.cli.command_record import keep_settings, operator_audit
+from portcullis.cli.json_option import as_json as as_json  # noqa: PLC0414 - operators' commands take it from here
 from portcullis.cli.operator_settings import operator_settings
 from portcullis.cli.settings_file import beside_option
 from portcullis.supervisor import operator_environment, reserve
@@ -41,7 +42,6 @@ _NOT_REPLICATED = (
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 why = click.option("--reason", metavar="TEXT", help="The reason, for the audit log.")
 

@@ -12,7 +12,7 @@ from oauth_core.audit_log.signed_notes import NoteError, split_note
 from oauth_core.errors import SettingsError
 from portcullis.audit.proofs import ProofError, parse_proof
 from portcullis.audit.seal_key import KeyFileError, read_verifier
-from portcullis.cli.operator_commands import as_json
+from portcullis.cli.json_option import as_json
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 

@@ -15,7 +15,7 @@ from portcullis.cli.audit_folder import audit_dir_option
 from portcullis.cli.detection_rules import chosen_rules, rule_options
 from portcullis.cli.event_options import time_options
 from portcullis.cli.event_output import exit_if_incomplete, sealing_of
-from portcullis.cli.operator_commands import as_json
+from portcullis.cli.json_option import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:

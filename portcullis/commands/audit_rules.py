@@ -9,7 +9,7 @@ import click
 
 from portcullis.audit.shown import printable
 from portcullis.cli.detection_rules import chosen_rules, rule_options
-from portcullis.cli.operator_commands import as_json
+from portcullis.cli.json_option import as_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import click
 from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import event_options
 from portcullis.cli.event_output import EventOutput, exit_if_incomplete
-from portcullis.cli.operator_commands import as_json
+from portcullis.cli.json_option import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from portcullis.audit.places import PlaceError
 from portcullis.audit.shown import printable
 from portcullis.cli.audit_folder import audit_dir_option
 from portcullis.cli.event_output import sealing_of
-from portcullis.cli.operator_commands import as_json
+from portcullis.cli.json_option import as_json
 
 if TYPE_CHECKING:
     from pathlib import Path

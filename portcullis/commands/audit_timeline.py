@@ -13,7 +13,7 @@ from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import time_options
 from portcullis.cli.event_output import EventOutput, exit_if_incomplete
 from portcullis.cli.identifiers import ANY_ID
-from portcullis.cli.operator_commands import as_json
+from portcullis.cli.json_option import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from portcullis.audit.tree import TreeError, TreeReader
 from portcullis.audit.verification import KeptNote, Verification
 from portcullis.cli.audit_folder import audit_dir_option, key_of
 from portcullis.cli.event_options import time_options
-from portcullis.cli.operator_commands import as_json
+from portcullis.cli.json_option import as_json
 
 if TYPE_CHECKING:
     from portcullis.audit.filters import EventFilter

@@ -33,6 +33,7 @@ EXAMPLE = [
     for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     for command in block.splitlines()
 ]
+pytestmark = pytest.mark.timeout(900)  # some thirty commands, each of which starts Python
 VICTIM, VICTIMS_ADDRESS, THIEFS_ADDRESS = "tove", "127.0.0.21", "127.0.0.22"
 
 
