@@ -37,6 +37,7 @@ SHOWN_VALUES = 10
 """Different values of one field that a finding lists. It counts all of them."""
 
 _TEXTS = ("v", "event", "outcome", *(name for name in FIELDS if name != "user_id"), *ADDED, "boot")
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 _PARTS = ("night", "morning", "afternoon", "evening")
 _CHUNK = 50_000
 """Events that are written to a file and then read by DuckDB at once: row by row it is a hundred times slower."""
@@ -98,7 +99,7 @@ class EventsTable:
             "recorded": time,
             "sealed": is_sealed,
         }
-        self._chunk.append(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+        self._chunk.append(_encode(row))
         self.count += 1
         if len(self._chunk) >= _CHUNK:
             self._load()

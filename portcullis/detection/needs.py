@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -40,27 +41,39 @@ class NeededEvents:
         return min((since for _, since in self.needs), default=self.until)
 
     @cached_property
-    def _texts(self) -> tuple[tuple[tuple[bytes, ...], tuple[bytes, ...]], ...]:
-        """For each need the texts of which a line has one, and those that it has all."""
-        return tuple(
-            (
-                tuple(f'"{name}"'.encode() for name in sorted(need.names or ())),
-                tuple(f'"{field}":'.encode() for field in sorted(need.fields)),
-            )
-            for need, _ in self.needs
-        )
+    def _text(self) -> re.Pattern[bytes]:
+        """One of these is in each needed line: the name of its event, or a field where a rule has no names."""
+        fields = (sorted(need.fields)[:1] for need, _ in self._of_any_name)
+        ways = ["".join(f'"{name}"' for name in names).encode() for names in fields]
+        if self._by_name:
+            names = b"|".join(re.escape(name.encode()) for name in sorted(self._by_name))
+            ways.append(rb'"event"\s*:\s*"(?:' + names + b')"')
+        return re.compile(b"|".join(ways), re.IGNORECASE)
+
+    @cached_property
+    def _by_name(self) -> dict[str, dict[frozenset[str], str]]:
+        """For each name of an event the fields that it needs, each with the first time."""
+        found: dict[str, dict[frozenset[str], str]] = {}
+        for need, since in self.needs:
+            for name in need.names or ():
+                known = found.setdefault(name, {})
+                known[need.fields] = min(since, known.get(need.fields, since))
+        return found
+
+    @cached_property
+    def _of_any_name(self) -> list[tuple[Need, str]]:
+        return [(need, since) for need, since in self.needs if need.names is None]
 
     def may_fit(self, text: bytes) -> bool:
         """Return whether one of the lines in `text` can be needed. It may be wrong."""
-        small = text.lower()
-        return any(
-            (not names or any(name in small for name in names)) and all(field in small for field in fields)
-            for names, fields in self._texts
-        )
+        return bool(self.needs) and self._text.search(text) is not None
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Return whether the event is needed."""
         time = event.get("time")
         if not isinstance(time, str) or time >= self.until:
             return False
-        return any(time >= since and need.fits(event) for need, since in self.needs)
+        for fields, since in self._by_name.get(str(event.get("event")).lower(), {}).items():
+            if time >= since and all(event.get(name) is not None for name in fields):
+                return True
+        return any(time >= since and need.fits(event) for need, since in self._of_any_name)
