@@ -18,16 +18,31 @@ class AddressRange:
 
     def contains(self, text: str) -> bool:
         """Return whether `text` is an address in this range. An IPv4 address mapped into IPv6 counts as IPv4."""
-        try:
-            address: IPv4Address | IPv6Address = ip_address(text)
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return address.version == self._network.version and address in self._network
+        address = _read(text)
+        return address is not None and address.version == self._network.version and address in self._network
 
     @cached_property
     def only_ipv4(self) -> str | None:
         """The one IPv4 address of the range, which all programs write in the same way; or `None`."""
         is_one = isinstance(self._network, IPv4Network) and self._network.num_addresses == 1
         return str(self._network.network_address) if is_one else None
+
+
+def network_of(text: str, *, ipv4_bits: int, ipv6_bits: int) -> str | None:
+    """Return the network of an address with so many bits, or `None` if `text` is no address."""
+    address = _read(text)
+    if address is None:
+        return None
+    if isinstance(address, IPv4Address):
+        return str(IPv4Network((int(address), ipv4_bits), strict=False))
+    return str(IPv6Network((int(address), ipv6_bits), strict=False))
+
+
+def _read(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, where an IPv4 address mapped into IPv6 is IPv4; `None` for another text."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
 from oauth_core.audit import FIELDS
+from oauth_core.net import address_ranges
 from portcullis.audit.filters import tool_of
 
 if TYPE_CHECKING:
@@ -150,15 +150,7 @@ class EventsTable:
 @lru_cache(maxsize=65_536)
 def network_of(source: str) -> str | None:
     """Return the network of an address, or `None` for a text that is no address."""
-    try:
-        address = ip_address(source)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is None:
-            return str(IPv6Network((int(address), 48), strict=False))
-        address = address.ipv4_mapped
-    return str(IPv4Network((int(address), 24), strict=False))
+    return address_ranges.network_of(source, ipv4_bits=24, ipv6_bits=48)
 
 
 def part_of_day(time: str) -> str | None:
