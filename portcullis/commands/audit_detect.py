@@ -75,7 +75,10 @@ def command(
     if until <= since:
         raise click.UsageError("the end (--until) is not after the beginning (--since)")
     detection, sealing = Detection(since, until), sealing_of(audit_dir)
-    detection.run(audit_dir, rules, sealing, with_unsealed=with_unsealed)
+    try:
+        detection.run(audit_dir, rules, sealing, with_unsealed=with_unsealed)
+    except OSError as error:
+        raise click.ClickException(f"the events cannot be kept for the rules: {error.strerror or error}") from None
     with until_the_reader_goes():
         for finding in detection.findings:
             click.echo(json.dumps(document(finding)) if as_json else "\n".join([*lines(finding), ""]))

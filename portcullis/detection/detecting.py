@@ -72,7 +72,18 @@ class Detection:
     def run(
         self, audit_dir: Path, rules: Sequence[DetectionRule], sealing: Sealing, *, with_unsealed: bool = False
     ) -> None:
-        """Read the events that the rules need, and run each rule. Raises `OSError` where nothing can be stored."""
+        """Read the events that the rules need, and run each rule.
+
+        Raises `OSError` where events cannot be kept for the rules: the disk is full, or memory is.
+        """
+        try:
+            self._look(audit_dir, rules, sealing, with_unsealed=with_unsealed)
+        except duckdb.Error as error:
+            raise OSError(str(error).splitlines()[0]) from None
+
+    def _look(
+        self, audit_dir: Path, rules: Sequence[DetectionRule], sealing: Sealing, *, with_unsealed: bool
+    ) -> None:
         wanted = NeededEvents(
             tuple((need, before(self.since, rule.seconds)) for rule in rules for need in rule.needs), self.until
         )

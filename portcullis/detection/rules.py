@@ -137,18 +137,27 @@ def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
 def _condition(rule: SigmaCorrelationRule, known_by: str | None, known_seconds: int) -> str:
     kind, condition = str(rule.type), condition_of(rule)
     operator = {"GTE": "at least", "GT": "more than", "EQ": "exactly", "LT": "fewer than", "LTE": "at most"}
-    count = f"{operator.get(condition.op.name, condition.op.name.lower())} {condition.count}"
+    count = f"{operator.get(condition.op.name, 'not')} {condition.count}"
+    is_one = condition.count == 1
     what = {
-        "event_count": "events",
-        "value_count": f"values of {condition.fieldref}",
+        "event_count": "event" if is_one else "events",
+        "value_count": f"value{'' if is_one else 's'} of {condition.fieldref}",
         "temporal": "kinds of events",
     }
     text = f"{count} {what.get(kind, kind)} within {rule.timespan.spec}"
     if rule.group_by:
         text += f" of one {' and '.join(rule.group_by)}"
     if known_by is not None:
-        text += f", where this {known_by} has events that are {known_seconds // 3600} hours older"
+        text += f", where this {known_by} has an event that is {_duration(known_seconds)} older"
     return text
+
+
+def _duration(seconds: int) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds % length == 0:
+            count = seconds // length
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds} seconds"
 
 
 def _need(rule: SigmaRule) -> Need:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
@@ -113,6 +115,21 @@ def test_a_part_that_cannot_be_read_is_named_beside_the_findings(tmp_path: Path)
     assert result.exit_code == 1
     assert "refresh_token_reuse" in result.stdout
     assert "The result is not complete" in result.stderr
+
+
+def test_a_full_disk_is_an_error_and_not_a_period_without_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_path: Path, _data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_segment(tmp_path, batches=[[reuse()]])
+    monkeypatch.setattr("portcullis.detection.events_table.Path.write_bytes", write)
+    result = detect(tmp_path, "--unsealed")
+    assert result.exit_code == 1
+    assert (
+        "the events cannot be kept for the rules: No space left on device" in str(result.exception) + result.stderr
+    )
 
 
 def test_an_unknown_rule_is_a_wrong_usage(tmp_path: Path) -> None:
