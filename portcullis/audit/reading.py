@@ -268,7 +268,7 @@ def events_of(
     for position, line in lines:
         try:
             fields = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             fields = None
         sequence = frame.first + position
         if not isinstance(fields, dict):
@@ -281,7 +281,7 @@ def opening_of(frame: Frame) -> dict[str, Any]:
     """Return what an opening frame says of its segment; empty if it says nothing that can be read."""
     try:
         opening = json.loads(frame.lines()[0]) if frame.kind is FrameKind.OPENING else {}
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, RecursionError):
         opening = {}
     return opening if isinstance(opening, dict) else {}
 

@@ -135,7 +135,7 @@ def test_damage_is_reported_with_exit_code_1_and_everything_else_is_shown(
     writer.write(event(1))
     begin = writer.path.stat().st_size
     writer.write(event(2))
-    writer.write(event(3), b"not JSON", b"[]")
+    writer.write(event(3), b"not JSON", b"[]", b'{"a":' * 100_000, b'{"a":' + b"9" * 5000 + b"}")
     whole = writer.path.read_bytes()
     writer.path.write_bytes(whole[:begin] + b"XXXX" + whole[begin + 4 :])
     result = search(tmp_path, "--json", *order)
@@ -144,6 +144,8 @@ def test_damage_is_reported_with_exit_code_1_and_everything_else_is_shown(
     assert "bytes are no frame" in result.stderr
     assert "event 4 is no JSON object" in result.stderr
     assert "event 5 is no JSON object" in result.stderr
+    assert "event 6 is no JSON object" in result.stderr
+    assert "event 7 is no JSON object" in result.stderr
     assert "portcullis audit verify" in result.stderr
 
 

@@ -43,12 +43,23 @@ def events(
             result = cursor.execute(sql, values)
             while rows := result.fetchmany(_ROWS):
                 for node, writer, boot, sequence, frame, digest, line in rows:
-                    fields = json.loads(line)
-                    if wanted.matches(fields):
+                    fields = _fields(line)
+                    if fields is None:
+                        reading.fault(f"{writer}/{boot}: event {sequence} is no JSON object")
+                    elif wanted.matches(fields):
                         place = (node, writer, boot, sequence, frame, bytes.fromhex(digest))
                         yield StoredEvent(*place, line.encode(), fields)
     except database.fault() as error:
         reading.fault(f"{copy.path.name}: {str(error).splitlines()[0]}; remove it, and compact again")
+
+
+def _fields(line: str) -> dict[str, Any] | None:
+    """The fields of an event; `None` where the copy has something else."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
 
 
 def _question(
