@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ def lines(finding: Finding) -> list[str]:
     """The finding for people."""
     rule = finding.rule
     group = ", ".join(f"{name} {printable(value)}" for name, value in finding.group.items())
-    found = [f"{rule.level.upper()}  {rule.title}  ({rule.name})", f"  {rule.description}"]
+    reason = textwrap.wrap(rule.description, 110, initial_indent="  ", subsequent_indent="  ")
+    found = [f"{rule.level.upper()}  {rule.title}  ({rule.name})", *reason]
     if rule.condition:
         found.append(f"  because   {finding.metric}: {rule.condition}{f' ({group})' if group else ''}")
     for name, values in finding.values.items():

@@ -39,6 +39,8 @@ SHOWN_VALUES = 10
 _TEXTS = ("v", "event", "outcome", *(name for name in FIELDS if name != "user_id"), *ADDED, "boot")
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 _PARTS = ("night", "morning", "afternoon", "evening")
+MEMORY = "512MB"
+"""The memory of DuckDB. Events beyond it are in the folder."""
 _CHUNK = 50_000
 """Events that are written to a file and then read by DuckDB at once: row by row it is a hundred times slower."""
 
@@ -66,6 +68,9 @@ class EventsTable:
         self.count = 0
         self._database = duckdb.connect(
             config={
+                # A detection on the machine of a gateway must not take its memory and its cores.
+                "memory_limit": MEMORY,
+                "threads": 1,
                 "temp_directory": f"{self._folder.name}/spill",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
