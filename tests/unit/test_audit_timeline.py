@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
+from portcullis.audit import identities
+from portcullis.audit.identities import BelongsTo, IdentityError, IdentityKind
+from portcullis.audit.parquet import compaction
+from portcullis.audit.parquet.record import Record
 from portcullis.cli.main import cli
+from tests.support.audit_events import MINUTES, NAMES, write_boots
 from tests.support.audit_segments import BOOT, SegmentWriter, event, write_segment
+from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.testing import Result
 
 OWNER: dict[str, Any] = {"user": "octocat", "user_id": 583231}
@@ -113,6 +122,27 @@ def test_the_text_has_the_links_the_days_and_the_extent(folder: Path) -> None:
     assert "revoked (1)" in extent
     assert "token.refreshed (1)" in extent, "an intent is the same step"
     assert last.startswith("12 events; ")
+
+
+@examples(60)
+@given(st.lists(MINUTES, min_size=1, max_size=3), st.sampled_from(list(IdentityKind)), NAMES, st.booleans())
+def test_no_event_of_an_identity_is_left_out_by_the_fast_checks(
+    boots: list[list[tuple[int, dict[str, Any]]]], kind: IdentityKind, name: str, with_copies: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        written = write_boots(Path(place), boots)
+        if with_copies:
+            compaction.compact(Path(place), now=datetime(2026, 12, 1, 1, tzinfo=UTC), report=lambda _line: None)
+        record = Record(Path(place))
+        try:
+            identity = identities.find(f"{kind.value}:{name}", record.events)
+        except IdentityError:
+            return
+        chosen = BelongsTo(identity)
+        found = [one.fields for one in record.events(chosen)]
+    assert record.reading.faults == []
+    assert sorted(map(json.dumps, found)) == sorted(json.dumps(one) for one in written if chosen.matches(one))
+    assert found
 
 
 def test_an_identity_that_the_record_does_not_have_is_an_error(folder: Path) -> None:
