@@ -3,70 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from oauth_core.audit_log.chain import Chain
-from oauth_core.audit_log.entries import FaultEntry, FaultReason
 from oauth_core.audit_log.frames import Frame, FrameError, FrameKind
 from portcullis.audit.findings import Report, Word, ranges
 from portcullis.audit.followers import opening_of
+from portcullis.audit.sealed_boot import Place, SealedBoot
 from portcullis.audit.segments import BootReader, Damage, DamageKind, StoredFrame
 
 if TYPE_CHECKING:
     from oauth_core.audit_log.checkpoints import Checkpoint
-    from oauth_core.audit_log.entries import Entry
-    from portcullis.audit.segments import Boot
+    from portcullis.audit.sealed_boot import Place, SealedBoot
+from portcullis.audit.segments import Boot
 
 SEALED_WITHIN = timedelta(seconds=60)
 """A frame that is so much older than a checkpoint must be in its tree."""
 
 _TIME = re.compile(rb'"time":"([^"]{20,40})"')
-
-
-@dataclass(slots=True)
-class SealedBoot:
-    """The entries of the tree for one boot."""
-
-    frames: dict[int, set[bytes]] = field(default_factory=dict)
-    """The digests of the sealed frames by their number: more than one only if the sealer saw such frames."""
-    order: dict[bytes, int] = field(default_factory=dict)
-    """The place of each frame among the sealed ones, by its digest."""
-    times: Counter[bytes] = field(default_factory=Counter)
-    """How often each frame is sealed: more than once only if the sealer saw it so."""
-    faults: list[FaultEntry] = field(default_factory=list)
-    is_closed: bool = False
-    events: int = 0
-
-    def add(self, entry: Entry) -> None:
-        """Take one entry of this boot."""
-        if isinstance(entry, FaultEntry):
-            self.faults.append(entry)
-            return
-        self.frames.setdefault(entry.number, set()).add(entry.digest)
-        self.order.setdefault(entry.digest, len(self.order))
-        self.times[entry.digest] += 1
-        self.is_closed = entry.kind is FrameKind.CLOSING
-        self.events = entry.first + entry.count - 1
-
-    def leave_out(self, *, below: int = 0, above: int | None = None) -> None:
-        """Forget the frames that are not asked for."""
-        self.frames = {
-            number: digests
-            for number, digests in self.frames.items()
-            if number >= below and (above is None or number <= above)
-        }
-
-    def has_fault(self, damage: Damage) -> bool:
-        """Whether the sealer found this damage too."""
-        places = {(fault.segment, fault.offset) for fault in self.faults}
-        missing = {fault.segment for fault in self.faults if fault.reason is FaultReason.NO_SEGMENT}
-        if damage.kind is DamageKind.NO_SEGMENT:
-            return damage.segment in missing
-        return (damage.segment, damage.offset) in places
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +71,11 @@ class BootCheck:
         self._checkpoint = checkpoint
         self._report = report
         self._place = f"{boot.writer}/{boot.name}"
-        self._seen: set[int] = set()
-        """The numbers that were seen with a sealed digest."""
-        self._times: Counter[bytes] = Counter()
+        self._is_any_seen = False
+        self._times: dict[bytes, int] = {}
+        """How often a frame was seen, except the first time of a regular one."""
         self._doubled: set[int] = set()
-        self._place_before = -1
+        self._place_before: Place = (-1, 0)
         self._altered: set[int] = set()
         self._beyond: list[Frame] = []
         self._unknown: list[tuple[int, Frame]] = []
@@ -127,7 +84,7 @@ class BootCheck:
         """The last number with a sealed digest."""
         self._highest = 0
         self._is_out_of_order = False
-        self._last_sealed = max(sealed.frames, default=0)
+        self._last_sealed = sealed.last
 
     def run(self, part: Part = WHOLE) -> bool:
         """Verify; return whether the boot has a closing frame. Raises `OSError`."""
@@ -157,7 +114,7 @@ class BootCheck:
             frame = found.frame
             if is_after_damage:
                 # The frames that were in the place of the damage.
-                self._altered |= {number for number in sealed.frames if self._highest < number < frame.number}
+                self._altered |= {number for number in sealed.numbers() if self._highest < number < frame.number}
                 is_after_damage = False
             self._take(frame)
             is_closed = frame.kind is FrameKind.CLOSING
@@ -165,41 +122,48 @@ class BootCheck:
         return is_closed or self._sealed.is_closed
 
     def _take(self, frame: Frame) -> None:
-        known = self._sealed.frames.get(frame.number)
-        if known is not None and frame.digest in known:
-            self._seen.add(frame.number)
-            self._times[frame.digest] += 1
-            if self._times[frame.digest] > self._sealed.times[frame.digest]:
-                self._doubled.add(frame.number)
-            elif self._times[frame.digest] == 1:
-                place = self._sealed.order[frame.digest]
-                self._is_out_of_order |= place < self._place_before
-                self._place_before = max(self._place_before, place)
+        sealed, number = self._sealed, frame.number
+        if places := sealed.places_of(number, frame.digest):
+            is_irregular, was_seen = sealed.is_irregular(number), sealed.was_seen(number)
+            times = self._times.get(frame.digest, int(was_seen and not is_irregular))
+            if was_seen or is_irregular:
+                self._times[frame.digest] = times + 1
+            sealed.mark(number)
+            self._is_any_seen = True
+            if times >= len(places):
+                self._doubled.add(number)
+            else:
+                self._is_out_of_order |= places[times] < self._place_before
+                self._place_before = max(self._place_before, places[times])
             self._report.frames += 1
             self._report.events += frame.count
-            self._last = frame.number
-        elif known is not None:
-            self._altered.add(frame.number)
-            self._last = frame.number
+            self._last = number
+        elif number in sealed:
+            self._altered.add(number)
+            self._last = number
         else:
             self._unknown.append((self._last + 1, frame))
             return
-        self._highest = max(self._highest, frame.number)
+        self._highest = max(self._highest, number)
 
     def _finish(self, tail: int, *, is_after_damage: bool) -> None:
         for expected, frame in self._unknown:
-            if expected in self._sealed.frames and expected not in self._seen:
+            if expected in self._sealed and not self._sealed.was_seen(expected):
                 self._altered.add(expected)  # its number was altered
             else:
                 self._beyond.append(frame)
-        missing = sorted(self._sealed.frames.keys() - self._seen - self._altered)
+        missing = [number for number in self._sealed.unseen() if number not in self._altered]
         if missing and (tail or is_after_damage):
             self._altered.add(missing.pop(0))  # the frame whose beginning is there
-        altered = sorted(number for number in self._altered if number in self._sealed.frames)
+        altered = sorted(number for number in self._altered if number in self._sealed)
         if altered:
             self._report.find(Word.ALTERED, self._place, f"{_frames(altered)} not as sealed")
         if missing:
-            what = "the whole boot" if not self._seen and not altered and not self._beyond else _frames(missing)
+            what = (
+                "the whole boot"
+                if not self._is_any_seen and not altered and not self._beyond
+                else _frames(missing)
+            )
             detail = f"{what}: {self._sealed.events} events" if what == "the whole boot" else f"{what} not there"
             self._report.find(Word.MISSING, self._place, detail)
         if self._is_out_of_order:
@@ -231,11 +195,10 @@ class BootCheck:
     def _chain_of_beyond(self) -> Chain:
         """The chain in front of the frames that are not sealed."""
         first = self._beyond[0]
-        if not self._sealed.frames:
+        if not self._last_sealed:
             return Chain()
-        digests = self._sealed.frames.get(self._last_sealed, {first.before})
-        before = first.before if first.before in digests else next(iter(digests))
-        return Chain(self._last_sealed, self._sealed.events + 1, before)
+        digest = self._sealed.digest_of(self._last_sealed) or first.before
+        return Chain(self._last_sealed, self._sealed.events + 1, digest)
 
     def _are_late(self) -> bool:
         """Whether the sealer must have seen the first of these frames before it signed the checkpoint."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from oauth_core.audit_log.checkpoints import open_checkpoint
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.process import file_lock
-from portcullis.audit.boot_check import BootCheck, SealedBoot, part_within
+from portcullis.audit.boot_check import BootCheck, part_within
 from portcullis.audit.findings import Report, Word
+from portcullis.audit.sealed_boot import SealedBoot
 from portcullis.audit.sealed_folder import notes_of
 from portcullis.audit.segments import Boot, boots, others
 from portcullis.audit.tree_check import TreeCheck

@@ -546,6 +546,29 @@ def test_damage_that_was_there_when_it_was_sealed_is_called_damaged(tmp_path: Pa
     assert found(Record(world, tmp_path, writer, writer, writer)) == [("damaged", f"ext_authz.0/{BOOT}")]
 
 
+def test_frames_that_were_doubled_and_mixed_up_when_they_were_sealed_are_compared_with_that(
+    tmp_path: Path,
+) -> None:
+    world = SealedWorld(tmp_path)
+    writer = SegmentWriter(world.audit_dir)
+    for number in range(5):
+        writer.write(event(number))
+    record = Record(world, tmp_path, writer, writer, writer)
+    one, two, three, *rest = record.frames()
+    mixed = [one, three, two, three, *rest]
+    record.put(mixed)
+    world.seal()
+    assert {word for word, _ in found(record)} == {"damaged"}
+    for changed, word in (
+        ([one, two, three, three, *rest], "altered"),
+        ([one, three, two, three, three, *rest], "added"),
+        ([one, three, three, *rest], "missing"),
+        ([one, three, two, *rest], None),
+    ):
+        record.put(changed)
+        assert {each for each, _ in found(record)} == {"damaged"} | ({word} if word else set())
+
+
 # -- parts of the record -----------------------------------------------------------------------------------------
 
 
