@@ -62,7 +62,7 @@ class Place:
             [*PORTCULLIS, "audit", *arguments, *self.arguments],
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=4 * PATIENCE,  # a slow machine may need long only to begin
             env=plain_environment(),
             check=False,
         )
