@@ -1,4 +1,7 @@
-"""HTTP/2 (RFC 9113) as bytes: kinds of frames, settings, errors, and header blocks that depend on no state."""
+"""HTTP/2 (RFC 9113) as bytes: kinds of frames, settings, errors, and header blocks that depend on no state.
+
+`LARGEST_FRAME` limits the size of a frame; `control_budget` limits how many control frames a peer may send.
+"""
 
 from __future__ import annotations
 

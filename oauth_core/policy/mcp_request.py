@@ -4,6 +4,9 @@ Two JSON readers can read some texts differently, and those texts are refused he
 language, and some readers are lenient about repeated members, the case of names, stray bytes or data after the
 value. The headers `Mcp-Method` and `Mcp-Name` are not trusted, but if present they must agree with the body,
 because programs between may act on them.
+
+This module limits the names and URIs of a body. `strict_json` limits its depth and digits, `settings.envoy`
+its bytes.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A setting is defined once: as a field of a settings class, with a `Setting` in its annotation. The loader,
 `docs/settings.md`, the JSON Schema of the settings file and `portcullis config check` derive the rest from it.
+
+A new setting goes into the class of the program that reads it, in the modules beside this one (`CONTRIBUTING.md`).
 """
 
 from __future__ import annotations

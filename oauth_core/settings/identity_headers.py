@@ -1,4 +1,7 @@
-"""The names of the identity headers, and the header names that must never be used for them."""
+"""The names of the identity headers, and the header names that must never be used for them.
+
+`ext_authz.decision.envoy_messages` sets and removes these headers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Clients of Redis, and the one place that turns failures of Redis into `StoreUnavailableError`."""
+"""Clients of Redis, and the one place that turns failures of Redis into `StoreUnavailableError`.
+
+`oauth_web.http.errors` answers that error with 503. In the check service a token then has an unknown status, for
+which `oauth_core.policy.decision` denies with 503.
+"""
 
 from __future__ import annotations
 

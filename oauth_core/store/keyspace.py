@@ -1,5 +1,8 @@
 """Every key in Redis, its value and its lifetime. No other module builds a key.
 
+A key that a backup must contain is in `maintenance.snapshot` too, and one that the check service reads is in its
+rights (`client_cache.token_status`, `compose.yaml`).
+
 | key | value | lifetime |
 |---|---|---|
 | `client:<id>` | a `Client`, JSON | unused an hour, then see `records.client_lifetimes` |
