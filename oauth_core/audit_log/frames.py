@@ -78,6 +78,9 @@ class Frame:
     def text(self) -> bytes:
         """Return the content, uncompressed. Raises `FrameError` when it is not intact or too large."""
         try:
+            # Before it is decompressed: for a frame that states its size, the library ignores `max_output_size`.
+            if not 0 <= zstandard.frame_content_size(self.content) <= MOST_CONTENT:
+                raise FrameError(f"a frame has at most {MOST_CONTENT} bytes, and states how many")
             return zstandard.ZstdDecompressor().decompress(self.content, max_output_size=MOST_CONTENT)
         except zstandard.ZstdError as error:
             raise FrameError(f"the content cannot be decompressed: {error}") from None

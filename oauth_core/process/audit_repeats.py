@@ -2,12 +2,16 @@
 
 Of the events of one second with the same kind, reason and source, the first is recorded as it is, and the others
 as one event with their `count`. So that many sources cannot fill the record either, at most `MOST_A_SECOND` events
-of a second are recorded as they are; the others are counted by kind and reason alone.
+of a second are recorded as they are; the others are counted by kind and reason alone. A reason can have the text
+of a caller, so after `MOST_COUNTS_A_SECOND` counts the others are counted by kind alone.
+
+While the disk refuses, counts of earlier seconds wait in memory. What exceeds `MOST_COUNTS` is dropped.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import Outcome
@@ -19,6 +23,12 @@ if TYPE_CHECKING:
 
 MOST_A_SECOND = 50
 """Events of unknown callers that one process records as they are, in each second."""
+
+MOST_COUNTS_A_SECOND = 100
+"""Counts with a reason in each second. There is at most one more for each kind of event."""
+
+MOST_COUNTS = 1000
+"""Counts of earlier seconds that wait to be recorded."""
 
 
 def is_anonymous(event: AuditEvent) -> bool:
@@ -35,7 +45,8 @@ class Repeats:
         self._second = 0
         self._firsts: set[Key] = set()
         self._counts: dict[Key, int] = {}
-        self._ended: list[tuple[Key, int]] = []
+        self._ended: deque[tuple[Key, int]] = deque()
+        self._dropped = 0
 
     def is_first(self, event: AuditEvent, second: int) -> bool:
         """Whether `event` must be recorded as it is. If not, it is counted."""
@@ -47,6 +58,8 @@ class Repeats:
                     self._firsts.add(key)
                     return True
                 key = (event.kind, event.reason, None)
+                if key not in self._counts and len(self._counts) >= MOST_COUNTS_A_SECOND:
+                    key = (event.kind, None, None)
             self._counts[key] = self._counts.get(key, 0) + 1
             return False
 
@@ -55,16 +68,26 @@ class Repeats:
         """Whether counts wait to be recorded."""
         return bool(self._counts or self._ended)
 
-    def take(self, second: int) -> list[tuple[Key, int]]:
-        """Return the counts of all seconds before `second`, which are then forgotten."""
+    def take(self, second: int) -> tuple[Key, int] | None:
+        """Return the oldest count of the seconds before `second`, which is then forgotten, or `None`."""
         with self._lock:
             self._begin(second)
-            ended, self._ended = self._ended, []
-        return ended
+            return self._ended.popleft() if self._ended else None
+
+    def take_dropped(self) -> int:
+        """Return how many events are in no count, since too many counts waited. They are then forgotten."""
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+            return dropped
 
     def _begin(self, second: int) -> None:
-        if second != self._second:
-            self._ended += self._counts.items()
-            self._counts.clear()
-            self._firsts.clear()
-            self._second = second
+        if second == self._second:
+            return
+        for key, count in self._counts.items():
+            if len(self._ended) < MOST_COUNTS:
+                self._ended.append((key, count))
+            else:
+                self._dropped += count
+        self._counts.clear()
+        self._firsts.clear()
+        self._second = second

@@ -24,6 +24,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import threading
 import time
 from collections import deque
@@ -117,7 +118,7 @@ class SegmentWriter:
         """Start the thread, which opens the first segment. Raises no error: `failure` has it."""
         self.writer = writer
         self.node = node
-        self.failure: OSError | None = None
+        self.failure: Exception | None = None
         """The error of the last attempt, while attempts fail."""
         self._wall_clock = wall_clock
         started = datetime.fromtimestamp(wall_clock(), UTC)
@@ -169,6 +170,7 @@ class SegmentWriter:
             and len(self._waiting) < MOST_LINES
             and self._accepted - self._taken < MOST_BYTES
             and not self._is_short
+            and not self._closing.is_set()
         )
 
     def _patience(self) -> float:
@@ -180,8 +182,12 @@ class SegmentWriter:
         return self._encoder.next_sequence - 1
 
     def append(self, line: str) -> None:
-        """Record `line`, in ASCII and without a line break. Neither blocks nor raises."""
-        if len(self._waiting) >= 2 * MOST_LINES or self._accepted - self._taken >= 2 * MOST_BYTES:
+        """Record `line`, in ASCII and without a line break. Neither blocks nor raises.
+
+        After `close` was called, the line is dropped: nothing may follow the last frame of a boot.
+        """
+        is_full = len(self._waiting) >= 2 * MOST_LINES or self._accepted - self._taken >= 2 * MOST_BYTES
+        if is_full or self._closing.is_set():
             self._dropped += 1
             return
         self._waiting.append(line)
@@ -242,9 +248,10 @@ class SegmentWriter:
         self._hurry.set()
         self._wake.set()
         self._thread.join(_CLOSING_SECONDS)
-        is_whole = not self._thread.is_alive() and self.failure is None
+        lines = len(self._waiting) + len(self._batch) + self._dropped
+        is_whole = not self._thread.is_alive() and self.failure is None and not lines
         if not is_whole:
-            self._log.error("audit.closed_incomplete", lines=len(self._waiting) + len(self._batch))
+            self._log.error("audit.closed_incomplete", lines=lines)
         return is_whole
 
     def _ask(self, done: Callable[[], None]) -> None:
@@ -286,12 +293,12 @@ class SegmentWriter:
     def _store_waiting(self, *, is_last: bool) -> bool:
         """Store all lines that wait. Returns whether that worked; if not, the error is in `failure`."""
         try:
-            while self._take(is_last=is_last) or self._descriptor is None:
+            while not self._is_closed and (self._take(is_last=is_last) or self._descriptor is None):
                 if self._busy_since is None:
                     self._busy_since = time.monotonic()
                 self._store()
-        except OSError as error:
-            if error.errno in _FULL and self._reserve.give_up():
+        except Exception as error:  # noqa: BLE001 - if the thread ended, nothing could be recorded until a restart
+            if isinstance(error, OSError) and error.errno in _FULL and self._reserve.give_up():
                 self._is_short = True
                 self._log.error("audit.disk_full", error=str(error), writer=self.writer)
                 return self._store_waiting(is_last=is_last)
@@ -313,27 +320,34 @@ class SegmentWriter:
         if self._batch:
             return True
         self._kind = FrameKind.EVENTS
-        if self._dropped and not self._is_short and len(self._waiting) < MOST_LINES:
-            dropped, self._dropped = self._dropped, 0
+        if not self._is_short and len(self._waiting) < MOST_LINES and (dropped := self._take_dropped()):
             gap = EventKind.AUDIT_INTERRUPTED
             fields = f',"reason":{quoted(f"{dropped} events were not recorded")}'
             self._batch.append(stored(gap, gap.outcome, self._now(), fields).encode())
-        # With the last batch also the second that is not over yet.
-        for (kind, reason, source), count in self._repeats.take(0 if is_last else int(self._wall_clock())):
-            repeats = members(repeated(kind, reason, source, count))
-            self._batch.append(stored(kind, kind.outcome, self._now(), repeats).encode())
         characters = 0
+        # With the last batch also the second that is not over yet.
+        second = 0 if is_last else int(self._wall_clock())
+        while characters < _CHARACTERS_A_FRAME and (repeats := self._repeats.take(second)) is not None:
+            (kind, reason, source), count = repeats
+            line = stored(kind, kind.outcome, self._now(), members(repeated(kind, reason, source, count)))
+            self._batch.append(line.encode())
+            characters += len(line)
         for _ in range(min(len(self._waiting), _LINES_A_FRAME)):
+            if characters >= _CHARACTERS_A_FRAME:
+                break
             line = self._waiting.popleft()
             self._batch.append(line.encode("ascii", "backslashreplace"))
             characters += len(line)
-            if characters >= _CHARACTERS_A_FRAME:
-                break
-        self._taken += characters
-        if not self._batch and is_last and not self._is_closed:
+            self._taken += len(line)
+        if not self._batch and is_last:
             self._kind = FrameKind.CLOSING
             self._batch.append(json.dumps({"time": self._now(), "reason": "stopped"}).encode())
         return bool(self._batch)
+
+    def _take_dropped(self) -> int:
+        """Return how many events were dropped since the last call."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped + self._repeats.take_dropped()
 
     def _store(self) -> None:
         """Append the batch as one frame, if it has lines, to the segment, or to a new one. Raises `OSError`."""
@@ -394,9 +408,11 @@ class SegmentWriter:
 
     def _leave(self) -> None:
         """Close the segment. Lines that are not on the disk yet are encoded again for the next one."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        # First, as the number of a descriptor that could not be closed may soon be that of another file.
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with suppress(OSError):  # what is on the disk was synced before
+                os.close(descriptor)
         self._unwritten, self._has_batch, self._is_torn = b"", False, False
         self._next_encoder = self._encoder
 
@@ -406,11 +422,13 @@ class SegmentWriter:
         above = () if self._index else (self._audit_dir,)
         folders = (*above, self._folder.parents[1], self._folder.parents[0], self._folder)
         made = [folder for folder in folders if _is_made(folder)]
-        path = self._folder / f"{self._index + 1:06d}.seg"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        self._descriptor = private_files.descriptor(path, flags)
-        self._index += 1
-        self._path, self._size, self._hour = path, 0, int(self._wall_clock()) // _HOUR
+        while self._descriptor is None:
+            self._path = self._folder / f"{self._index + 1:06d}.seg"
+            with suppress(FileExistsError):  # this process did not make it, so a later number is taken
+                self._descriptor = private_files.descriptor(self._path, flags)
+            self._index += 1
+        self._size, self._hour = 0, int(self._wall_clock()) // _HOUR
         self._unsynced = [self._folder, *(folder.parent for folder in made)]
         opening = {
             "format": 1,
@@ -438,7 +456,11 @@ def _is_made(folder: Path) -> bool:
 
 
 class Reserve:
-    """A file that takes room on the disk, for the moment when there is no other: `AUDIT_DIR/reserve/WRITER`."""
+    """A file that takes room on the disk, for the moment when there is no other: `AUDIT_DIR/reserve/WRITER`.
+
+    Processes with one writer name share it. In place of any other thing with this name, such as a link to a file
+    that must not be overwritten or a pipe that nothing reads, a file is made.
+    """
 
     def __init__(self, audit_dir: Path, writer: str, size: int) -> None:
         self._path = audit_dir / "reserve" / writer
@@ -450,13 +472,14 @@ class Reserve:
         if self._is_kept or not self._size:
             return True
         try:
-            self._path.parent.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+            _is_made(self._path.parent)
+            if not stat.S_ISDIR(self._path.parent.lstat().st_mode):
+                return False
             disk = os.statvfs(self._path.parent)
-            has = self._path.stat().st_size == self._size if self._path.exists() else False
-            if not has:
+            if not self._is_there():
                 if disk.f_bavail * disk.f_frsize < 2 * self._size:
                     return False
-                with open(self._path, "wb", opener=private_files.descriptor) as file:
+                with open(self._path, "xb", opener=private_files.descriptor) as file:
                     for _ in range(self._size // _AT_ONCE):
                         # A hole takes no room, and neither do zeros where the disk compresses.
                         file.write(os.urandom(_AT_ONCE))
@@ -466,11 +489,26 @@ class Reserve:
         self._is_kept = True
         return True
 
-    def give_up(self) -> bool:
-        """Remove the reserve. Returns whether there was one."""
-        self._is_kept = False
+    def _is_there(self) -> bool:
+        """Whether there is a whole reserve. Anything else in its place is removed. Raises `OSError`."""
         try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return False
+        is_whole = stat.S_ISREG(found.st_mode) and found.st_size == self._size
+        if not is_whole:
             self._path.unlink()
+        return is_whole
+
+    def give_up(self) -> bool:
+        """Remove the reserve. Returns whether there was one, also if another process has just removed it."""
+        was_kept, self._is_kept = self._is_kept, False
+        try:
+            if not stat.S_ISDIR(self._path.parent.lstat().st_mode):
+                return False
+            self._path.unlink()
+        except FileNotFoundError:
+            return was_kept
         except OSError:
             return False
         return True

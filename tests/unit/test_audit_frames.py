@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth_core.audit_log.frames import HEAD_BYTES, NO_FRAME, FrameEncoder, FrameError, FrameKind, read, read_all
+from oauth_core.audit_log.frames import (
+    HEAD_BYTES,
+    NO_FRAME,
+    Frame,
+    FrameEncoder,
+    FrameError,
+    FrameKind,
+    read,
+    read_all,
+)
 from oauth_core.crypto.digests import sha256
 
 LINES = st.lists(st.binary(min_size=1, max_size=60).map(lambda line: line.replace(b"\n", b"x")), min_size=1)
@@ -73,3 +83,20 @@ def test_a_frame_with_other_content_than_its_head_says_is_refused() -> None:
     assert found.digest == sha256(claimed)
     with pytest.raises(FrameError, match="2 events instead of"):
         found.lines()
+
+
+@pytest.mark.parametrize("stated", [300 * 1024 * 1024, -1], ids=["too large", "not stated"])
+def test_content_that_could_fill_the_memory_is_refused_before_it_is_decompressed(
+    stated: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressor = zstandard.ZstdCompressor().compressobj(size=stated)
+    content = compressor.compress(b"{}\n") + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    monkeypatch.setattr(zstandard, "ZstdDecompressor", lambda: pytest.fail("it is decompressed"))
+    frame = Frame(FrameKind.EVENTS, 1, 1, 1, NO_FRAME, content, NO_FRAME)
+    with pytest.raises(FrameError, match="states"):
+        frame.lines()
+
+
+def test_content_that_is_not_compressed_is_refused() -> None:
+    with pytest.raises(FrameError, match="cannot be decompressed"):
+        Frame(FrameKind.EVENTS, 1, 1, 1, NO_FRAME, b"{}", NO_FRAME).lines()

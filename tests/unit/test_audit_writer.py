@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oauth_core.audit import AuditEvent, EventKind, NotRecordedError, members
+from oauth_core.audit_log import frames
 from oauth_core.audit_log.frames import HEAD_BYTES, FrameKind
 from oauth_core.errors import SettingsError
-from oauth_core.process import audit_segments, private_files
-from oauth_core.process.audit_repeats import MOST_A_SECOND
-from oauth_core.process.audit_segments import MOST_LINES, SegmentWriter, prepare
+from oauth_core.process import audit_repeats, audit_segments, private_files
+from oauth_core.process.audit_repeats import MOST_A_SECOND, MOST_COUNTS_A_SECOND
+from oauth_core.process.audit_segments import MOST_LINES, Reserve, SegmentWriter, prepare
 from tests.support.audit_record import boots_of, frames_of, is_closed, recorded
 from tests.support.programs import until
 
@@ -388,3 +389,152 @@ def test_a_folder_for_which_there_was_no_room_at_the_start_is_made_later(
         full[0] = False
         writer.flush(_PATIENCE)
     assert numbers(folder) == [1]
+
+
+def test_reasons_that_callers_make_up_do_not_fill_the_record(tmp_path: Path) -> None:
+    with writing(tmp_path, clock=[1_796_000_400.0]) as writer:
+        for number in range(5000):
+            refuse(writer, refusal("203.0.113.1", f"made up: {number}"))
+    events = recorded(tmp_path)
+    assert len(events) == MOST_A_SECOND + MOST_COUNTS_A_SECOND + 1
+    (rest,) = (event for event in events if "reason" not in event)
+    assert rest["count"] == 5000 - MOST_A_SECOND - MOST_COUNTS_A_SECOND
+
+
+def test_counts_of_a_long_outage_are_bounded_and_what_is_dropped_is_counted(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_repeats, "MOST_COUNTS", 5)
+    clock = [1_796_000_400.0]
+    with writing(tmp_path, clock=clock) as writer:
+        writer.flush(_PATIENCE)
+        disk.error = errno.EIO
+        writer.append(line(0))
+        until(lambda: writer.failure is not None, "the disk refuses")
+        for _ in range(8):
+            for _ in range(3):
+                refuse(writer, refusal("203.0.113.1"))
+            clock[0] += 1
+        disk.error = None
+    events = recorded(tmp_path)
+    assert [event["count"] for event in events if "count" in event] == [2] * 5
+    gaps = [event["reason"] for event in events if event.get("event") == "audit.interrupted"]
+    assert sum(int(gap.removesuffix(" events were not recorded")) for gap in gaps) == 6
+    assert sum(event.get("event") == "access.denied" for event in events) == 8 + 5
+
+
+def test_counts_that_do_not_fit_into_one_frame_are_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_segments, "_CHARACTERS_A_FRAME", 1000)
+    monkeypatch.setattr(frames, "MOST_CONTENT", 5000)
+    clock = [1_796_000_400.0]
+    with writing(tmp_path, clock=clock) as writer:
+        for number in range(2 * MOST_A_SECOND):
+            refuse(writer, refusal("203.0.113.1", f"{number % MOST_A_SECOND} {'x' * 200}"))
+        clock[0] += 1
+        writer.append(json.dumps({"number": 1}))
+        writer.flush(_PATIENCE)
+        (boot,) = boots_of(tmp_path, "w")
+    assert sum(event.get("count", 0) for event in recorded(tmp_path)) == MOST_A_SECOND
+    assert all(len(frame.text()) < 2000 for frame in frames_of(boot))
+
+
+def test_no_fault_ends_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [ValueError("a fault of the program"), MemoryError()]
+    encode = frames.FrameEncoder.encode
+
+    def failing(encoder: frames.FrameEncoder, kind: FrameKind, lines: list[bytes]) -> bytes:
+        if kind is FrameKind.EVENTS and faults:
+            raise faults.pop()
+        return encode(encoder, kind, lines)
+
+    with writing(tmp_path) as writer:
+        writer.flush(_PATIENCE)
+        monkeypatch.setattr(frames.FrameEncoder, "encode", failing)
+        writer.append(line(1))
+        until(lambda: not faults and writer.failure is None, "it tries again")
+    assert numbers(tmp_path) == [1]
+
+
+def test_nothing_follows_the_last_frame_of_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = private_files.sync_content
+    with writing(tmp_path) as writer:
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+
+        def syncing(descriptor: int) -> None:
+            sync(descriptor)
+            writer.append(line(2))
+
+        monkeypatch.setattr(private_files, "sync_content", syncing)
+        assert not writer.close()
+        writer.append(line(3))
+        refuse(writer, refusal("203.0.113.1"))
+        assert not writer.is_available
+        assert writer._dropped == 3
+    assert numbers(tmp_path) == [1]
+    assert is_closed(*boots_of(tmp_path, "w"))
+
+
+@pytest.mark.parametrize("other", ["link", "pipe", "folder", "unfinished"])
+def test_in_place_of_another_thing_with_the_name_of_the_reserve_a_file_is_made(tmp_path: Path, other: str) -> None:
+    precious, reserve = tmp_path / "precious", tmp_path / "audit" / "reserve" / "w"
+    precious.write_text("precious", encoding="utf-8")
+    reserve.parent.mkdir(parents=True)
+    match other:
+        case "link":
+            reserve.symlink_to(precious)
+        case "pipe":
+            os.mkfifo(reserve)
+        case "folder":
+            reserve.mkdir()
+        case "unfinished":
+            reserve.write_text("x", encoding="utf-8")
+    with writing(tmp_path / "audit") as writer:
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        assert writer.is_available
+    assert precious.read_text(encoding="utf-8") == "precious"
+    assert reserve.is_dir() if other == "folder" else stat.S_ISREG(reserve.lstat().st_mode)
+    assert numbers(tmp_path / "audit") == [1]
+
+
+def test_a_link_in_place_of_the_folder_of_reserves_is_not_followed(tmp_path: Path, disk: Disk) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "w").write_text("precious", encoding="utf-8")
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "reserve").symlink_to(elsewhere)
+    with writing(tmp_path / "audit") as writer:
+        writer.flush(_PATIENCE)
+        disk.error = errno.ENOSPC
+        writer.append(line(1))
+        until(lambda: writer.failure is not None, "the disk is full")
+        disk.error = None
+    assert (elsewhere / "w").read_text(encoding="utf-8") == "precious"
+
+
+def test_a_reserve_that_another_process_with_this_name_removed_counts_as_given_up(tmp_path: Path) -> None:
+    one, other = (Reserve(tmp_path, "command", RESERVE) for _ in range(2))
+    assert one.keep()
+    assert other.keep()
+    assert one.give_up()
+    assert other.give_up()
+    assert not other.give_up()
+    assert other.keep()
+
+
+def test_a_segment_that_something_else_made_is_left_out(tmp_path: Path) -> None:
+    clock = [1_796_000_400.0]
+    with writing(tmp_path, clock=clock) as writer:
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        (boot,) = boots_of(tmp_path, "w")
+        (boot.folder / "000002.seg").touch()
+        (boot.folder / "000003.seg").symlink_to(tmp_path / "elsewhere")
+        clock[0] += 3600
+        writer.append(line(2))
+        writer.flush(_PATIENCE)
+        assert boot.segment(4).stat().st_size
+    assert not (tmp_path / "elsewhere").exists()
