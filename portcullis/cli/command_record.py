@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,8 @@ class CommandRecorder(DurableRecorder):
         except NotRecordedError as error:
             if not always:
                 raise click.ClickException(f"nothing was done, since it cannot be recorded: {error}") from None
-            click.echo(f"warning: this command may be missing in the audit record: {error}", err=True)
+            with suppress(OSError):  # a full disk, on which standard error may be too, must not keep rights alive
+                click.echo(f"warning: this command may be missing in the audit record: {error}", err=True)
 
     def record(self, kind: EventKind, **what: Any) -> None:
         """Record an event, as `AuditRecorder.record` does. It is the end of an intent of the same kind."""
@@ -83,9 +85,11 @@ class CommandRecorder(DurableRecorder):
 
     def close(self) -> None:
         """Record that intents without an end led to nothing, and complete the record of this command."""
-        for kind, intent in self._intents.items():
-            super().record(kind, differs=Outcome.FAILURE, reason=f"nothing was done: {intent.text}")
-        self._output.close()
+        try:
+            for kind, intent in self._intents.items():
+                super().record(kind, differs=Outcome.FAILURE, reason=f"nothing was done: {intent.text}")
+        finally:
+            self._output.close()
 
 
 def keep_settings(settings: BackupSettings) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tests.support import forks
 from tests.support.audit_record import boots_of, events_in, is_closed, recorded
 from tests.support.audit_sealing import SealedWorld
 from tests.support.oauth_client import OAuthClient, Pkce
-from tests.support.programs import until
+from tests.support.programs import PORTCULLIS, until
 from tests.support.small_disk import fill, small_disk
 from tests.support.web_process import WebServer, running_web
 
@@ -228,6 +229,27 @@ async def test_while_the_folder_is_gone_a_command_gives_no_rights_and_blocks(
         assert "nothing was done, since it cannot be recorded" in told
         _, told = operate(web, "users", "block", "octocat")
         assert "may be missing in the audit record" in told
+    operate(web, "users", "unblock", "octocat")
+
+
+def operate_unheard(web: WebServer, *arguments: str) -> None:
+    """Run an operator's command whose standard error is on a full disk. It may fail: its text is its record."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        subprocess.run(
+            [*PORTCULLIS, *arguments], env=web.environment, stdout=subprocess.DEVNULL, stderr=full, check=False
+        )
+    finally:
+        os.close(full)
+
+
+async def test_a_command_blocks_also_if_it_can_neither_record_nor_warn(
+    web: WebServer, client: OAuthClient, audit_dir: Path
+) -> None:
+    await client.tokens((await client.register()).client_id)
+    with missing(audit_dir):
+        operate_unheard(web, "users", "block", "octocat")
+        assert json.loads(operate(web, "users", "show", "octocat", "--json")[0])["blocked"]
     operate(web, "users", "unblock", "octocat")
 
 
