@@ -57,10 +57,12 @@ class _Redemption:
             case Consumption.ALREADY_USED:
                 # Verifier and client are right, so two parties hold the owner's copy of the code. The grant of the
                 # first redemption ends (RFC 6749 section 4.1.2). If it does not exist yet, `issuing` ends it.
-                self.audit.record(
-                    EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id
-                )
-                await end_grant(self.grants, self.audit, found.code.grant_id, client, "code replayed")
+                try:
+                    self.audit.record(
+                        EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id
+                    )
+                finally:  # also where it cannot be recorded
+                    await end_grant(self.grants, self.audit, found.code.grant_id, client, "code replayed")
                 raise refused(OAuthReason.CODE_USED_BEFORE)
             case Consumption.GONE:
                 raise refused(OAuthReason.CODE_UNKNOWN)

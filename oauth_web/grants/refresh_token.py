@@ -136,10 +136,13 @@ class _Refresh:
                 self._record(kind, client, presented)
                 return successor
             case ReplayDetected():
-                self._record(EventKind.REFRESH_REUSED, client, presented)
                 if self.settings.refresh_reuse == "refuse":
+                    self._record(EventKind.REFRESH_REUSED, client, presented)
                     raise refused(OAuthReason.REFRESH_TOKEN_USED)
-                await end_grant(self.grants, self.audit, presented.grant_id, client, "refresh token reused")
+                try:
+                    self._record(EventKind.REFRESH_REUSED, client, presented)
+                finally:  # also where it cannot be recorded
+                    await end_grant(self.grants, self.audit, presented.grant_id, client, "refresh token reused")
                 raise refused(OAuthReason.REFRESH_TOKEN_REUSED)
             case RestoredFamily():
                 await end_grant(

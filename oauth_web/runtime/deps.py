@@ -100,13 +100,15 @@ class Deps:
     request_times: Histogram
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self.keys.stop()
-        await self.clock.stop()
-        await self.github.aclose()
-        await self.documents.aclose()
-        await self.redis.aclose()
-        await asyncio.to_thread(self.output.close)
+        """Close the connections, and the audit record also if a connection cannot be closed."""
+        try:
+            await self.keys.stop()
+            await self.clock.stop()
+            await self.github.aclose()
+            await self.documents.aclose()
+            await self.redis.aclose()
+        finally:
+            await asyncio.to_thread(self.output.close)
 
 
 def _log_clock_difference(ahead: float) -> None:
