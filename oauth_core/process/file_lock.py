@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_ATTEMPTS = 5
+_ATTEMPTS = 500
 _AGAIN_SECONDS = 0.02
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK
+"""A link in the place of the lock would have another file emptied, and a pipe would block this process."""
 
 
 class HeldError(Exception):
@@ -34,8 +38,10 @@ def held(path: Path) -> Iterator[None]:
     The kernel releases the lock when this process ends in any way, so a crash never leaves one behind. Raises
     `HeldError` and `OSError`.
     """
-    lock = private_files.descriptor(path, os.O_RDWR | os.O_CREAT)
+    lock = private_files.descriptor(path, os.O_RDWR | os.O_CREAT | _FLAGS)
     try:
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         if not _is_taken(lock):
             raise HeldError(os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown")
         os.ftruncate(lock, 0)
@@ -46,28 +52,38 @@ def held(path: Path) -> Iterator[None]:
 
 
 def _is_taken(lock: int) -> bool:
-    """Take the lock; return whether that worked. `is_held` of another process has it for some microseconds."""
-    for attempt in range(_ATTEMPTS):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if attempt < _ATTEMPTS - 1:
-                time.sleep(_AGAIN_SECONDS)
-        else:
+    """Take the lock; return whether that worked.
+
+    A process in `is_held` has a shared lock for a moment. Another shared lock tells it from a holder: it works
+    beside the first one, and never beside that of a holder.
+    """
+    for _ in range(_ATTEMPTS):
+        if _locks(lock, fcntl.LOCK_EX):
             return True
+        if not _locks(lock, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        time.sleep(_AGAIN_SECONDS)
     return False
+
+
+def _locks(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def is_held(path: Path) -> bool:
     """Return whether a process holds the lock file at `path` now."""
     try:
-        lock = private_files.descriptor(path, os.O_RDONLY)
+        lock = private_files.descriptor(path, os.O_RDONLY | _FLAGS)
     except OSError:
         return False
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return not _locks(lock, fcntl.LOCK_SH)
     except OSError:
         return True
     finally:
         os.close(lock)
-    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -60,6 +61,43 @@ def test_a_lock_is_held_once_and_says_by_which_process(tmp_path: Path) -> None:
             pass
         assert caught.value.holder == path.read_text(encoding="ascii").strip()
     assert not file_lock.is_held(path)
+
+
+def test_a_lock_is_taken_however_long_other_processes_only_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    waits = 0
+    with path.open("wb") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)  # as `is_held` does, in a process that stands still there
+
+        def wait(_seconds: float) -> None:
+            nonlocal waits
+            waits += 1
+            if waits == 100:  # noqa: PLR2004
+                fcntl.flock(asking, fcntl.LOCK_UN)
+
+        monkeypatch.setattr(file_lock.time, "sleep", wait)
+        with file_lock.held(path):
+            assert waits == 100  # noqa: PLR2004
+
+
+def test_a_lock_that_is_held_is_refused_without_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_lock.time, "sleep", lambda _seconds: pytest.fail("it waits"))
+    with file_lock.held(tmp_path / "lock"), pytest.raises(file_lock.HeldError), file_lock.held(tmp_path / "lock"):
+        pass
+
+
+def test_a_link_or_a_pipe_in_the_place_of_a_lock_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("secret", encoding="ascii")
+    (tmp_path / "link").symlink_to(key)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(OSError, match=name), file_lock.held(tmp_path / name):
+            pass
+        file_lock.is_held(tmp_path / name)  # does not wait for the pipe
+    assert key.read_text(encoding="ascii") == "secret"
 
 
 def test_a_followed_file_counts_as_changed_until_it_was_read(tmp_path: Path) -> None:

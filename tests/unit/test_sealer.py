@@ -521,8 +521,8 @@ def test_a_program_that_only_asks_for_the_lock_keeps_no_sealer_from_its_folder(
     real, asked = fcntl.flock, count(1)
 
     def flock(handle: int, how: int) -> None:
-        # Another process asks at the same moment as we take the lock, twice in a row.
-        if next(asked) <= 2:
+        # Another process asks at the same moment as we take the lock, twice in a row: its lock is a shared one.
+        if how & fcntl.LOCK_EX and next(asked) <= 2:
             raise BlockingIOError
         real(handle, how)
 
