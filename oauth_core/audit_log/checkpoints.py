@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from oauth_core.audit_log.signed_notes import Signer, VerifierKey
 
 _SIZE = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z\Z")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z\Z")
 _LINES = 3
 _WRITER_WORDS = 5
 

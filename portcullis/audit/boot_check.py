@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from oauth_core.audit_log.chain import Chain
 from oauth_core.audit_log.frames import Frame, FrameError, FrameKind
 from portcullis.audit.findings import Report, Word, ranges
 from portcullis.audit.followers import opening_of
-from portcullis.audit.sealed_boot import Place, SealedBoot
 from portcullis.audit.segments import BootReader, Damage, DamageKind, StoredFrame
 
 if TYPE_CHECKING:
     from oauth_core.audit_log.checkpoints import Checkpoint
     from portcullis.audit.sealed_boot import Place, SealedBoot
-from portcullis.audit.segments import Boot
+    from portcullis.audit.segments import Boot
 
 SEALED_WITHIN = timedelta(seconds=60)
 """A frame that is so much older than a checkpoint must be in its tree."""
@@ -41,25 +39,31 @@ class Part:
 WHOLE = Part()
 
 
-def part_within(boot: Boot, since: str | None, until: str | None) -> Part | None:
+def part_within(boot: Boot, sealed: SealedBoot, since: str | None, until: str | None) -> Part | None:
     """The segments of a boot that can have events from `since` to `until`, or `None` if none can.
 
     Both are times as events have them, or `None`. A segment has what happened between its own beginning and that
-    of the next one. One whose beginning cannot be read counts as asked for.
+    of the next one. Only a sealed opening tells when a segment begins: an attacker can write any other. A segment
+    counts as asked for unless sealed openings say otherwise.
     """
     if since is None and until is None:
         return WHOLE
     if until is not None and _time_of_name(boot.name) >= until:
         return None
-    begins = {index: _beginning(boot, index) for index in boot.segments()}
-    indexes = sorted(begins)
-    first, last = 1, None
-    for index, following in pairwise(indexes):
-        if since is not None and "" < begins[following] <= since:
-            first = following
-        if until is not None and last is None and begins[following] >= until:
-            last = index
-    return Part(first, last)
+    indexes = boot.segments()
+    begins = [_beginning(boot, index, sealed) for index in indexes]
+    wanted = [
+        index
+        for index, begin, following in zip(indexes, begins, [*begins[1:], None], strict=True)
+        if not (since is not None and begin and following and begin <= since and following <= since)
+        and not (until is not None and begin and begin >= until)
+    ]
+    if not indexes:
+        return WHOLE
+    if not wanted:
+        return None
+    first = 1 if wanted[0] == indexes[0] else wanted[0]
+    return Part(first, None if wanted[-1] == indexes[-1] else wanted[-1])
 
 
 class BootCheck:
@@ -96,14 +100,17 @@ class BootCheck:
         is_after_damage, is_closed, is_first = False, False, True
         for found in reader.read():
             if not part.has(found.segment):
-                # Only its number counts: the frames from there on are not asked for.
-                if isinstance(found, StoredFrame):
+                # Only its number counts: the frames from there on are not asked for. Any other frame may have
+                # a number that an attacker chose.
+                if isinstance(found, StoredFrame) and sealed.is_regular(found.frame.number, found.frame.digest):
                     sealed.leave_out(above=found.frame.number - 1)
                     break
                 continue
             if is_first and isinstance(found, StoredFrame) and part.first > 1:
-                sealed.leave_out(below=found.frame.number)
-                self._last = self._highest = found.frame.number - 1
+                number = found.frame.number
+                if sealed.is_regular(number, found.frame.digest):
+                    sealed.leave_out(below=number)
+                    self._last = self._highest = number - 1
             is_first = False
             if isinstance(found, Damage):
                 if not self._sealed.has_fault(found):
@@ -220,12 +227,20 @@ class BootCheck:
         return moment or _moment(_time_of_name(self._boot.name))
 
 
-def _beginning(boot: Boot, index: int) -> str:
-    """When a segment began, by its opening frame; empty if it cannot be read."""
-    found = next(BootReader(boot, segment=index).read(), None)
-    if not isinstance(found, StoredFrame) or found.segment != index:
-        return ""
-    return str(opening_of(found.frame).get("time", ""))
+def _beginning(boot: Boot, index: int, sealed: SealedBoot) -> str | None:
+    """When a segment began, by its opening frame; `None` unless it is sealed as the opening of this segment.
+
+    A sealed frame that did not follow the one before it is no such opening: the sealer found it out of its place.
+    """
+    try:
+        found = next(BootReader(boot, segment=index).read_segment(), None)
+    except OSError:
+        return None
+    if not isinstance(found, StoredFrame) or not sealed.is_regular(found.frame.number, found.frame.digest):
+        return None
+    opening = opening_of(found.frame) if found.frame.kind is FrameKind.OPENING else {}
+    time = opening.get("time")
+    return time if opening.get("segment") == index and isinstance(time, str) else None
 
 
 def _frames(numbers: list[int]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from portcullis.audit.shown import printable
+
 
 class Word(Enum):
     """The kinds of findings. A verification with any finding fails."""
@@ -32,7 +34,7 @@ class Finding:
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.word.value}: {self.place}: {self.detail}"
+        return f"{self.word.value}: {printable(self.place)}: {printable(self.detail)}"
 
 
 @dataclass(slots=True)

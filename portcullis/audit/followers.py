@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _REASONS = {
     DamageKind.NO_FRAME: FaultReason.NO_FRAME,
+    DamageKind.NO_FILE: FaultReason.NO_FRAME,
     DamageKind.CUT: FaultReason.CUT,
     DamageKind.SHORTER: FaultReason.SHORTER,
     DamageKind.NO_SEGMENT: FaultReason.NO_SEGMENT,

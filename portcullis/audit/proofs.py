@@ -33,7 +33,7 @@ _EVENT = "portcullis-event/1"
 _EVENT_WORDS = 5
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
 _WORD = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
-_BOOT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+_BOOT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
 _LONGEST = 64 * 1024 * 1024
 
 

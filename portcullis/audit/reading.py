@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from oauth_core.audit_log import frames
 from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
-from portcullis.audit import moments
+from portcullis.audit import moments, record_files
 from portcullis.audit.segments import BootReader, Damage, boots
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def events(
 
 def opening(segment: Path) -> dict[str, Any]:
     """Return what the first frame of a segment says of it. Raises `OSError`, or `ValueError` for another frame."""
-    with segment.open("rb") as file:
+    with record_files.reading(segment) as file:
         first = frames.read(file.read(_OPENING_BYTES))
     if first is None or not (found := opening_of(first)):
         raise ValueError("the segment does not begin with its opening")
@@ -305,7 +305,7 @@ def _frames(segment: _Segment, reading: Reading, *, backwards: bool) -> Iterator
         if reader.tail and not segment.is_last:
             reading.fault(f"{_name(segment)}: a frame is cut off at byte {reader.offset}")
         if places:
-            with segment.boot.segment(segment.index).open("rb") as file:
+            with record_files.reading(segment.boot.segment(segment.index)) as file:
                 for offset, size in reversed(places):
                     file.seek(offset)
                     frame = frames.read(file.read(size))

@@ -75,6 +75,10 @@ class SealedBoot:
         others = [place for other, place in self._others.get(number, ()) if other == digest]
         return sorted(([(index, 0)] if is_regular else []) + others)
 
+    def is_regular(self, number: int, digest: bytes) -> bool:
+        """Whether a frame is sealed, and followed the one before it."""
+        return any(not after for _, after in self.places_of(number, digest))
+
     def is_irregular(self, number: int) -> bool:
         """Whether the frame with this number, or another one with it, did not follow the one before it."""
         return number in self._others

@@ -14,9 +14,11 @@ import errno
 import json
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from oauth_core.audit_log.signed_notes import LONGEST_NOTE
 from oauth_core.process import file_lock, private_files
+from portcullis.audit import record_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from portcullis.audit.seal_key import SealKey
 
 NAME = "sealed"
+
+_MOST_PLACES = 256 * 1024 * 1024
+"""Bytes of the places of boots: room for some 500,000 of them."""
+_PIECE = 64 * 1024
+_BETWEEN = b"\n\n"
 
 
 class SealedFolder:
@@ -59,7 +66,7 @@ class SealedFolder:
     def read_checkpoint(self) -> str | None:
         """The newest note, or `None` if there is none. Raises `ValueError` if it is no text."""
         try:
-            return self.checkpoint.read_text(encoding="utf-8")
+            return read_note(self.checkpoint)
         except FileNotFoundError:
             return None
 
@@ -89,9 +96,11 @@ class SealedFolder:
     def read_places(self) -> tuple[int, dict[str, dict[str, Any]], dict[str, dict[str, Any]]] | None:
         """The size of the tree, and the places of open and of finished boots; `None` if they are unusable."""
         try:
-            progress, finished = (json.loads(path.read_bytes()) for path in (self._progress, self._finished))
+            progress, finished = (
+                json.loads(record_files.content(path, _MOST_PLACES)) for path in (self._progress, self._finished)
+            )
             return int(progress["size"]), dict(progress["boots"]), dict(finished["boots"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write_places(self, size: int, places: dict[str, dict[str, object]]) -> None:
@@ -115,7 +124,7 @@ def append_note(folder: Path, day: str, note: str) -> None:
     """Append a note to the file of a day in `folder`. Raises `OSError`."""
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"{day}.txt"
-    handle = private_files.appending(path)
+    handle = record_files.descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         data = f"{note}\n".encode()
         size = os.fstat(handle).st_size
@@ -126,9 +135,29 @@ def append_note(folder: Path, day: str, note: str) -> None:
         os.close(handle)
 
 
-def notes_of(text: str) -> list[str]:
-    """The notes of the file of a day. Text behind the last whole one counts as a note, which no key has signed."""
-    parts = text.split("\n\n")
-    whole, rest = parts[: len(parts) // 2 * 2], parts[len(parts) // 2 * 2 :]
-    notes = [f"{body}\n\n{signatures}\n" for body, signatures in zip(whole[::2], whole[1::2], strict=True)]
-    return notes + [part for part in rest if part]
+def read_note(path: Path) -> str:
+    """The text of a checkpoint's file. Raises `OSError`, and `ValueError` if it is no text."""
+    return record_files.content(path, LONGEST_NOTE).decode("utf-8")
+
+
+def notes_in(file: IO[bytes]) -> Iterator[str]:
+    """Yield the notes of the file of a day.
+
+    Text behind the last whole one counts as a note, which no key has signed. A note that is too long is cut off,
+    and is the last one.
+    """
+    rest, body = b"", None
+    while piece := file.read(_PIECE):
+        *whole, rest = (rest + piece).split(_BETWEEN)
+        for part in whole:
+            text = part.decode("utf-8", "replace")
+            if body is None:
+                body = text
+            else:
+                yield f"{body}\n\n{text}\n"
+                body = None
+        if len(rest) > LONGEST_NOTE:
+            break
+    unsigned = [body, rest[:LONGEST_NOTE].decode("utf-8", "replace")]
+    if text := "\n\n".join(part for part in unsigned if part):
+        yield text

@@ -20,8 +20,9 @@ from oauth_core.audit_log.entries import EntryError, FaultEntry, parse_entry
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.process import private_files
 from portcullis.audit.followers import Follower
+from portcullis.audit.record_files import UnusableFileError
 from portcullis.audit.seal_key import KeyFileError
-from portcullis.audit.sealed_folder import SealedFolder, append_note
+from portcullis.audit.sealed_folder import SealedFolder, append_note, read_note
 from portcullis.audit.segments import Boot, BootReader, boots_of, writers
 from portcullis.audit.tree import TreeError, TreeReader, TreeWriter
 
@@ -39,6 +40,9 @@ QUIET_SECONDS = 60.0
 """Seconds between two checkpoints when nothing is written, and between two looks at finished boots."""
 SILENT_SECONDS = 3600.0
 """Seconds without a frame after which checkpoints do not name a boot any more."""
+
+MOST_NAMED = 5000
+"""Boots that a checkpoint names: so many lines are shorter than the longest note."""
 
 _MOST_ENTRIES = 8192
 """Entries of one boot in one step."""
@@ -159,11 +163,16 @@ class Sealer:
 
     def _seal(self, tree: _Tree, shown: str, *, behind: bool) -> None:
         """Write what was appended, and a checkpoint of it with the time `shown`."""
-        tree.writer.commit()
+        try:
+            tree.writer.commit()
+        except TreeError as error:
+            raise SealerError(_lost(str(error))) from None
         states = {key: self._state(tree, follower) for key, follower in sorted(tree.open.items())}
         named = tuple(
-            SealedBoot(tree.open[key].boot.writer, tree.open[key].boot.name, tree.open[key].last_event, state)
-            for key, state in states.items()
+            SealedBoot(
+                tree.open[key].boot.writer, tree.open[key].boot.name, tree.open[key].last_event, states[key]
+            )
+            for key in sorted(_newest_heard(tree))
         )
         origin = tree.signer.verifier.name
         checkpoint = Checkpoint(origin, tree.writer.size, tree.writer.root(), shown, named, behind)
@@ -268,11 +277,13 @@ class Sealer:
         paths = (self._folder.checkpoint, self._key.checkpoint)
         for path in paths:
             try:
-                found.append(open_checkpoint(path.read_text(encoding="utf-8"), signer.verifier))
+                found.append(open_checkpoint(read_note(path), signer.verifier))
             except FileNotFoundError:
                 continue
             except (NoteError, UnicodeDecodeError) as error:
                 refused.append(f"{path}: {error}")
+            except UnusableFileError as error:
+                refused.append(f"{path}: {error.strerror}")
         if not found:
             if refused:
                 raise SealerError(_lost(refused[0]))
@@ -327,6 +338,17 @@ class Sealer:
                 yield parse_entry(data)
         except (TreeError, EntryError) as error:
             raise SealerError(_lost(str(error))) from None
+
+
+def _newest_heard(tree: _Tree) -> list[str]:
+    """The boots that a checkpoint names: those that were heard last, and none without a frame.
+
+    A note has a limit. An attacker who makes many boots must not make a checkpoint that no program reads.
+    """
+    names = [key for key, follower in tree.open.items() if follower.chain.number]
+    if len(names) <= MOST_NAMED:
+        return names
+    return sorted(names, key=lambda key: tree.heard.get(key, 0.0), reverse=True)[:MOST_NAMED]
 
 
 def _shown(now: datetime) -> str:

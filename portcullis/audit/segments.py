@@ -8,19 +8,22 @@ write to its last segment while it is read here.
 from __future__ import annotations
 
 import re
+import stat
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from oauth_core.audit_log.frames import MARKER, Frame, FrameError, read
+from portcullis.audit import record_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _WRITER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
-_BOOT = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
-_SEGMENT = re.compile(r"\d{6,9}\.seg\Z")
+_BOOT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
+_SEGMENT = re.compile(r"(?:(?!000000)[0-9]{6}|[1-9][0-9]{6,8})\.seg\Z")
+"""Each number in its one form: two files are never the same segment."""
 _PIECE = 1024 * 1024
 """Bytes that are read at once."""
 
@@ -78,6 +81,7 @@ class DamageKind(Enum):
     """The kinds of damage to the bytes of a boot."""
 
     NO_FRAME = "bytes are no frame"
+    NO_FILE = "the segment is no regular file"
     CUT = "a frame is cut off"
     SHORTER = "the segment is shorter than it was"
     NO_SEGMENT = "a segment is missing"
@@ -152,9 +156,16 @@ class BootReader:
         """Yield the frames of the present segment behind `offset`."""
         path = self.boot.segment(self.segment)
         try:
-            size = path.stat().st_size
+            status = path.lstat()
         except FileNotFoundError:
             return
+        if not stat.S_ISREG(status.st_mode):
+            # A link, a folder or a pipe. The offset notes that this was said.
+            if self.offset == 0:
+                self.offset = 1
+                yield Damage(DamageKind.NO_FILE, self.segment, 0, path.name)
+            return
+        size = status.st_size
         if size < self.offset:
             gone, self.offset = self.offset - size, size
             yield Damage(DamageKind.SHORTER, self.segment, size, f"{gone} bytes are gone")
@@ -163,7 +174,7 @@ class BootReader:
         self.tail = 0
         data, left = b"", size - self.offset
         broken: tuple[int, str] | None = None
-        with path.open("rb") as file:
+        with record_files.reading(path) as file:
             file.seek(self.offset)
             # Not behind `size`: a writer that is as fast as this reader would never let it end.
             while left > 0 and (piece := file.read(min(_PIECE, left))):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from oauth_core.audit_log import merkle
 from oauth_core.audit_log.tiles import (
     HEIGHT,
+    LONGEST_ENTRY,
     WIDTH,
     TileError,
     bundle_path,
@@ -25,12 +26,16 @@ from oauth_core.audit_log.tiles import (
     write_tile,
 )
 from oauth_core.process import private_files
+from portcullis.audit import record_files
+from portcullis.audit.record_files import UnusableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 _KEPT_TILES = 64
+_LONGEST_FILE = WIDTH * (2 + LONGEST_ENTRY)
+"""Bytes of the longest file of a tree: a full bundle."""
 _ATTEMPTS = 20
 """How often a partial file is looked for while a sealer replaces it."""
 
@@ -123,9 +128,11 @@ class TreeReader:
             others = [(partial / str(number), number) for number in longer if number > width] + [(path, WIDTH)]
             for candidate, there in [(wanted, width), *others]:
                 try:
-                    return candidate, candidate.read_bytes(), there
+                    return candidate, record_files.content(candidate, _LONGEST_FILE), there
                 except FileNotFoundError:
                     continue
+                except UnusableFileError as error:
+                    raise TreeError(candidate, str(error.strerror)) from None
             if not longer:
                 break
         raise TreeError(wanted, "does not exist", is_missing=True)
@@ -209,6 +216,7 @@ class TreeWriter:
     def _write(self, path: str, data: bytes) -> set[Path]:
         """Write a file; return the folders that have a new name in them."""
         target = self.folder / path
+        _check_folders(self.folder, target.parent)
         changed = {target.parent}
         folder = target.parent
         while not folder.exists():
@@ -251,13 +259,15 @@ class TreeWriter:
             paths = [self.folder / tile_path(level, index)]
             paths += [self.folder / bundle_path(index)] if level == 0 else []
             for path in paths:
+                partial = path.with_name(f"{path.name}.p")
+                _check_folders(self.folder, partial)
                 with contextlib.suppress(FileNotFoundError):
                     for entry in list(path.parent.iterdir()):
                         if entry.name.startswith(".") or _is_behind(entry, path):
                             _remove(entry)
-                    for entry in list(path.with_name(f"{path.name}.p").iterdir()):
+                    for entry in list(partial.iterdir()):
                         if entry not in kept:
-                            entry.unlink()
+                            _remove(entry)
 
 
 def _is_behind(entry: Path, path: Path) -> bool:
@@ -268,8 +278,16 @@ def _is_behind(entry: Path, path: Path) -> bool:
     return name > path.name or entry == path
 
 
+def _check_folders(root: Path, folder: Path) -> None:
+    """Raise `TreeError` if a folder below `root` is a link: files elsewhere would be written or removed."""
+    while folder != root:
+        if folder.is_symlink():
+            raise TreeError(folder, "it is a link")
+        folder = folder.parent
+
+
 def _remove(entry: Path) -> None:
-    if entry.is_dir():
+    if entry.is_dir() and not entry.is_symlink():
         shutil.rmtree(entry)
     else:
         entry.unlink(missing_ok=True)

@@ -10,20 +10,22 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from oauth_core.audit_log.checkpoints import open_checkpoint
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.process import file_lock
+from portcullis.audit import record_files
 from portcullis.audit.boot_check import BootCheck, part_within
 from portcullis.audit.findings import Report, Word
+from portcullis.audit.record_files import UnusableFileError
 from portcullis.audit.sealed_boot import SealedBoot
-from portcullis.audit.sealed_folder import notes_of
+from portcullis.audit.sealed_folder import notes_in, read_note
 from portcullis.audit.segments import Boot, boots, others
 from portcullis.audit.tree_check import TreeCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from oauth_core.audit_log.checkpoints import Checkpoint
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.05
+_MOST_FORGED = 100
 
 LONGEST_GAP = timedelta(minutes=3)
 """A longer time without a checkpoint is noted: a sealer that runs signs one each minute."""
@@ -98,9 +101,12 @@ class Verification:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
-                note = path.read_text(encoding="utf-8")
+                note = read_note(path)
             except FileNotFoundError:
                 self.report.find(Word.MISSING, place, "no checkpoint is there")
+                return None
+            except UnusableFileError as error:
+                self.report.find(Word.ALTERED, place, str(error.strerror))
                 return None
             except UnicodeDecodeError:
                 note = ""
@@ -128,10 +134,23 @@ class Verification:
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
         for path in paths:
             place = f"{self._sealed.name}/checkpoints/{path.name}"
-            notes = notes_of(path.read_text(encoding="utf-8", errors="replace"))
-            opened = [(place, checkpoint) for note in notes if (checkpoint := self._opened(place, note))]
-            found += opened
+            try:
+                with record_files.reading(path) as file:
+                    found += self._opened_in(place, file)
+            except UnusableFileError as error:
+                self.report.find(Word.ADDED, place, str(error.strerror))
         return found
+
+    def _opened_in(self, place: str, file: IO[bytes]) -> Iterator[tuple[str, Checkpoint]]:
+        """Yield the checkpoints in the file of a day. After many that no key has signed, the rest is left out."""
+        forged = 0
+        for note in notes_in(file):
+            if checkpoint := self._opened(place, note):
+                yield place, checkpoint
+                continue
+            forged += 1
+            if forged == _MOST_FORGED:
+                return
 
     def _note_gaps(self, times: list[str]) -> None:
         """Note the times in which no sealer ran."""
@@ -148,10 +167,15 @@ class Verification:
         for key in sorted(there.keys() | sealed.keys()):
             writer, _, name = key.partition("/")
             boot = there.get(key) or Boot(writer, name, self._audit_dir / "segments" / writer / name)
-            part = part_within(boot, self._since, self._until)
+            entries = sealed.get(key, SealedBoot())
+            part = part_within(boot, entries, self._since, self._until)
             if part is None:
                 continue
-            is_closed = BootCheck(boot, sealed.get(key, SealedBoot()), newest, report).run(part)
+            try:
+                is_closed = BootCheck(boot, entries, newest, report).run(part)
+            except OSError as error:
+                report.find(Word.ALTERED, key, f"it cannot be read: {error.strerror or error}")
+                continue
             # The newest boot of a writer may still run.
             is_newest = not any(other.startswith(f"{writer}/") and other > key for other in there)
             if not is_closed and not is_newest:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit_log.checkpoints import parse_checkpoint
-from oauth_core.audit_log.signed_notes import split_note
+from oauth_core.audit_log.signed_notes import NoteError, split_note
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
 from portcullis.audit.copies import FileCopy, WebhookCopy
@@ -69,6 +69,10 @@ def _seal(sealer: Sealer, stopping: threading.Event) -> None:
         except OSError as error:
             fault = f"{error.filename or 'the audit folder'}: {error.strerror or error}"
             if fault != failing:
+                _report(f"{fault}; trying again")
+            failing = fault
+        except NoteError as error:
+            if failing != (fault := f"the checkpoint cannot be used: {error}"):
                 _report(f"{fault}; trying again")
             failing = fault
         if is_last and not more:

@@ -15,9 +15,10 @@ from oauth_core.audit_log.entries import EntryError, FrameEntry, parse_entry
 from oauth_core.audit_log.signed_notes import NoteError, VerifierKey
 from oauth_core.errors import SettingsError
 from oauth_core.process import private_files
+from portcullis.audit import record_files
 from portcullis.audit.proofs import EventName, Proof, ProofError, has_event, stored_frame
 from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
-from portcullis.audit.sealed_folder import NAME
+from portcullis.audit.sealed_folder import NAME, read_note
 from portcullis.audit.segments import Boot, BootReader
 from portcullis.audit.tree import TreeError, TreeReader
 from portcullis.audit.verification import KeptNote, Verification
@@ -77,7 +78,7 @@ def command(
     --event, prints a proof of one event, for `portcullis audit check-proof`.
     """
     folder = sealed or audit_dir / NAME
-    key = _key(key_text, audit_dir, folder)
+    key = _key(key_text, audit_dir, sealed)
     notes = [KeptNote(str(path), _text_of(path)) for path in kept]
     if event is not None:
         proof = _prove(audit_dir, folder, key, notes, event).encode()
@@ -100,13 +101,17 @@ def command(
     sys.exit(0 if report.is_intact else 1)
 
 
-def _key(given: str | None, audit_dir: Path, folder: Path) -> VerifierKey:
-    """The public key: that of the option, of an older tree, or beside the audit folder."""
+def _key(given: str | None, audit_dir: Path, older: Path | None) -> VerifierKey:
+    """The public key: that of the option, of an older tree that the option names, or beside the audit folder.
+
+    An attacker who can write to the audit folder can put a key into the present tree: that one is never used.
+    """
     try:
         if given is not None:
             return read_verifier(given if "+" in given else Path(given))
-        kept = folder / SealKey(key_of(audit_dir)).public.name
-        path = kept if kept.exists() else SealKey(key_of(audit_dir)).public
+        path = SealKey(key_of(audit_dir)).public
+        if older is not None and (kept := older / path.name).exists():
+            path = kept
         if not path.exists():
             raise SettingsError([f"{path} does not exist; name the public key of checkpoints with --key"])
         return read_verifier(path)
@@ -151,8 +156,8 @@ def _prove(audit_dir: Path, folder: Path, key: VerifierKey, notes: list[KeptNote
     newest = folder / "checkpoint"
     if not notes and not newest.exists():
         raise click.ClickException(f"{newest} does not exist: nothing is sealed")
-    note = notes[0].note if notes else _text_of(newest)
     try:
+        note = notes[0].note if notes else read_note(newest)
         checkpoint = open_checkpoint(note, key)
         return _proof(audit_dir, TreeReader(folder, checkpoint.size), checkpoint, name, note)
     except (NoteError, TreeError, ProofError, EntryError) as error:
@@ -168,7 +173,7 @@ def _proof(audit_dir: Path, tree: TreeReader, checkpoint: Checkpoint, name: Even
     found = stored_frame(BootReader(boot).read(), entry.digest)
     if found is None:
         raise ProofError(f"{name} was sealed, and its frame is altered or missing now")
-    with boot.segment(found.segment).open("rb") as file:
+    with record_files.reading(boot.segment(found.segment)) as file:
         file.seek(found.offset)
         frame = file.read(found.frame.size)
     proof = Proof(name, frame, index, tuple(tree.inclusion_path(index)), note)

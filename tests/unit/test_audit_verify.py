@@ -20,7 +20,7 @@ from oauth_core.audit_log.frames import FrameEncoder, FrameKind
 from oauth_core.audit_log.signed_notes import Signer
 from oauth_core.errors import SettingsError
 from portcullis.audit.proofs import EventName, Proof, ProofError, parse_proof
-from portcullis.audit.sealed_folder import notes_of
+from portcullis.audit.sealed_folder import notes_in
 from portcullis.audit.sealer import QUIET_SECONDS
 from portcullis.audit.tree import TreeReader
 from portcullis.cli.main import cli
@@ -400,7 +400,8 @@ def test_an_older_checkpoint_in_the_place_of_the_newest_is_a_roll_back(record: R
 
 def record_notes(record: Record) -> list[str]:
     """The notes of the day, oldest first."""
-    return notes_of((record.sealed / "checkpoints/2026-11-30.txt").read_text(encoding="utf-8"))
+    with (record.sealed / "checkpoints/2026-11-30.txt").open("rb") as file:
+        return list(notes_in(file))
 
 
 def test_a_folder_that_was_rolled_back_as_a_whole_shows_by_a_checkpoint_that_was_kept(tmp_path: Path) -> None:

@@ -74,12 +74,12 @@ def test_a_lock_is_taken_however_long_other_processes_only_ask_for_it(
         def wait(_seconds: float) -> None:
             nonlocal waits
             waits += 1
-            if waits == 100:  # noqa: PLR2004
+            if waits == 100:
                 fcntl.flock(asking, fcntl.LOCK_UN)
 
         monkeypatch.setattr(file_lock.time, "sleep", wait)
         with file_lock.held(path):
-            assert waits == 100  # noqa: PLR2004
+            assert waits == 100
 
 
 def test_a_lock_that_is_held_is_refused_without_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

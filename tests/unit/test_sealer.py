@@ -19,7 +19,7 @@ from oauth_core.audit_log.merkle import is_consistent
 from oauth_core.process import file_lock, private_files
 from portcullis.audit import sealer as sealer_module
 from portcullis.audit.followers import Follower
-from portcullis.audit.sealed_folder import notes_of
+from portcullis.audit.sealed_folder import notes_in
 from portcullis.audit.sealer import QUIET_SECONDS, SILENT_SECONDS, SealerError
 from portcullis.audit.segments import StoredFrame, boots, frames
 from portcullis.audit.tree import TreeReader
@@ -115,7 +115,8 @@ def test_a_checkpoint_is_signed_when_something_came_and_each_minute_in_silence(w
         before = len(world.published)
         world.seal(seconds)
         assert (len(world.published) > before) is is_signed
-    kept = notes_of((world.folder.days / "2026-11-30.txt").read_text(encoding="utf-8"))
+    with (world.folder.days / "2026-11-30.txt").open("rb") as file:
+        kept = list(notes_in(file))
     times = [open_checkpoint(note, world.signer.verifier).time for note in kept]
     assert [time[11:19] for time in times] == ["06:00:01", "06:01:03", "06:02:03"]
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core.process import private_files
+from portcullis.audit import record_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 FOLDER = "parquet"
 _FORMAT = 1
+_MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of the description of a copy."""
 
 
 class SegmentKey(NamedTuple):
@@ -101,7 +104,7 @@ def counted(
 
 def _read(path: Path) -> Copy | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(record_files.content(path, _MOST_BYTES))
         if document["format"] != _FORMAT:
             return None
         segments, refused = (
@@ -117,5 +120,5 @@ def _read(path: Path) -> Copy | None:
             refused,
         )
         return copy if copy.path.stat().st_size == copy.size else None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

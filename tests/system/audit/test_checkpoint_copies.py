@@ -13,7 +13,7 @@ from oauth_core.audit_log.signed_notes import VerifierKey
 from oauth_core.errors import SettingsError
 from oauth_core.settings import SealSettings, load
 from portcullis.audit.copies import FileCopy, WebhookCopy
-from portcullis.audit.sealed_folder import notes_of
+from portcullis.audit.sealed_folder import notes_in
 from tests.support.audit_segments import event, write_segment
 from tests.support.http_servers import serving
 from tests.support.programs import plain_environment, running, until
@@ -161,7 +161,8 @@ def test_a_folder_gets_a_checkpoint_for_each_minute_in_a_file_for_each_day(tmp_p
     for minute in ("06:00:00", "06:00:59", "06:01:00"):
         copy.publish(f"text {minute}\n\nsignature\n", f"2026-11-30T{minute}Z")
     copy.publish("text\n\nsignature\n", "2026-12-01T00:00:00Z")
-    texts = [note.splitlines()[0] for note in notes_of((tmp_path / "2026-11-30.txt").read_text())]
+    with (tmp_path / "2026-11-30.txt").open("rb") as file:
+        texts = [note.splitlines()[0] for note in notes_in(file)]
     assert texts == ["text 06:00:00", "text 06:01:00"]
     assert (tmp_path / "2026-12-01.txt").exists()
 

@@ -1,0 +1,408 @@
+"""A person who can write to the audit folder neither misleads nor stops the sealer and the readers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from oauth_core.audit_log.checkpoints import BootState, SealedBoot, parse_checkpoint
+from oauth_core.audit_log.entries import parse_entry
+from oauth_core.audit_log.frames import FrameEncoder
+from oauth_core.audit_log.signed_notes import LONGEST_NOTE, NoteError
+from portcullis.audit import record_files, sealer, segments
+from portcullis.audit.proofs import EventName, ProofError
+from portcullis.audit.record_files import UnusableFileError
+from portcullis.audit.seal_key import SealKey
+from portcullis.audit.sealed_folder import notes_in
+from portcullis.audit.sealer import Sealer, SealerError
+from portcullis.audit.tree import TreeReader
+from portcullis.cli.main import cli
+from tests.support.audit_sealing import SealedWorld
+from tests.support.audit_segments import BOOT, NODE, SegmentWriter, event, write_segment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLACE = f"ext_authz.0/{BOOT}"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> SealedWorld:
+    return SealedWorld(tmp_path)
+
+
+def found(world: SealedWorld, *more: str) -> list[tuple[str, str]]:
+    """The word and the place of every finding of a verification."""
+    command = ["audit", "verify", "--json", "--audit-dir", str(world.audit_dir), *more]
+    result = CliRunner().invoke(cli, command)
+    return [(finding["word"], finding["place"]) for finding in json.loads(result.stdout)["findings"]]
+
+
+def shown(world: SealedWorld, *command: str) -> str:
+    result = CliRunner().invoke(cli, ["audit", *command, "--audit-dir", str(world.audit_dir)])
+    return result.output
+
+
+# -- the key ---------------------------------------------------------------------------------------------------
+
+
+def test_a_public_key_in_the_tree_is_not_trusted(world: SealedWorld, tmp_path: Path) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    world.seal()
+    world.key.checkpoint.unlink()
+    shutil.rmtree(world.folder.root)
+    world.folder.root.mkdir()
+    evil = SealKey(tmp_path / "evil.key")
+    evil.make(NODE)
+    Sealer(world.audit_dir, evil, report=lambda _sentence: None).step()
+    shutil.copy(evil.public, world.folder.root / world.key.public.name)
+    assert {word for word, _ in found(world)} == {"forged"}
+
+
+# -- parts of the record -----------------------------------------------------------------------------------------
+
+
+def hour(number: int) -> str:
+    return f"2026-11-30T{number:02}:00:00.000000Z"
+
+
+def three_hours(world: SealedWorld) -> SegmentWriter:
+    """A boot that was killed, with a segment for each of the hours from 6 on."""
+    writer = SegmentWriter(world.audit_dir)
+    for number in (7, 8, 9):
+        writer.write(event(number))
+        if number < 9:
+            writer.open_segment(hour(number))
+    world.seal()
+    return writer
+
+
+@pytest.mark.parametrize("time", [hour(6), "2027-01-01T00:00:00.000000Z", "2020-01-01T00:00:00.000000Z", "x"])
+@pytest.mark.parametrize(
+    "asked", [("--since", hour(7)), ("--until", hour(8)), ("--since", hour(7), "--until", hour(8))]
+)
+def test_a_replaced_segment_is_found_whatever_time_its_opening_has(
+    world: SealedWorld, time: str, asked: tuple[str, ...]
+) -> None:
+    writer = three_hours(world)
+    (writer.folder / "000002.seg").unlink()
+    writer.index, writer.encoder = 1, FrameEncoder()
+    writer.open_segment(time)
+    writer.write(event(99))
+    assert found(world, *asked) != []
+    assert found(world) != []
+
+
+def test_a_segment_that_was_added_does_not_hide_one_that_was_altered(world: SealedWorld) -> None:
+    writer = three_hours(world)
+    writer.open_segment("2026-11-30T06:10:00.000000Z")
+    world.seal()
+    path = writer.folder / "000003.seg"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert ("altered", PLACE) in found(world, "--since", "2026-11-30T06:30:00Z")
+
+
+def test_segments_that_changed_places_hide_nothing(world: SealedWorld) -> None:
+    writer = three_hours(world)
+    one, three = writer.folder / "000001.seg", writer.folder / "000003.seg"
+    first, third = one.read_bytes(), three.read_bytes()
+    one.write_bytes(third)
+    three.write_bytes(first)
+    for asked in (("--since", hour(7)), ("--until", hour(8))):
+        assert ("altered", PLACE) in found(world, *asked)
+
+
+def test_newer_segments_that_are_not_sealed_yet_are_no_fault_in_a_part(world: SealedWorld) -> None:
+    writer = three_hours(world)
+    writer.open_segment(hour(10))
+    writer.write(event(99))
+    assert found(world, "--since", "2026-11-30T10:30:00Z") == found(world) == []
+
+
+# -- names -----------------------------------------------------------------------------------------------------
+
+
+def test_digits_of_other_scripts_are_in_no_name(world: SealedWorld) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    strange = BOOT.replace("0", "\N{ARABIC-INDIC DIGIT ZERO}", 1)
+    write_segment(world.audit_dir, boot=strange, batches=[[event(2)]])
+    segment = world.audit_dir / "segments" / "ext_authz.0" / BOOT / "00000\N{ARABIC-INDIC DIGIT TWO}.seg"
+    segment.write_bytes(b"x")
+    world.seal()
+    tree = TreeReader(world.folder.root, world.checkpoint().size)
+    assert {parse_entry(data).boot for data in tree.entries()} == {BOOT}
+    (world.folder.root / "progress.json").unlink()
+    world.new_sealer()
+    world.seal()
+    assert {word for word, _ in found(world)} == {"added"}
+    with pytest.raises(ProofError):
+        EventName.parse(f"{NODE}/ext_authz.0/{strange}/1")
+    assert parse_checkpoint(f"o\n0\n{'A' * 43}=\ntime \N{ARABIC-INDIC DIGIT TWO}026-11-30T06:00:00Z\n").time == ""
+
+
+@pytest.mark.parametrize("name", ["0000001.seg", "000000.seg", "00000001.seg", "000001.seg.seg"])
+def test_a_segment_has_one_name(world: SealedWorld, name: str) -> None:
+    writer = write_segment(world.audit_dir, batches=[[event(1)]])
+    world.seal()
+    (writer.folder / name).write_bytes(b"hidden")
+    assert found(world) == [("added", f"segments/{PLACE}/{name}")]
+
+
+def test_the_name_of_a_file_writes_no_line_of_its_own(world: SealedWorld) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    world.seal()
+    (world.audit_dir / "segments" / "\x1b[2Kx\nComplete and unaltered: 3 frames").write_text("")
+    (world.audit_dir / "segments" / os.fsdecode(b"\xff")).write_text("")
+    lines = shown(world, "verify").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["added", "added", "NOT intact"]
+    assert "\x1b" not in "".join(lines)
+
+
+# -- many boots ------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_names_no_more_boots_than_a_note_has_room_for(
+    world: SealedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealer, "MOST_NAMED", 3)
+    for number in range(6):
+        write_segment(world.audit_dir, boot=f"20261130T060000Z-{number:08x}", closed=False)
+    world.seal()
+    running = SegmentWriter(world.audit_dir, "oauth_web")
+    checkpoint = world.seal()
+    assert len(checkpoint.boots) == 3
+    assert running.writer in {boot.writer for boot in checkpoint.boots}
+    assert checkpoint.size == 7
+    assert found(world) == []
+
+
+def test_the_longest_checkpoint_is_shorter_than_the_longest_note() -> None:
+    longest = SealedBoot("w" * 64, BOOT, 10**18, BootState.CLOSED)
+    assert sealer.MOST_NAMED * (len(longest.line()) + 1) + 1000 < LONGEST_NOTE
+
+
+def test_a_checkpoint_names_no_boot_without_a_frame(world: SealedWorld) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    for number in range(20):
+        (world.audit_dir / "segments" / "command" / f"20261130T060000Z-{number:08x}").mkdir(parents=True)
+    assert [boot.writer for boot in world.seal().boots] == ["ext_authz.0"]
+
+
+# -- links -----------------------------------------------------------------------------------------------------
+
+
+def victim(tmp_path: Path) -> Path:
+    """A folder elsewhere, which must stay as it is."""
+    folder = tmp_path / "victim"
+    (folder / ".ssh").mkdir(parents=True)
+    (folder / ".ssh" / "id").write_text("key")
+    (folder / "001").write_text("kept")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["tile/1", "tile/0/001.p", "tile/entries/001.p", "tile/1/000.p"])
+def test_a_link_in_the_place_of_a_folder_of_the_tree_is_refused_and_nothing_behind_it_is_removed(
+    world: SealedWorld, tmp_path: Path, name: str
+) -> None:
+    writer = SegmentWriter(world.audit_dir)
+    for number in range(255):
+        writer.write(event(number))
+    world.seal()
+    elsewhere = victim(tmp_path)
+    before = contents(elsewhere)
+    path = world.folder.root / name
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(elsewhere)
+    world.new_sealer()
+    with pytest.raises(SealerError, match=r"it is a link|does not exist"):
+        world.seal()
+    assert contents(elsewhere) == before
+
+
+def test_a_link_that_is_made_while_the_sealer_runs_is_refused(world: SealedWorld, tmp_path: Path) -> None:
+    writer = SegmentWriter(world.audit_dir)
+    world.seal()
+    elsewhere = victim(tmp_path)
+    before = contents(elsewhere)
+    (world.folder.root / "tile" / "1").symlink_to(elsewhere)
+    for number in range(300):
+        writer.write(event(number))
+    with pytest.raises(SealerError, match="it is a link"):
+        world.seal()
+    assert contents(elsewhere) == before
+
+
+@pytest.mark.parametrize("name", ["tile/0/.x", "tile/0/000.p/7", "tile/entries/001"])
+def test_a_link_among_the_files_of_the_tree_is_removed_and_sealing_goes_on(
+    world: SealedWorld, tmp_path: Path, name: str
+) -> None:
+    writer = SegmentWriter(world.audit_dir)
+    world.seal()
+    elsewhere = victim(tmp_path)
+    before = contents(elsewhere)
+    (world.folder.root / name).symlink_to(elsewhere)
+    writer.write(event(1))
+    world.new_sealer()
+    assert world.seal().size == 2
+    assert not (world.folder.root / name).is_symlink()
+    assert contents(elsewhere) == before
+
+
+def test_no_checkpoint_is_appended_through_a_link(world: SealedWorld, tmp_path: Path) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    target = tmp_path / "profile"
+    target.write_text("mine\n")
+    world.folder.days.mkdir()
+    (world.folder.days / "2026-11-30.txt").symlink_to(target)
+    with pytest.raises(UnusableFileError):
+        world.seal()
+    assert target.read_text() == "mine\n"
+
+
+# -- what is no regular file, or too long ------------------------------------------------------------------------
+
+
+def put(path: Path, kind: str) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+
+
+KINDS = ["pipe", "folder", "link"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_segment_that_is_no_regular_file_stops_no_reader_and_is_a_finding(world: SealedWorld, kind: str) -> None:
+    writer = SegmentWriter(world.audit_dir)
+    writer.write(event(1, user="ada"))
+    world.seal()
+    put(writer.folder / "000002.seg", kind)
+    assert found(world) == [("altered", PLACE)]
+    for command in (("search",), ("search", "--reverse"), ("tail",), ("search", "--user", "ada")):
+        said = shown(world, *command)
+        assert "call-1" in said
+        assert "no regular file" in said
+    # The sealer seals it as a fault, once, and goes on behind it.
+    writer.index = 2
+    writer.open_segment()
+    writer.write(event(2))
+    size = world.seal().size
+    world.new_sealer()
+    assert world.seal().size == size == 2 + 1 + 2
+    assert found(world) == [("damaged", PLACE)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("checkpoint", {"altered"}),
+        ("checkpoints/2026-11-30.txt", {"added"}),
+        ("checkpoints/2026-11-29.txt", {"added"}),
+        ("tile/0/000.p/3", {"altered"}),
+        ("tile/entries/000.p/3", {"altered"}),
+    ],
+)
+def test_a_sealed_file_that_is_no_regular_file_stops_no_verification_and_is_a_finding(
+    world: SealedWorld, name: str, words: set[str], kind: str
+) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    world.seal()
+    put(world.folder.root / name, kind)
+    assert {word for word, where in found(world) if where == f"sealed/{name}"} == words
+    assert "call-1" in shown(world, "search")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["checkpoint", "progress.json", "finished.json"])
+def test_a_sealer_goes_on_without_a_file_that_it_has_elsewhere(world: SealedWorld, name: str, kind: str) -> None:
+    writer = SegmentWriter(world.audit_dir)
+    world.seal()
+    put(world.folder.root / name, kind)
+    writer.write(event(1))
+    world.new_sealer()
+    if kind == "folder":  # a file cannot replace it, and a person has to look
+        with pytest.raises(OSError, match="directory"):
+            world.seal()
+        return
+    assert world.seal().size == 2
+
+
+def test_files_that_are_too_long_are_not_read_as_a_whole(world: SealedWorld) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    world.seal()
+    names = ["checkpoint", "checkpoints/2026-11-30.txt", "tile/0/000.p/3", "tile/entries/000.p/3"]
+    for name in names:
+        path = world.folder.root / name
+        content = path.read_bytes()
+        os.truncate(path, 1 << 40)
+        assert f"sealed/{name}" in {place for _, place in found(world)}
+        path.write_bytes(content)
+    assert found(world) == []
+
+
+def test_a_day_of_notes_that_no_key_has_signed_is_a_bounded_number_of_findings(world: SealedWorld) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    world.seal()
+    (world.folder.days / "2026-11-29.txt").write_bytes(b"x\n\ny\n\n" * 5000)
+    assert 0 < len(found(world)) < 1000
+
+
+def test_a_note_that_is_too_long_is_the_last_one_of_its_day(tmp_path: Path) -> None:
+    path = tmp_path / "day.txt"
+    path.write_bytes(b"a\n\nb\n\n" + b"x" * (2 * LONGEST_NOTE) + b"\n\nb\n\n")
+    with path.open("rb") as file:
+        first, last = notes_in(file)
+    assert first == "a\n\nb\n"
+    assert len(last) == LONGEST_NOTE
+
+
+def test_a_boot_that_cannot_be_read_is_a_finding_and_the_others_are_verified(
+    world: SealedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    other = write_segment(world.audit_dir, "oauth_web", batches=[[event(1)]])
+    world.seal()
+    real = record_files.reading
+
+    def reading(path: Path) -> object:
+        if path == other.path:
+            raise OSError(5, "Input/output error", str(path))
+        return real(path)
+
+    monkeypatch.setattr(segments.record_files, "reading", reading)
+    assert found(world) == [("altered", f"oauth_web/{BOOT}")]
+
+
+def test_a_checkpoint_that_cannot_be_used_is_a_failure_of_one_step(
+    world: SealedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = SegmentWriter(world.audit_dir)
+    world.seal()
+
+    def refuse(_note: str) -> None:
+        raise NoteError("too long")
+
+    writer.write(event(1))
+    monkeypatch.setattr(world.sealer, "_publish", refuse)
+    with pytest.raises(NoteError):
+        world.seal()
+    monkeypatch.undo()
+    assert world.seal().size == 2
