@@ -14,7 +14,7 @@ from oauth_core.audit_log.checkpoints import BootState, SealedBoot, parse_checkp
 from oauth_core.audit_log.entries import parse_entry
 from oauth_core.audit_log.frames import FrameEncoder
 from oauth_core.audit_log.signed_notes import LONGEST_NOTE, NoteError
-from portcullis.audit import record_files, sealer, segments
+from portcullis.audit import record_files, sealer
 from portcullis.audit.proofs import EventName, ProofError
 from portcullis.audit.record_files import UnusableFileError
 from portcullis.audit.seal_key import SealKey
@@ -387,7 +387,7 @@ def test_a_boot_that_cannot_be_read_is_a_finding_and_the_others_are_verified(
             raise OSError(5, "Input/output error", str(path))
         return real(path)
 
-    monkeypatch.setattr(segments.record_files, "reading", reading)
+    monkeypatch.setattr(record_files, "reading", reading)
     assert found(world) == [("altered", f"oauth_web/{BOOT}")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,13 +78,13 @@ def test_a_lock_is_taken_however_long_other_processes_only_ask_for_it(
             if waits == 100:
                 fcntl.flock(asking, fcntl.LOCK_UN)
 
-        monkeypatch.setattr(file_lock.time, "sleep", wait)
+        monkeypatch.setattr(time, "sleep", wait)
         with file_lock.held(path):
             assert waits == 100
 
 
 def test_a_lock_that_is_held_is_refused_without_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_lock.time, "sleep", lambda _seconds: pytest.fail("it waits"))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("it waits"))
     with file_lock.held(tmp_path / "lock"), pytest.raises(file_lock.HeldError), file_lock.held(tmp_path / "lock"):
         pass
 
