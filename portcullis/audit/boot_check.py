@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SEALED_WITHIN = timedelta(seconds=60)
 """A frame that is so much older than a checkpoint must be in its tree."""
 
-_TIME = re.compile(rb'"time":"([^"]{20,40})"')
+_TIME = re.compile(rb'"time": ?"([^"]{20,40})"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -504,6 +504,20 @@ def test_frames_that_are_not_sealed_yet_are_noted(tmp_path: Path) -> None:
     assert f"unsealed: oauth_web/{THIRD}: frames 1 to 3 are not sealed yet" in shown
 
 
+@pytest.mark.parametrize("kind", [FrameKind.OPENING, FrameKind.CLOSING])
+def test_a_new_segment_or_an_end_that_is_not_sealed_yet_is_noted_however_old_its_boot_is(
+    tmp_path: Path, kind: FrameKind
+) -> None:
+    world = SealedWorld(tmp_path)
+    writer = SegmentWriter(world.audit_dir)
+    world.seal(LATE)
+    # As programs write these two: with a space before the value.
+    writer.append(kind, [json.dumps({"time": "2026-11-30T06:05:00.000000Z", "segment": 2}).encode()])
+    record = Record(world, tmp_path, writer, writer, writer)
+    assert found(record) == []
+    assert "frame 2 is not sealed yet" in details(record)
+
+
 def test_an_unsealed_frame_that_does_not_fit_is_altered(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
