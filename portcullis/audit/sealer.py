@@ -179,6 +179,10 @@ class Sealer:
         note = checkpoint.sign(tree.signer)
         self._store(note)
         self.counts.checkpoints += 1
+        # Before the files that an attacker with access to the folder can spoil: copies elsewhere prove more.
+        self._publish(note)
+        if self._folder.days.is_symlink():
+            raise UnusableFileError(self._folder.days, "it is a link")
         if (minute := shown[:16]) != self._minute:
             append_note(self._folder.days, shown[:10], note)
             self._minute = minute
@@ -190,7 +194,6 @@ class Sealer:
             self._folder.write_finished({key: follower.saved() for key, follower in tree.finished.items()})
         self._folder.write_places(tree.writer.size, {key: follower.saved() for key, follower in tree.open.items()})
         tree.writer.tidy()
-        self._publish(note)
 
     def _state(self, tree: _Tree, follower: Follower) -> BootState:
         if follower.chain.closed:

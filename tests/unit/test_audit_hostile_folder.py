@@ -268,6 +268,17 @@ def test_no_checkpoint_is_appended_through_a_link(world: SealedWorld, tmp_path: 
     with pytest.raises(UnusableFileError):
         world.seal()
     assert target.read_text() == "mine\n"
+    assert world.published == [world.folder.checkpoint.read_text()]
+
+
+def test_no_checkpoint_is_put_into_a_folder_elsewhere(world: SealedWorld, tmp_path: Path) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    elsewhere = victim(tmp_path)
+    before = contents(elsewhere)
+    world.folder.days.symlink_to(elsewhere)
+    with pytest.raises(UnusableFileError):
+        world.seal()
+    assert contents(elsewhere) == before
 
 
 # -- what is no regular file, or too long ------------------------------------------------------------------------
