@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from portcullis.audit.followers import opening_of
 from portcullis.audit.segments import BootReader, Damage, DamageKind, StoredFrame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from oauth_core.audit_log.checkpoints import Checkpoint
     from portcullis.audit.sealed_boot import Place, SealedBoot
     from portcullis.audit.segments import Boot
@@ -39,27 +42,46 @@ class Part:
 WHOLE = Part()
 
 
-def part_within(boot: Boot, sealed: SealedBoot, since: str | None, until: str | None) -> Part | None:
+class SealTimes:
+    """When entries were sealed, by the signed checkpoints that are there."""
+
+    def __init__(self, signed: Sequence[tuple[int, str]]) -> None:
+        """`signed` has size and time of each checkpoint, in their order; the last one has the whole tree."""
+        self._sizes = [size for size, _ in signed]
+        self._times = [time for _, time in signed]
+
+    def of(self, index: int) -> str:
+        """The time of the first checkpoint that has the entry: a bound that no writer can make earlier."""
+        return self._times[min(bisect_right(self._sizes, index), len(self._times) - 1)]
+
+
+def part_within(
+    boot: Boot, sealed: SealedBoot, times: SealTimes, since: str | None, until: str | None
+) -> Part | None:
     """The segments of a boot that can have events from `since` to `until`, or `None` if none can.
 
     Both are times as events have them, or `None`. A segment has what happened between its own beginning and that
-    of the next one. Only a sealed opening tells when a segment begins: an attacker can write any other. A segment
-    counts as asked for unless sealed openings say otherwise.
+    of the next one. Only a sealed opening tells when a segment begins: an attacker can write any other. One that
+    was added later has the time that an attacker chose: so it must also have been sealed before `since`. A segment
+    counts as asked for unless all this says otherwise.
     """
     if since is None and until is None:
         return WHOLE
     if until is not None and _time_of_name(boot.name) >= until:
         return None
     indexes = boot.segments()
-    begins = [_beginning(boot, index, sealed) for index in indexes]
+    if not indexes:
+        return WHOLE
+    begins = [_beginning(boot, index, sealed, times) for index in indexes]
     wanted = [
         index
         for index, begin, following in zip(indexes, begins, [*begins[1:], None], strict=True)
-        if not (since is not None and begin and following and begin <= since and following <= since)
-        and not (until is not None and begin and begin >= until)
+        if begin is None
+        or not (
+            (since is not None and following is not None and max(*begin, *following) <= since)
+            or (until is not None and begin[0] >= until)
+        )
     ]
-    if not indexes:
-        return WHOLE
     if not wanted:
         return None
     first = 1 if wanted[0] == indexes[0] else wanted[0]
@@ -227,8 +249,10 @@ class BootCheck:
         return moment or _moment(_time_of_name(self._boot.name))
 
 
-def _beginning(boot: Boot, index: int, sealed: SealedBoot) -> str | None:
-    """When a segment began, by its opening frame; `None` unless it is sealed as the opening of this segment.
+def _beginning(boot: Boot, index: int, sealed: SealedBoot, times: SealTimes) -> tuple[str, str] | None:
+    """When a segment began by its opening frame, and when that was sealed.
+
+    `None` unless it is sealed as the opening of this segment.
 
     A sealed frame that did not follow the one before it is no such opening: the sealer found it out of its place.
     """
@@ -240,7 +264,9 @@ def _beginning(boot: Boot, index: int, sealed: SealedBoot) -> str | None:
         return None
     opening = opening_of(found.frame) if found.frame.kind is FrameKind.OPENING else {}
     time = opening.get("time")
-    return time if opening.get("segment") == index and isinstance(time, str) else None
+    if opening.get("segment") != index or not isinstance(time, str):
+        return None
+    return time, times.of(sealed.openings[found.frame.number])
 
 
 def _frames(numbers: list[int]) -> str:

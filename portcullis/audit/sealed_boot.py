@@ -30,6 +30,8 @@ class SealedBoot:
         self.is_closed = False
         self.events = 0
         """The sequence number of the last sealed event."""
+        self.openings: dict[int, int] = {}
+        """The place in the whole tree of each opening frame, by its number."""
         self._start = 1
         self._digests = bytearray()
         self._others: dict[int, list[tuple[bytes, Place]]] = {}
@@ -41,11 +43,13 @@ class SealedBoot:
         self._lowest = 0
         self._highest: int | None = None
 
-    def add(self, entry: Entry) -> None:
-        """Take one entry of this boot, in the order of the tree."""
+    def add(self, entry: Entry, index: int = 0) -> None:
+        """Take one entry of this boot, in the order of the tree; `index` is its place in the whole tree."""
         if isinstance(entry, FaultEntry):
             self.faults.append(entry)
             return
+        if entry.kind is FrameKind.OPENING:
+            self.openings[entry.number] = index
         if not self._digests and not self._others:
             self._start = entry.number
         if entry.number == self._start + len(self._digests) // HASH_BYTES:

@@ -16,7 +16,7 @@ from oauth_core.audit_log.checkpoints import open_checkpoint
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.process import file_lock
 from portcullis.audit import record_files
-from portcullis.audit.boot_check import BootCheck, part_within
+from portcullis.audit.boot_check import BootCheck, SealTimes, part_within
 from portcullis.audit.findings import Report, Word
 from portcullis.audit.record_files import UnusableFileError
 from portcullis.audit.sealed_boot import SealedBoot
@@ -89,9 +89,10 @@ class Verification:
         tree.run(kept + days)
         self._note_gaps([found.time for _, found in days] + [newest.time])
         sealed: dict[str, SealedBoot] = {}
-        for _, entry in tree.entries():
-            sealed.setdefault(f"{entry.writer}/{entry.boot}", SealedBoot()).add(entry)
-        self._check_boots(sealed, newest)
+        for index, entry in tree.entries():
+            sealed.setdefault(f"{entry.writer}/{entry.boot}", SealedBoot()).add(entry, index)
+        signed = sorted({(found.size, found.time) for found in (*(found for _, found in days), newest)})
+        self._check_boots(sealed, newest, SealTimes(signed))
         return report
 
     def _newest(self, expected: int) -> Checkpoint | None:
@@ -159,7 +160,7 @@ class Verification:
             if after - before > LONGEST_GAP:
                 self.report.gaps.append(f"{before.isoformat()} to {after.isoformat()}")
 
-    def _check_boots(self, sealed: dict[str, SealedBoot], newest: Checkpoint) -> None:
+    def _check_boots(self, sealed: dict[str, SealedBoot], newest: Checkpoint, times: SealTimes) -> None:
         report = self.report
         there = {f"{boot.writer}/{boot.name}": boot for boot in boots(self._audit_dir)}
         for path in others(self._audit_dir):
@@ -168,7 +169,7 @@ class Verification:
             writer, _, name = key.partition("/")
             boot = there.get(key) or Boot(writer, name, self._audit_dir / "segments" / writer / name)
             entries = sealed.get(key, SealedBoot())
-            part = part_within(boot, entries, self._since, self._until)
+            part = part_within(boot, entries, times, self._since, self._until)
             if part is None:
                 continue
             try:

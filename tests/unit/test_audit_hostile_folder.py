@@ -108,6 +108,19 @@ def test_a_segment_that_was_added_does_not_hide_one_that_was_altered(world: Seal
     assert ("altered", PLACE) in found(world, "--since", "2026-11-30T06:30:00Z")
 
 
+def test_a_segment_that_was_added_later_with_an_earlier_time_hides_no_events(world: SealedWorld) -> None:
+    # The boot was killed at 9:50, and the attacker says that its last segment was over at 9:20.
+    writer = three_hours(world)
+    world.seal(4 * 3600)
+    writer.open_segment("2026-11-30T09:20:00.000000Z")
+    world.seal(120)
+    path = writer.folder / "000003.seg"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert ("altered", PLACE) in found(world, "--since", "2026-11-30T09:30:00Z")
+    assert found(world, "--since", "2026-11-30T11:00:00Z") == []
+
+
 def test_segments_that_changed_places_hide_nothing(world: SealedWorld) -> None:
     writer = three_hours(world)
     one, three = writer.folder / "000001.seg", writer.folder / "000003.seg"
