@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from oauth_core.process.audit_segments import RESERVE_BYTES
 from oauth_core.process.log_stream import STALLED_SECONDS
 from tests.support import forks
 from tests.support.audit_record import boots_of, is_closed, recorded
@@ -193,6 +194,10 @@ def test_on_a_full_disk_calls_stop_and_go_on_when_there_is_room(
         with running_authz(settings) as authz:
             authz.wait_for_health("SERVING")
             wait_for_status(authz, message, 200)
+            until(
+                lambda: sum(file.stat().st_size for file in folder.glob("reserve/*")) == 2 * RESERVE_BYTES,
+                "the parent and the worker have their reserves",
+            )
             filler = fill(disk)
             wait_for_status(authz, message, 503)
             refused = read_answer(authz.check(message))

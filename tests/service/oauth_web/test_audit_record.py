@@ -208,8 +208,8 @@ async def test_on_a_full_disk_rights_are_taken_away_but_not_given(
 
 
 @contextmanager
-def missing(folder: Path) -> Iterator[None]:
-    """Something else has the place of `folder` for the block."""
+def missing(web: WebServer, folder: Path) -> Iterator[None]:
+    """Something else has the place of `folder` for the block; afterwards the server records again."""
     elsewhere = folder.with_name("elsewhere")
     folder.rename(elsewhere)
     folder.touch()
@@ -218,13 +218,14 @@ def missing(folder: Path) -> Iterator[None]:
     finally:
         folder.unlink()
         elsewhere.rename(folder)
+        until(lambda: httpx2.get(f"{web.issuer}/authorize").status_code != 503, "the server records again")
 
 
 async def test_while_the_folder_is_gone_a_command_gives_no_rights_and_blocks(
     web: WebServer, client: OAuthClient, audit_dir: Path
 ) -> None:
     await client.tokens((await client.register()).client_id)
-    with missing(audit_dir):
+    with missing(web, audit_dir):
         _, told = operate(web, "clients", "invite", expect=1)
         assert "nothing was done, since it cannot be recorded" in told
         _, told = operate(web, "users", "block", "octocat")
@@ -247,7 +248,7 @@ async def test_a_command_blocks_also_if_it_can_neither_record_nor_warn(
     web: WebServer, client: OAuthClient, audit_dir: Path
 ) -> None:
     await client.tokens((await client.register()).client_id)
-    with missing(audit_dir):
+    with missing(web, audit_dir):
         operate_unheard(web, "users", "block", "octocat")
         assert json.loads(operate(web, "users", "show", "octocat", "--json")[0])["blocked"]
     operate(web, "users", "unblock", "octocat")

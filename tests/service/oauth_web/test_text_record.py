@@ -34,7 +34,7 @@ class FullLog:
 
 @pytest.fixture
 async def unlogged(web: WebServer) -> AsyncIterator[TestClientProtocol]:
-    """A second process of the server, so to speak: its log is full."""
+    """The same server once more, in this process, with a full log."""
     settings = load(WebSettings, None, web.environment)
     app = create_app(await wire(settings, GRANT_TYPES, AuditOutput(None, FullLog())))
     async with app.test_app():
