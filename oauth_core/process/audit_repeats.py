@@ -5,7 +5,7 @@ as one event with their `count`. So that many sources cannot fill the record eit
 of a second are recorded as they are; the others are counted by kind and reason alone. A reason can have the text
 of a caller, so after `MOST_COUNTS_A_SECOND` counts the others are counted by kind alone.
 
-While the disk refuses, counts of earlier seconds wait in memory. What exceeds `MOST_COUNTS` is dropped.
+While the disk refuses, counts of earlier seconds wait in memory. Counts beyond `MOST_COUNTS` are dropped.
 """
 
 from __future__ import annotations
