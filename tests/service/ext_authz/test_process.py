@@ -79,7 +79,7 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_exits_0(key: SigningKey)
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         publish(redis, key)
         remember(redis, "jti-1")
-        with running_authz(environ(redis, REDIS_TIMEOUT="20")) as authz:
+        with running_authz(environ(redis, REDIS_TIMEOUT="30", REVOCATION_BOUND="30")) as authz:
             authz.wait_for_health("SERVING")
             redis.pause()
             waiting = authz.start_check(check_request(token=mint(key)))
