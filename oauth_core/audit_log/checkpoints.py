@@ -73,8 +73,12 @@ class Checkpoint:
         return "".join(f"{line}\n" for line in lines)
 
     def sign(self, signer: Signer) -> str:
-        """Return the signed note."""
-        return signer.sign(self.text())
+        """Return the signed note. Raises `NoteError` if its text would not be read as this checkpoint."""
+        text = self.text()
+        # A tree whose newest checkpoint cannot be read could not be continued.
+        if parse_checkpoint(text) != self:
+            raise NoteError("the text of the checkpoint would be read as another one")
+        return signer.sign(text)
 
 
 def open_checkpoint(note: str, key: VerifierKey) -> Checkpoint:

@@ -35,6 +35,9 @@ NO_FRAME = bytes(32)
 """The digest before the first frame of a boot."""
 MOST_CONTENT = 16 * 1024 * 1024
 """Bytes of the uncompressed content of a frame; a writer stays far below, and a reader refuses more."""
+MOST_NUMBER = 10**18 - 1
+"""The highest number of a frame or an event. No writer reaches it. A checkpoint has no room for a longer one, so a
+forged frame with one would be the end of the sealed tree."""
 
 _HEAD = struct.Struct(">4scQQII32s")
 HEAD_BYTES = _HEAD.size
@@ -155,6 +158,8 @@ def read(data: bytes, offset: int = 0) -> Frame | None:
         raise FrameError(f"{kind!r} is no kind of frame") from None
     if length > MOST_CONTENT:
         raise FrameError(f"a frame has at most {MOST_CONTENT} bytes")
+    if number > MOST_NUMBER or first + count > MOST_NUMBER:
+        raise FrameError(f"a number is at most {MOST_NUMBER}")
     end = offset + HEAD_BYTES + length
     if len(data) < end:
         return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from oauth_core.audit_log.checkpoints import BootState, SealedBoot, parse_checkpoint
+from oauth_core.audit_log.checkpoints import BootState, Checkpoint, SealedBoot, parse_checkpoint
 from oauth_core.audit_log.entries import parse_entry
 from oauth_core.audit_log.frames import FrameEncoder
 from oauth_core.audit_log.signed_notes import LONGEST_NOTE, NoteError
@@ -198,6 +198,31 @@ def test_a_checkpoint_names_no_more_boots_than_a_note_has_room_for(
 def test_the_longest_checkpoint_is_shorter_than_the_longest_note() -> None:
     longest = SealedBoot("w" * 64, BOOT, 10**18, BootState.CLOSED)
     assert sealer.MOST_NAMED * (len(longest.line()) + 1) + 1000 < LONGEST_NOTE
+
+
+@pytest.mark.parametrize("number", [10**18, 2**64 - 1])
+@pytest.mark.parametrize("field", ["_number", "_next"])
+def test_a_forged_frame_with_a_huge_number_ends_no_tree(world: SealedWorld, field: str, number: int) -> None:
+    running = write_segment(world.audit_dir, "oauth_web", closed=False)
+    forged = SegmentWriter(world.audit_dir)
+    world.seal()
+    setattr(forged.encoder, field, number - 1)
+    forged.write(event(1))
+    world.seal()
+    running.write(event(2))
+    world.new_sealer()
+    world.seal()
+    assert found(world) == [("damaged", PLACE)]
+
+
+def test_a_checkpoint_that_no_program_could_read_is_not_signed(world: SealedWorld) -> None:
+    for boot in (
+        SealedBoot("ext_authz.0", BOOT, 10**18, BootState.OPEN),
+        SealedBoot("ext_authz.0", BOOT, -1, BootState.OPEN),
+        SealedBoot("ext_authz.0", f"{BOOT} 1 open\nbehind\nwriter a b", 1, BootState.OPEN),
+    ):
+        with pytest.raises(NoteError):
+            Checkpoint(world.signer.verifier.name, 1, bytes(32), boots=(boot,)).sign(world.signer)
 
 
 def test_a_checkpoint_names_no_boot_without_a_frame(world: SealedWorld) -> None:
