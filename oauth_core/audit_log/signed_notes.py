@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from oauth_core.crypto.digests import sha256
+from oauth_core.crypto.record_authentication import RecordKey
 
 LONGEST_NOTE = 1024 * 1024
 """Characters of a note that is read."""
@@ -97,6 +98,8 @@ class Signer:
         self._seed = seed
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.verifier = VerifierKey(name, self._key.public_key().public_bytes_raw())
+        self.record_key = RecordKey(seed)
+        """Authenticates files that only the holder of this key may write, and that no other program verifies."""
 
     def __repr__(self) -> str:
         return f"Signer({self.verifier.text!r})"

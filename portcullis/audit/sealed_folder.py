@@ -3,9 +3,12 @@
 checkpoint                 the newest signed checkpoint
 checkpoints/2026-11-30.txt older ones, about one for each minute, each followed by an empty line
 tile/                      the tree (`tree`)
-progress.json              where the sealer reads on in each boot; made again from the tree if it is lost
-finished.json              the same for boots that are closed or silent
+progress                   where the sealer reads on in each boot; made again from the tree if it is lost
+finished                   the same for boots that are closed or silent
 lock                       held by the one sealer
+
+`progress` and `finished` are JSON behind a code that only the sealer's key makes. Otherwise an attacker could have
+the sealer go on behind frames that are not sealed, and remove them without a trace.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from oauth_core.crypto.record_authentication import RecordKey
     from portcullis.audit.seal_key import SealKey
 
 NAME = "sealed"
@@ -93,31 +97,48 @@ class SealedFolder:
         private_files.settle(aside.parent)
         return aside
 
-    def read_places(self) -> tuple[int, dict[str, dict[str, Any]], dict[str, dict[str, Any]]] | None:
-        """The size of the tree, and the places of open and of finished boots; `None` if they are unusable."""
+    def read_places(
+        self, key: RecordKey | None = None
+    ) -> tuple[int, dict[str, dict[str, Any]], dict[str, dict[str, Any]]] | None:
+        """The size of the tree, and the places of open and of finished boots; `None` if they are unusable.
+
+        With `key`, they are usable only if it has signed both files.
+        """
         try:
-            progress, finished = (
-                json.loads(record_files.content(path, _MOST_PLACES)) for path in (self._progress, self._finished)
-            )
-            return int(progress["size"]), dict(progress["boots"]), dict(finished["boots"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            progress, finished = (_opened(path, key) for path in (self._progress, self._finished))
+            return int(progress["size"]), _places(progress), _places(finished)
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
-    def write_places(self, size: int, places: dict[str, dict[str, object]]) -> None:
+    def write_places(self, size: int, places: dict[str, dict[str, object]], key: RecordKey) -> None:
         """Save the places of open boots, and the size of the tree that they belong to."""
-        private_files.write(self._progress, json.dumps({"size": size, "boots": places}))
+        _write_signed(self._progress, {"size": size, "boots": places}, key)
 
-    def write_finished(self, places: dict[str, dict[str, object]]) -> None:
+    def write_finished(self, places: dict[str, dict[str, object]], key: RecordKey) -> None:
         """Save the places of boots that are read seldom, before `write_places` leaves them out."""
-        private_files.write(self._finished, json.dumps({"boots": places}))
+        _write_signed(self._finished, {"boots": places}, key)
 
     @property
     def _progress(self) -> Path:
-        return self.root / "progress.json"
+        return self.root / "progress"
 
     @property
     def _finished(self) -> Path:
-        return self.root / "finished.json"
+        return self.root / "finished"
+
+
+def _write_signed(path: Path, content: dict[str, object], key: RecordKey) -> None:
+    private_files.write(path, key.sign(path.name, json.dumps(content)))
+
+
+def _opened(path: Path, key: RecordKey | None) -> Any:
+    """The content of a file that `key` has signed. Without a key, its code is not checked."""
+    signed = record_files.content(path, _MOST_PLACES).decode("utf-8")
+    return json.loads(signed.partition(".")[2] if key is None else key.open(path.name, signed))
+
+
+def _places(content: Any) -> dict[str, dict[str, Any]]:
+    return {key: dict(place) for key, place in dict(content["boots"]).items()}
 
 
 def append_note(folder: Path, day: str, note: str) -> None:

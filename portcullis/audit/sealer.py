@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from oauth_core.audit_log.entries import Entry
     from oauth_core.audit_log.signed_notes import Signer
+    from oauth_core.crypto.record_authentication import RecordKey
     from portcullis.audit.seal_key import SealKey
 
 STEP_SECONDS = 1.0
@@ -191,8 +192,8 @@ class Sealer:
             tree.finished[key] = tree.open.pop(key)
             tree.heard.pop(key, None)
         if ended or self._signed_at is None:
-            self._folder.write_finished({key: follower.saved() for key, follower in tree.finished.items()})
-        self._folder.write_places(tree.writer.size, {key: follower.saved() for key, follower in tree.open.items()})
+            self._folder.write_finished(_saved(tree.finished), tree.signer.record_key)
+        self._folder.write_places(tree.writer.size, _saved(tree.open), tree.signer.record_key)
         tree.writer.tidy()
 
     def _state(self, tree: _Tree, follower: Follower) -> BootState:
@@ -261,7 +262,7 @@ class Sealer:
             raise SealerError(_lost(str(error))) from None
         if writer.root() != checkpoint.root:
             raise SealerError(_lost(f"{self._folder.root / 'tile'} does not have the root of the checkpoint"))
-        open_ones, finished = self._followers(checkpoint.size)
+        open_ones, finished = self._followers(checkpoint, signer.record_key)
         return _Tree(signer, writer, open_ones, finished, {}, {})
 
     def _no_key(self) -> str:
@@ -306,12 +307,14 @@ class Sealer:
                 raise SealerError(_lost(f"{paths[0]} and {paths[1]} are checkpoints of different trees"))
         return newest
 
-    def _followers(self, size: int) -> tuple[dict[str, Follower], dict[str, Follower]]:
+    def _followers(
+        self, checkpoint: Checkpoint, record_key: RecordKey
+    ) -> tuple[dict[str, Follower], dict[str, Follower]]:
         """Open and finished boots of the tree, from the saved places and from the entries after them."""
-        saved = self._folder.read_places()
+        saved = self._folder.read_places(record_key)
         start, open_ones, finished = saved or (0, {}, {})
         try:
-            if start > size:
+            if start > checkpoint.size:
                 raise ValueError(start)
             awake = {key: Follower.restored(self._boot(key), place) for key, place in open_ones.items()}
             asleep = {
@@ -321,7 +324,7 @@ class Sealer:
             }
         except (ValueError, KeyError, TypeError):
             start, awake, asleep = 0, {}, {}
-        for entry in self._entries(start, size):
+        for entry in self._entries(start, checkpoint):
             key = f"{entry.writer}/{entry.boot}"
             if key in asleep:
                 awake[key] = asleep.pop(key)
@@ -334,13 +337,17 @@ class Sealer:
         writer, _, name = key.partition("/")
         return Boot(writer, name, self._audit_dir / "segments" / writer / name)
 
-    def _entries(self, start: int, size: int) -> Iterator[Entry]:
-        reader = TreeReader(self._folder.root, size)
+    def _entries(self, start: int, checkpoint: Checkpoint) -> Iterator[Entry]:
+        reader = TreeReader(self._folder.root, checkpoint.size)
         try:
-            for data in reader.entries(start):
+            for data in reader.proven_entries(checkpoint.root, start):
                 yield parse_entry(data)
         except (TreeError, EntryError) as error:
             raise SealerError(_lost(str(error))) from None
+
+
+def _saved(followers: dict[str, Follower]) -> dict[str, dict[str, object]]:
+    return {key: follower.saved() for key, follower in followers.items()}
 
 
 def _newest_heard(tree: _Tree) -> list[str]:

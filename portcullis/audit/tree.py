@@ -108,6 +108,19 @@ class TreeReader:
         for index in range(start // WIDTH, -(-self.size // WIDTH)):
             yield from self.bundle(index)[max(0, start - index * WIDTH) :]
 
+    def proven_entries(self, root: bytes, start: int = 0) -> Iterator[bytes]:
+        """Yield the entries from `start` on. Raises `TreeError` where they are not in the tree of `root`."""
+        for index in range(start // WIDTH, -(-self.size // WIDTH)):
+            first, entries = index * WIDTH, self.bundle(index)
+            leaves = [merkle.leaf_hash(entry) for entry in entries]
+            # The path of the first leaf has the hashes of all others in the tile.
+            path = self.inclusion_path(first) if leaves == self.tile(0, index) else None
+            if path is None or merkle.root_by_inclusion(first, self.size, leaves[0], path) != root:
+                raise TreeError(
+                    self.folder / bundle_path(index, len(entries)), "its entries are not those of the checkpoint"
+                )
+            yield from entries[max(0, start - first) :]
+
     def width(self, level: int, index: int) -> int:
         """Return how many hashes this tree has in a tile."""
         return min(WIDTH, (self.size >> (HEIGHT * level)) - index * WIDTH)

@@ -14,6 +14,7 @@ from oauth_core.audit_log.checkpoints import BootState, Checkpoint, SealedBoot, 
 from oauth_core.audit_log.entries import parse_entry
 from oauth_core.audit_log.frames import FrameEncoder
 from oauth_core.audit_log.signed_notes import LONGEST_NOTE, NoteError
+from oauth_core.crypto.digests import sha256
 from portcullis.audit import record_files, sealer
 from portcullis.audit.proofs import EventName, ProofError
 from portcullis.audit.record_files import UnusableFileError
@@ -150,7 +151,7 @@ def test_digits_of_other_scripts_are_in_no_name(world: SealedWorld) -> None:
     world.seal()
     tree = TreeReader(world.folder.root, world.checkpoint().size)
     assert {parse_entry(data).boot for data in tree.entries()} == {BOOT}
-    (world.folder.root / "progress.json").unlink()
+    (world.folder.root / "progress").unlink()
     world.new_sealer()
     world.seal()
     assert {word for word, _ in found(world)} == {"added"}
@@ -230,6 +231,53 @@ def test_a_checkpoint_names_no_boot_without_a_frame(world: SealedWorld) -> None:
     for number in range(20):
         (world.audit_dir / "segments" / "command" / f"20261130T060000Z-{number:08x}").mkdir(parents=True)
     assert [boot.writer for boot in world.seal().boots] == ["ext_authz.0"]
+
+
+# -- the places of the sealer ------------------------------------------------------------------------------------
+
+
+def test_places_that_another_program_wrote_hide_no_removed_frame(world: SealedWorld) -> None:
+    writer = SegmentWriter(world.audit_dir)
+    writer.write(event(1))
+    world.seal()
+    before = writer.path.read_bytes()
+    removed = writer.write(event(2))
+    writer.path.write_bytes(before)
+    progress = world.folder.root / "progress"
+    code, _, text = progress.read_text().partition(".")
+    places = json.loads(text)
+    places["boots"][PLACE] |= {"number": 3, "following": 3, "digest": sha256(removed).hex()}
+    progress.write_text(f"{code}.{json.dumps(places)}")
+    world.new_sealer()
+    writer.write(event(3))
+    world.seal()
+    assert found(world) == [("damaged", PLACE)]
+
+
+def test_the_sealer_does_not_go_on_from_entries_that_are_not_in_the_tree(world: SealedWorld) -> None:
+    SegmentWriter(world.audit_dir, "a_writer").write(event(1))
+    write_segment(world.audit_dir, batches=[[event(number)] for number in range(300)])
+    world.seal()
+    (world.folder.root / "progress").unlink()
+    bundle = world.folder.root / "tile/entries/000"
+    content = bundle.read_bytes()
+    place = content.index(b" 2 E 1 1 ")
+    bundle.write_bytes(content[:place] + b" 3 E 2 1 " + content[place + 9 :])
+    world.new_sealer()
+    with pytest.raises(SealerError, match="not those of the checkpoint"):
+        world.seal()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", '{"boots": {"a/b": 1}}', '{"boots": {"a/b": {"following": "9"}}}']
+)
+def test_places_in_another_form_stop_no_search(world: SealedWorld, content: str) -> None:
+    write_segment(world.audit_dir, batches=[[event(1)]])
+    world.seal()
+    (world.folder.root / "finished").write_text(f"code.{content}")
+    assert "call-1" in shown(world, "search", "--json")
+    (world.folder.root / "progress").write_text('code.{"size": Infinity, "boots": {}}')
+    assert "call-1" in shown(world, "search", "--json")
 
 
 # -- links -----------------------------------------------------------------------------------------------------
@@ -380,7 +428,7 @@ def test_a_sealed_file_that_is_no_regular_file_stops_no_verification_and_is_a_fi
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["checkpoint", "progress.json", "finished.json"])
+@pytest.mark.parametrize("name", ["checkpoint", "progress", "finished"])
 def test_a_sealer_goes_on_without_a_file_that_it_has_elsewhere(world: SealedWorld, name: str, kind: str) -> None:
     writer = SegmentWriter(world.audit_dir)
     world.seal()

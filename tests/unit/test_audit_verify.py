@@ -465,7 +465,7 @@ def test_a_signed_checkpoint_of_another_tree_in_the_notes_is_a_roll_back(record:
     assert found(record) == [("rolled back", "sealed/checkpoints/2026-11-30.txt")]
 
 
-IRRELEVANT = {"progress.json", "finished.json", "lock"}
+IRRELEVANT = {"progress", "finished", "lock"}
 """Notes of the sealer that prove nothing, and that it makes again."""
 
 

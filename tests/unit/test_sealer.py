@@ -182,7 +182,7 @@ def test_a_new_start_goes_on_where_the_last_one_ended(world: SealedWorld) -> Non
     assert world.reports == []
 
 
-@pytest.mark.parametrize("lost", ["progress.json", "finished.json", "checkpoint", "all"])
+@pytest.mark.parametrize("lost", ["progress", "finished", "checkpoint", "all"])
 def test_lost_notes_of_the_sealer_are_made_again_from_the_tree(world: SealedWorld, lost: str) -> None:
     writer = SegmentWriter(world.audit_dir)
     write_segment(world.audit_dir, "oauth_web", OTHER, [[event(1)]])
@@ -191,7 +191,7 @@ def test_lost_notes_of_the_sealer_are_made_again_from_the_tree(world: SealedWorl
     writer.open_segment()
     writer.write(event(3))
     world.seal()
-    for name in ("progress.json", "finished.json", "checkpoint"):
+    for name in ("progress", "finished", "checkpoint"):
         if lost in {name, "all"}:
             (world.folder.root / name).unlink()
     world.new_sealer()
@@ -265,7 +265,7 @@ def test_after_a_crash_at_any_write_sealing_goes_on_and_no_signed_checkpoint_is_
 
 
 def notes_on_disk(world: SealedWorld) -> list[str]:
-    """The notes that are anywhere on the disk: somebody may have copied them."""
+    """The signed notes on the disk, which a copy of the disk may have."""
     paths = (world.folder.checkpoint, world.key.checkpoint)
     return [path.read_text(encoding="utf-8") for path in paths if path.exists()]
 
@@ -501,9 +501,9 @@ def test_one_folder_has_one_sealer(world: SealedWorld) -> None:
 def test_notes_of_the_sealer_in_another_form_are_made_again(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     world.seal()
-    progress = world.folder.root / "progress.json"
+    progress = world.folder.root / "progress"
     for content in ("", "[]", '{"size": 99, "boots": {}}', json.dumps({"size": 1, "boots": {"a/b": {}}})):
-        progress.write_text(content, encoding="utf-8")
+        progress.write_text(world.signer.record_key.sign("progress", content), encoding="utf-8")
         world.new_sealer()
         writer.write(event(1))
         world.seal()
