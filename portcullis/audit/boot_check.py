@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from oauth_core.audit_log.chain import Chain
 from oauth_core.audit_log.frames import Frame, FrameError, FrameKind
 from portcullis.audit.findings import Report, Word, ranges
-from portcullis.audit.followers import opening_of
-from portcullis.audit.segments import BootReader, Damage, DamageKind, StoredFrame
+from portcullis.audit.segments import BootReader, Damage, DamageKind, StoredFrame, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -262,7 +261,7 @@ def _beginning(boot: Boot, index: int, sealed: SealedBoot, times: SealTimes) -> 
         return None
     if not isinstance(found, StoredFrame) or not sealed.is_regular(found.frame.number, found.frame.digest):
         return None
-    opening = opening_of(found.frame) if found.frame.kind is FrameKind.OPENING else {}
+    opening = opening_of(found.frame)
     time = opening.get("time")
     if opening.get("segment") != index or not isinstance(time, str):
         return None

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.audit_log.chain import Chain
 from oauth_core.audit_log.entries import NO_NODE, NODE, FaultEntry, FaultReason, FrameEntry, entry_of
-from oauth_core.audit_log.frames import FrameError, FrameKind
-from portcullis.audit.segments import Boot, BootReader, Damage, DamageKind, StoredFrame
+from oauth_core.audit_log.frames import FrameKind
+from portcullis.audit.segments import Boot, BootReader, Damage, DamageKind, StoredFrame, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from oauth_core.audit_log.entries import Entry
-    from oauth_core.audit_log.frames import Frame
 
 _REASONS = {
     DamageKind.NO_FRAME: FaultReason.NO_FRAME,
@@ -24,15 +22,6 @@ _REASONS = {
     DamageKind.SHORTER: FaultReason.SHORTER,
     DamageKind.NO_SEGMENT: FaultReason.NO_SEGMENT,
 }
-
-
-def opening_of(frame: Frame) -> dict[str, Any]:
-    """The content of a frame that opens a segment; empty if it cannot be read."""
-    try:
-        found = json.loads(frame.lines()[0])
-    except (FrameError, ValueError, IndexError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 @dataclass(slots=True)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
-from portcullis.audit.reading import events_of, opening_of
-from portcullis.audit.segments import BootReader, Damage, boots
+from portcullis.audit.reading import events_of
+from portcullis.audit.segments import BootReader, Damage, boots, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

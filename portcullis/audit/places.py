@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portcullis.audit.filters import EventFilter
-from portcullis.audit.reading import Reading, events_of, opening_of
-from portcullis.audit.segments import BootReader, Damage, boots
+from portcullis.audit.reading import Reading, events_of
+from portcullis.audit.segments import BootReader, Damage, boots, opening_of
 
 if TYPE_CHECKING:
     from pathlib import Path

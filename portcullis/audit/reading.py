@@ -17,7 +17,7 @@ from oauth_core.audit_log import frames
 from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
 from portcullis.audit import moments, record_files
-from portcullis.audit.segments import BootReader, Damage, boots
+from portcullis.audit.segments import BootReader, Damage, boots, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -275,15 +275,6 @@ def events_of(
             reading.fault(f"{boot.writer}/{boot.name}: event {sequence} is no JSON object")
         elif wanted.matches(fields):
             yield StoredEvent(node, boot.writer, boot.name, sequence, frame.number, frame.digest, line, fields)
-
-
-def opening_of(frame: Frame) -> dict[str, Any]:
-    """Return what an opening frame says of its segment; empty if it says nothing that can be read."""
-    try:
-        opening = json.loads(frame.lines()[0]) if frame.kind is FrameKind.OPENING else {}
-    except (ValueError, LookupError, RecursionError):
-        opening = {}
-    return opening if isinstance(opening, dict) else {}
 
 
 def _name(segment: _Segment) -> str:

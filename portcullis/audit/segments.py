@@ -7,13 +7,14 @@ write to its last segment while it is read here.
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from oauth_core.audit_log.frames import MARKER, Frame, FrameError, read
+from oauth_core.audit_log.frames import MARKER, Frame, FrameError, FrameKind, read
 from portcullis.audit import record_files
 
 if TYPE_CHECKING:
@@ -215,6 +216,15 @@ def frames(boot: Boot, *, after: int = 0) -> Iterator[StoredFrame | Damage]:
     for found in BootReader(boot).read():
         if isinstance(found, Damage) or found.frame.number > after:
             yield found
+
+
+def opening_of(frame: Frame) -> dict[str, Any]:
+    """Return what an opening frame says of its segment; empty if it says nothing that can be read."""
+    try:
+        content = json.loads(frame.lines()[0]) if frame.kind is FrameKind.OPENING else {}
+    except (ValueError, LookupError, RecursionError):
+        content = {}
+    return content if isinstance(content, dict) else {}
 
 
 def _resumption(data: bytes, start: int) -> int:
