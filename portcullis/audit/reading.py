@@ -198,14 +198,12 @@ def _segment(boot: Boot, index: int, *, is_last: bool) -> _Segment:
     path = boot.segment(index)
     try:
         found = opening(path)
-        opened = moments.read(found["time"])
+        hour = moments.read(found["time"]).replace(minute=0, second=0, microsecond=0)
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        # A segment ends at the next full hour. A later change of the file, or a copy of it, only adds time.
-        hour = opened.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-        ends = max(hour, written) + SLACK
-        return _Segment(
-            boot, index, str(found["node"]), moments.recorded(opened - SLACK), moments.recorded(ends), is_last
-        )
+        # A segment is of one full hour, in which the clock may be set back. A later change of the file, or a copy
+        # of it, only adds time.
+        begins, ends = hour - SLACK, max(hour + timedelta(hours=1), written) + SLACK
+        return _Segment(boot, index, str(found["node"]), moments.recorded(begins), moments.recorded(ends), is_last)
     except (OSError, ValueError, LookupError, TypeError, OverflowError):
         return _Segment(boot, index, NO_NODE, _FIRST, _LAST, is_last)
 

@@ -211,6 +211,14 @@ def test_an_event_that_was_written_after_the_hour_is_found(tmp_path: Path) -> No
         assert [one["call"] for one in documents(search(tmp_path, *options))] == [call]
 
 
+def test_an_event_is_found_after_the_clock_was_set_back_within_the_hour(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.open_segment("2026-11-30T08:50:00.000000Z")
+    writer.write({**event(1), "time": "2026-11-30T08:05:00.000000Z"})
+    options = ("--since", "2026-11-30T08:00:00Z", "--until", "2026-11-30T08:10:00Z", "--json")
+    assert [one["call"] for one in documents(search(tmp_path, *options))] == ["call-1"]
+
+
 def test_ten_thousand_events_of_many_boots_come_in_order(tmp_path: Path) -> None:
     numbers = iter(range(10_000))
     writers = [SegmentWriter(tmp_path, f"ext_authz.{number}") for number in range(5)]
