@@ -31,11 +31,16 @@ class Follower:
         self._closed: set[Boot] = set()
         self._ends: dict[tuple[str, str], int] = {}
         for boot in boots(audit_dir):
-            segments = boot.segments()
-            reader = BootReader(boot, segment=segments[-1] if segments else 1)
-            self._readers[boot] = reader
-            for frame in self._frames(boot, reader):
+            self._begin(boot)
+
+    def _begin(self, boot: Boot) -> None:
+        # The last segment has no frame for a moment after it is made: the one before it has the last event then.
+        for index in reversed(boot.segments()):
+            self._readers[boot] = BootReader(boot, segment=index)
+            for frame in self._frames(boot, self._readers[boot]):
                 self._ends[boot.writer, boot.name] = frame.following
+            if (boot.writer, boot.name) in self._ends:
+                return
 
     def is_before(self, event: StoredEvent) -> bool:
         """Return whether the event is before the place where the following began."""

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from portcullis.audit.filters import EventFilter
 from portcullis.audit.following import Follower
+from portcullis.audit.parquet.record import Record
 from portcullis.audit.reading import Reading
 from portcullis.cli.main import cli
 from tests.support.audit_segments import SegmentWriter, event, write_segment
@@ -68,6 +69,18 @@ def test_a_follower_waits_for_the_rest_of_a_frame(tmp_path: Path) -> None:
     assert follower.added() == []
     writer.path.write_bytes(before + frame)
     assert [one.fields["call"] for one in follower.added()] == ["call-1"]
+
+
+def test_events_before_a_segment_that_has_no_frame_yet_are_not_new(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.write(event(1))
+    (writer.folder / "000002.seg").touch()
+    follower = Follower(tmp_path, EventFilter(), Reading())
+    [before] = Record(tmp_path).events(EventFilter())
+    assert follower.is_before(before)
+    writer.open_segment()
+    writer.write(event(2))
+    assert [one.fields["call"] for one in follower.added()] == ["call-2"]
 
 
 @contextmanager
