@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from portcullis.audit.filters import tool_of
@@ -31,8 +32,8 @@ def header() -> str:
 def line(event: Mapping[str, Any]) -> str:
     """The event in these columns; a hyphen stands for what does not apply.
 
-    Characters that would change a terminal, or begin another line, are written as escapes: callers choose some of
-    the values.
+    Characters that would change a terminal, or begin another line or column, are written as escapes: callers
+    choose some of the values.
     """
     shown = (
         event.get("time"),
@@ -61,7 +62,7 @@ def step(event: Mapping[str, Any]) -> str:
         "because": event.get("reason"),
     }
     time = printable(event.get("time"))[11:-1]
-    parts = [f"{name}={printable(value)}" for name, value in named.items() if value is not None]
+    parts = [f"{name}={_quoted(value)}" for name, value in named.items() if value is not None]
     head = f"  {time}  {printable(event.get('event')):<24}  {printable(event.get('outcome')):<8}"
     return "  ".join([head, *parts]).rstrip()
 
@@ -75,11 +76,17 @@ def person(event: Mapping[str, Any]) -> str | None:
 
 
 def printable(value: object) -> str:
-    """`value` as a text that changes no terminal; a hyphen for none."""
-    text = "-" if value is None else str(value)
+    """`value` as a text that changes no terminal and has no gap as wide as between columns; a hyphen for none."""
+    text = "-" if value is None else str(value).replace("  ", r" \x20")
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+
+
+def _quoted(value: object) -> str:
+    """The value as a text; in quotation marks if a part of it could be read as another field."""
+    text = printable(value)
+    return printable(json.dumps(str(value), ensure_ascii=False)) if " " in text and "=" in text else text
 
 
 def _aligned(texts: list[str]) -> str:

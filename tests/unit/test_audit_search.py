@@ -171,6 +171,15 @@ def test_a_missing_segment_is_reported(tmp_path: Path) -> None:
     assert [json.loads(line)["call"] for line in result.stdout.splitlines()] == ["call-1", "call-3"]
 
 
+def test_a_caller_cannot_forge_another_column(tmp_path: Path) -> None:
+    forged = event(1, mcp_name="x" + 25 * " " + "10.9.9.9" + 10 * " " + "revoked", source="10.0.0.1")
+    write_segment(tmp_path, batches=[[forged]])
+    [line] = [one for one in search(tmp_path).stdout.splitlines() if "access.allowed" in one]
+    columns = [part.strip() for part in line.split("  ") if part]
+    assert columns[-2:] == ["10.0.0.1", "-"]
+    assert "10.9.9.9" not in columns
+
+
 def test_files_of_other_programs_in_the_folder_are_left_out(tmp_path: Path) -> None:
     writer = write_segment(tmp_path, batches=[[event(1)]])
     (writer.folder / "000001.seg.swp").write_bytes(b"x")

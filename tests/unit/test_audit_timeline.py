@@ -206,3 +206,13 @@ def test_a_place_without_an_event_is_an_error(tmp_path: Path, place: str, messag
     result = run(tmp_path, "show", place)
     assert result.exit_code == 1
     assert message in result.output
+
+
+def test_a_caller_cannot_forge_another_field_of_a_step(tmp_path: Path) -> None:
+    tool = 'x  from=10.9.9.9  because="y'
+    batch = [event(1, event="access.denied", outcome="denied", mcp_name=tool, source="10.0.0.1", **OWNER)]
+    write_segment(tmp_path, batches=[batch])
+    text = run(tmp_path, "timeline", "octocat").stdout
+    [step] = [line for line in text.splitlines() if "access.denied  " in line]
+    assert [part for part in step.split("  ") if part.startswith(("from=", "because="))] == ["from=10.0.0.1"]
+    assert r'tool="x \x20from=10.9.9.9 \x20because=\"y"' in step

@@ -243,5 +243,5 @@ def test_a_terminal_sees_no_control_characters_of_events(tmp_path: Path) -> None
     period = ["--since", moments.recorded(SINCE), "--until", moments.recorded(UNTIL)]
     result = CliRunner().invoke(cli, ["audit", "detect", "--audit-dir", str(tmp_path), "--unsealed", *period])
     assert "\\x1b[31mred" in result.stdout
-    assert "a\\nHIGH  b" in result.stdout
+    assert r"a\nHIGH \x20b" in result.stdout
     assert "\x1b" not in result.stdout
