@@ -16,6 +16,7 @@ from sigma.exceptions import SigmaFeatureNotSupportedByBackendError
 from portcullis.detection.events_table import TABLE, VALUES, quoted, values_of
 
 if TYPE_CHECKING:
+    from sigma.conditions import ConditionValueExpression
     from sigma.conversion.state import ConversionState
     from sigma.rule import SigmaRule
 
@@ -101,6 +102,14 @@ class DuckDBBackend(sqliteBackend):
     def escape_and_quote_field(self, field: str) -> str:
         """Return `field` as DuckDB quotes names."""
         return quoted(field)
+
+    def convert_condition_val(
+        self,
+        cond: ConditionValueExpression,  # noqa: ARG002 - as the backend calls it
+        state: ConversionState,  # noqa: ARG002
+    ) -> str | None:
+        """Raise `SigmaError`: events have no text of all their fields."""
+        raise SigmaFeatureNotSupportedByBackendError("values without a field (keywords) are not supported here")
 
     def finalize_query_default(
         self,

@@ -82,7 +82,7 @@ def _load(path: Path) -> DetectionRule:
         raise RuleError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         return _rule_of(path, SigmaCollection.from_yaml(text))
-    except (SigmaError, NotImplementedError) as error:
+    except SigmaError as error:
         raise RuleError(f"{path}: {' '.join(str(error).split())}") from None
     except RuleError:
         raise

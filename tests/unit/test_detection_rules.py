@@ -94,6 +94,14 @@ def loaded(text: str) -> DetectionRule:
         (_PLAIN + "known: {by: user_id, for: 1d}\n", "known is for correlations"),
         (_PLAIN.replace("event: user.blocked", "'event|re': '('"), "own.yml: "),
         (_PLAIN.replace("event: user.blocked", "'event|no_such': x"), "no_such"),
+        (
+            _PLAIN.replace("event: user.blocked", "- octocat"),
+            "values without a field (keywords)",
+        ),
+        (
+            _PLAIN.replace("event: user.blocked", "'|re': octo.*"),
+            "values without a field (keywords)",
+        ),
         (_CORRELATION.replace("[base]", "[another]"), "another"),
         (_CORRELATION.replace("event_count", "temporal_ordered"), "not temporal_ordered"),
         (_CORRELATION.replace("event_count", "no_such_type"), "no_such_type"),
