@@ -99,10 +99,7 @@ class EventFilter:
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """Return whether the filter wants this event."""
-        time = event.get("time")
-        if self.since is not None and not (isinstance(time, str) and time >= self.since):
-            return False
-        if self.until is not None and not (isinstance(time, str) and time < self.until):
+        if not is_in_period(event, self.since, self.until):
             return False
         exact = (
             (self.operator, "operator"),
@@ -119,6 +116,14 @@ class EventFilter:
             and (not self.outcomes or event.get("outcome") in self.outcomes)
             and (self.source is None or self.source.contains(str(event.get("source"))))
         )
+
+
+def is_in_period(event: Mapping[str, Any], since: str | None, until: str | None) -> bool:
+    """Return whether the event is at `since` or later, and before `until`. `None` sets no limit."""
+    if since is None and until is None:
+        return True
+    time = event.get("time")
+    return isinstance(time, str) and (since is None or time >= since) and (until is None or time < until)
 
 
 def is_user(event: Mapping[str, Any], user: str) -> bool:

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from portcullis.audit.filters import is_user, longest_plain
+from portcullis.audit.filters import is_in_period, is_user, longest_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -144,10 +144,7 @@ class BelongsTo:
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """See `Wanted`."""
-        time = event.get("time")
-        if self.since is not None and not (isinstance(time, str) and time >= self.since):
-            return False
-        if self.until is not None and not (isinstance(time, str) and time < self.until):
+        if not is_in_period(event, self.since, self.until):
             return False
         own = self.identity
         if event.get("event") == _FOR_EVERYBODY or event.get("grant_id") in own.grants:
