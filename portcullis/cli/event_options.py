@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -80,7 +80,7 @@ def _with_filter(command: F, options: tuple[Callable[[F], F], ...]) -> F:
             raise click.UsageError(str(error)) from None
         return command(*given, wanted=wanted, **others)
 
-    decorated: F = run  # type: ignore[assignment] # click calls it with the options, not with the filter
+    decorated = cast("F", run)  # click calls it with the options, not with the filter
     for option in reversed(options):
         decorated = option(decorated)
     return decorated
