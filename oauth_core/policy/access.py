@@ -71,8 +71,7 @@ def evaluate(
     *,
     entry: AccessResult | MissingScopes | None = None,
 ) -> AccessResult | MissingScopes | CallFault:
-    """Whether `rights` are enough at `service` for the request `request`, which matters only if the service has
-    rules.
+    """Whether `rights` are enough at `service` for `request`, which matters only if the service has rules.
 
     `entry` is the result of `evaluate_entry` for the two, if it is known already.
     """

@@ -35,7 +35,7 @@ def explain(
     groups: Sequence[str] = (),
     scopes: frozenset[str] | None = None,
 ) -> Explanation:
-    """Whether `user`, in these `groups`, may do what is `request` with a token of these `scopes` (`None`: all).
+    """Whether `user`, in these `groups`, may send `request` with a token of these `scopes` (`None`: all).
 
     `user` is a login, or `login#id`.
     """
