@@ -67,15 +67,3 @@ def descriptor(path: Path | str, flags: int) -> int:
 def appending(path: Path) -> int:
     """Return a descriptor that appends to the file at `path`, which is created if needed. Raises `OSError`."""
     return descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-
-def settle(folder: Path) -> None:
-    """Flush the names in `folder` to the disk: files that were made or renamed there are there after a power cut.
-
-    Raises `OSError`.
-    """
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -77,7 +77,7 @@ class SealedFolder:
     def write_checkpoint(self, note: str) -> None:
         """Replace the newest note."""
         private_files.write(self.checkpoint, note)
-        private_files.settle(self.root)
+        private_files.sync_folder(self.root)
 
     def put_aside(self, key: SealKey) -> Path | None:
         """Rename the folder, with the public half of its key in it; return its new path, or `None` without a tree.
@@ -94,7 +94,7 @@ class SealedFolder:
                 private_files.write(self.root / path.name, path.read_text(encoding="utf-8"))
         self.root.rename(aside)
         key.checkpoint.unlink(missing_ok=True)
-        private_files.settle(aside.parent)
+        private_files.sync_folder(aside.parent)
         return aside
 
     def read_places(

@@ -190,7 +190,7 @@ class TreeWriter:
         for path, data in [*self._waiting, *partial.items()]:
             changed |= self._write(path, data)
         for folder in sorted(changed, reverse=True):  # a folder after those in it
-            private_files.settle(folder)
+            private_files.sync_folder(folder)
         self._waiting = []
         self._outdated |= self._written - partial.keys()
         self._written = set(partial)
