@@ -95,7 +95,7 @@ class BootCheck:
         self._sealed = sealed
         self._checkpoint = checkpoint
         self._report = report
-        self._place = f"{boot.writer}/{boot.name}"
+        self._place = boot.key
         self._is_any_seen = False
         self._times: dict[bytes, int] = {}
         """How often a frame was seen, except the first time of a regular one."""

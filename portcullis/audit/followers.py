@@ -40,7 +40,7 @@ class Follower:
     @property
     def key(self) -> str:
         """The name of the boot among all boots."""
-        return f"{self.boot.writer}/{self.boot.name}"
+        return self.boot.key
 
     @property
     def last_event(self) -> int:

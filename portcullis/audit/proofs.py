@@ -20,7 +20,7 @@ from oauth_core.audit_log.checkpoints import parse_checkpoint
 from oauth_core.audit_log.entries import NODE, FrameEntry, entry_of
 from oauth_core.audit_log.frames import FrameError, FrameKind
 from oauth_core.audit_log.signed_notes import NoteError, split_note
-from portcullis.audit.segments import StoredFrame
+from portcullis.audit.segments import BOOT_NAME, WRITER_NAME, StoredFrame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 
 _FIRST = "c2sp.org/tlog-proof@v1"
 _EVENT = "portcullis-event/1"
-_EVENT_WORDS = 5
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,17})\Z")
-_WORD = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
-_BOOT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
 _LONGEST = 64 * 1024 * 1024
 
 
@@ -56,9 +53,13 @@ class EventName:
     @classmethod
     def parse(cls, text: str, separator: str = "/") -> EventName:
         """Read a name. Raises `ProofError`."""
-        node, writer, boot, sequence = ([*text.split(separator), "", "", ""])[:4]
-        if text.count(separator) != 3 or not (NODE.match(node) and _WORD.match(writer) and _BOOT.match(boot)):  # noqa: PLR2004
-            raise ProofError(f"{text[:200]!r} is no name of an event: it is node/writer/boot/sequence")
+        match text.split(separator):
+            case [node, writer, boot, sequence] if (
+                NODE.match(node) and WRITER_NAME.match(writer) and BOOT_NAME.match(boot)
+            ):
+                pass
+            case _:
+                raise ProofError(f"{text[:200]!r} is no name of an event: it is node/writer/boot/sequence")
         if not _NUMBER.match(sequence) or sequence == "0":
             raise ProofError(f"{sequence[:40]!r} is no sequence number")
         return cls(node, writer, boot, int(sequence))

@@ -230,10 +230,9 @@ class Sealer:
             if tree.looked.get(folder) == changed and not is_due:
                 continue
             for boot in boots_of(folder):
-                key = f"{boot.writer}/{boot.name}"
-                if key not in tree.open and key not in tree.finished:
-                    tree.open[key] = Follower(boot, BootReader(boot))
-                    tree.heard[key] = clock
+                if boot.key not in tree.open and boot.key not in tree.finished:
+                    tree.open[boot.key] = Follower(boot, BootReader(boot))
+                    tree.heard[boot.key] = clock
             tree.looked[folder] = changed if time.time_ns() - changed > _FRESH_NS else 0
         if is_due:
             for key in [key for key, follower in tree.finished.items() if _has_more(follower)]:
@@ -316,9 +315,11 @@ class Sealer:
         try:
             if start > checkpoint.size:
                 raise ValueError(start)
-            awake = {key: Follower.restored(self._boot(key), place) for key, place in open_ones.items()}
+            awake = {
+                key: Follower.restored(Boot.at(self._audit_dir, key), place) for key, place in open_ones.items()
+            }
             asleep = {
-                key: Follower.restored(self._boot(key), place)
+                key: Follower.restored(Boot.at(self._audit_dir, key), place)
                 for key, place in finished.items()
                 if key not in awake
             }
@@ -329,13 +330,10 @@ class Sealer:
             if key in asleep:
                 awake[key] = asleep.pop(key)
             elif key not in awake:
-                awake[key] = Follower(self._boot(key), BootReader(self._boot(key)))
+                boot = Boot.at(self._audit_dir, key)
+                awake[key] = Follower(boot, BootReader(boot))
             awake[key].take(entry)
         return awake, asleep
-
-    def _boot(self, key: str) -> Boot:
-        writer, _, name = key.partition("/")
-        return Boot(writer, name, self._audit_dir / "segments" / writer / name)
 
     def _entries(self, start: int, checkpoint: Checkpoint) -> Iterator[Entry]:
         reader = TreeReader(self._folder.root, checkpoint.size)

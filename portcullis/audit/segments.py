@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_WRITER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
-_BOOT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
+WRITER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
+BOOT_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
 _SEGMENT = re.compile(r"(?:(?!000000)[0-9]{6}|[1-9][0-9]{6,8})\.seg\Z")
 """Each number in its one form: two files are never the same segment."""
 _PIECE = 1024 * 1024
@@ -36,6 +36,17 @@ class Boot:
     writer: str
     name: str
     folder: Path
+
+    @classmethod
+    def at(cls, audit_dir: Path, key: str) -> Boot:
+        """The boot with this `key`, whether it exists or not."""
+        writer, _, name = key.partition("/")
+        return cls(writer, name, audit_dir / "segments" / writer / name)
+
+    @property
+    def key(self) -> str:
+        """The name of the boot among all boots: `writer/name`."""
+        return f"{self.writer}/{self.name}"
 
     def segment(self, index: int) -> Path:
         """The path of one segment, from 1."""
@@ -56,12 +67,12 @@ def boots(audit_dir: Path) -> list[Boot]:
 
 def writers(audit_dir: Path) -> list[Path]:
     """The folders of writers, in any order."""
-    return [folder for folder in _folders(audit_dir / "segments") if _WRITER.match(folder.name)]
+    return [folder for folder in _folders(audit_dir / "segments") if WRITER_NAME.match(folder.name)]
 
 
 def boots_of(writer: Path) -> list[Boot]:
     """The boots in the folder of a writer, in any order."""
-    return [Boot(writer.name, folder.name, folder) for folder in _folders(writer) if _BOOT.match(folder.name)]
+    return [Boot(writer.name, folder.name, folder) for folder in _folders(writer) if BOOT_NAME.match(folder.name)]
 
 
 def others(audit_dir: Path) -> list[Path]:
@@ -74,7 +85,7 @@ def others(audit_dir: Path) -> list[Path]:
     found |= {entry for folder in kept for entry in _entries(folder) if not _SEGMENT.match(entry.name)}
     # A writer makes its own folder shortly before that of its boot.
     return sorted(
-        path for path in found if not (_WRITER.match(path.name) and path.is_dir() and not _entries(path))
+        path for path in found if not (WRITER_NAME.match(path.name) and path.is_dir() and not _entries(path))
     )
 
 
@@ -161,7 +172,7 @@ class BootReader:
         except FileNotFoundError:
             return
         if not stat.S_ISREG(status.st_mode):
-            # A link, a folder or a pipe. The offset notes that this was said.
+            # A link, a folder or a pipe. The offset records that this damage was returned.
             if self.offset == 0:
                 self.offset = 1
                 yield Damage(DamageKind.NO_FILE, self.segment, 0, path.name)

@@ -162,12 +162,12 @@ class Verification:
 
     def _check_boots(self, sealed: dict[str, SealedBoot], newest: Checkpoint, times: SealTimes) -> None:
         report = self.report
-        there = {f"{boot.writer}/{boot.name}": boot for boot in boots(self._audit_dir)}
+        there = {boot.key: boot for boot in boots(self._audit_dir)}
+        newest_of = {boot.writer: boot.name for boot in there.values()}  # in the order of their times
         for path in others(self._audit_dir):
             report.find(Word.ADDED, str(path.relative_to(self._audit_dir)), "no program that records makes it")
         for key in sorted(there.keys() | sealed.keys()):
-            writer, _, name = key.partition("/")
-            boot = there.get(key) or Boot(writer, name, self._audit_dir / "segments" / writer / name)
+            boot = there.get(key) or Boot.at(self._audit_dir, key)
             entries = sealed.get(key, SealedBoot())
             part = part_within(boot, entries, times, self._since, self._until)
             if part is None:
@@ -178,6 +178,5 @@ class Verification:
                 report.find(Word.ALTERED, key, f"it cannot be read: {error.strerror or error}")
                 continue
             # The newest boot of a writer may still run.
-            is_newest = not any(other.startswith(f"{writer}/") and other > key for other in there)
-            if not is_closed and not is_newest:
+            if not is_closed and boot.name < newest_of.get(boot.writer, ""):
                 report.unclosed.append(key)

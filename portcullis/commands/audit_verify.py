@@ -169,7 +169,7 @@ def _prove(audit_dir: Path, folder: Path, key: VerifierKey, notes: list[KeptNote
 def _proof(audit_dir: Path, tree: TreeReader, checkpoint: Checkpoint, name: EventName, note: str) -> Proof:
     """The proof of an event in the tree of `checkpoint`. Raises `ProofError`, and as the reader does."""
     index, entry = _entry(tree, name)
-    boot = Boot(name.writer, name.boot, audit_dir / "segments" / name.writer / name.boot)
+    boot = Boot.at(audit_dir, f"{name.writer}/{name.boot}")
     found = stored_frame(BootReader(boot).read(), entry.digest)
     if found is None:
         raise ProofError(f"{name} was sealed, and its frame is altered or missing now")
