@@ -70,7 +70,7 @@ def test_the_page_shows_the_work_and_the_lag_of_the_sealer(audit_dir: Path) -> N
         assert value(samples(place), "portcullis_audit_checkpoint_age_seconds") < float("inf")
         assert shows("sealer_faults_total", 0)
         assert shows("sealer_failures_total", 0)
-        kinds = families(httpx2.get(f"http://{place}/metrics").text)
+        kinds = families(httpx2.get(f"http://{place}/metrics", timeout=60).text)
         assert kinds.items() <= {family.name: family.kind for family in FAMILIES}.items()
 
         other = write_segment(audit_dir, "oauth_web", OTHER, [[event(3)]], closed=False)

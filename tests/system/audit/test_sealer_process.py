@@ -133,11 +133,16 @@ def test_verification_beside_a_sealer_and_a_program_that_writes_finds_nothing_wr
     with place.sealing(), writing(place):
         before = 0
         for _ in range(3):
-            until(lambda before=before: (place.size() or 0) > before + 200, "the tree to grow")  # type: ignore[misc]
-            before = place.size() or 0
+            before = grown(place, before + 200)
             verified = place.run("verify", "--key", place.key.text, "--json")
             assert verified.returncode == 0, verified.stdout
             assert json.loads(verified.stdout)["size"] >= before
+
+
+def grown(place: Place, size: int) -> int:
+    """Wait until the tree has more than `size` entries; return how many it has."""
+    until(lambda: (place.size() or 0) > size, "the tree to grow")
+    return place.size() or 0
 
 
 @contextmanager
