@@ -59,10 +59,11 @@ def part_within(
 ) -> Part | None:
     """The segments of a boot that can have events from `since` to `until`, or `None` if none can.
 
-    Both are times as events have them, or `None`. A segment has what happened between its own beginning and that
-    of the next one. Only a sealed opening tells when a segment begins: an attacker can write any other. One that
-    was added later has the time that an attacker chose: so it must also have been sealed before `since`. A segment
-    counts as asked for unless all this says otherwise.
+    Both are times as events have them, or `None`. A segment has the events from the time of its own opening
+    frame to that of the next segment. Only a sealed opening frame counts, because an attacker can write any
+    other. An attacker can also add a segment whose opening has a false time, and have it sealed: so a segment is
+    left out by `since` only if the next one was sealed before `since`, too. A segment without such times is
+    always read.
     """
     if since is None and until is None:
         return WHOLE
@@ -253,7 +254,7 @@ def _beginning(boot: Boot, index: int, sealed: SealedBoot, times: SealTimes) -> 
 
     `None` unless it is sealed as the opening of this segment.
 
-    A sealed frame that did not follow the one before it is no such opening: the sealer found it out of its place.
+    A sealed frame that did not follow the one before it is no such opening: the sealer found it in a wrong place.
     """
     try:
         found = next(BootReader(boot, segment=index).read_segment(), None)

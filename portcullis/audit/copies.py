@@ -1,7 +1,7 @@
 """Copies of checkpoints outside the audit folder: in a file, and by a webhook.
 
-A copy out of an attacker's reach is what shows a roll-back of the whole folder: the tree must still begin with the
-tree of the copy.
+A copy out of an attacker's reach shows a roll-back of the whole folder: the tree must still begin with the tree of
+the copy.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class FileCopy:
 class WebhookCopy:
     """Sends checkpoints to `url` by POST, from a thread of its own.
 
-    The newest one is sent at least once, however often that fails; one that a newer one has replaced meanwhile is
-    left out, because the newer one proves more. Any answer of class 2xx is a success. Redirects are not followed.
+    The newest one is sent again until an answer accepts it. A checkpoint that waits is left out when there is a
+    newer one, because the newer one proves more. Any answer of class 2xx accepts it. Redirects are not followed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The words of a verification: what it finds wrong, and what it notes without finding it wrong."""
+"""The result of a verification: findings, with which it fails, and notes, with which it does not."""
 
 from __future__ import annotations
 
