@@ -881,6 +881,28 @@ class OAuthReason(Reason):
     )
 
 
+class DenyFault(Enum):
+    """The faults that one check of the check service can find: the value of each is its reason."""
+
+    _value_: DenyReason
+
+    @property
+    def reason(self) -> DenyReason:
+        """The row of this fault in the table of refusals."""
+        return self._value_
+
+
+class OAuthFault(Enum):
+    """The faults that one check of the authorization server can find: the value of each is its reason."""
+
+    _value_: OAuthReason
+
+    @property
+    def reason(self) -> OAuthReason:
+        """The row of this fault in the table of refusals."""
+        return self._value_
+
+
 def refused(
     reason: OAuthReason,
     *,

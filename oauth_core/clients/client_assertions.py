@@ -7,12 +7,11 @@ After the check, the caller must ask the store whether the assertion was used be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.jose import external_jwts
 from oauth_core.jose.external_jwts import JwtFault
-from oauth_core.refusals import OAuthReason
+from oauth_core.refusals import OAuthFault, OAuthReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,7 +24,7 @@ TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _TYPES = frozenset({"jwt", "client-authentication+jwt"})
 
 
-class AssertionFault(Enum):
+class AssertionFault(OAuthFault):
     """Why a client assertion was refused."""
 
     MALFORMED = OAuthReason.CLIENT_ASSERTION_MALFORMED
@@ -40,11 +39,6 @@ class AssertionFault(Enum):
     EXPIRED = OAuthReason.CLIENT_ASSERTION_EXPIRED
     NOT_YET_VALID = OAuthReason.CLIENT_ASSERTION_NOT_YET_VALID
     USED_BEFORE = OAuthReason.CLIENT_ASSERTION_USED_BEFORE
-
-    @property
-    def reason(self) -> OAuthReason:
-        """The row of this fault in the table of refusals."""
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.errors import DisplayedError
@@ -19,7 +18,7 @@ from oauth_core.jose.external_jwts import JwtFault
 from oauth_core.model import User
 from oauth_core.policy import scopes
 from oauth_core.policy.permissions import implies
-from oauth_core.refusals import OAuthReason, refused
+from oauth_core.refusals import OAuthFault, OAuthReason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +39,7 @@ _GITHUB_ID = re.compile(r"[1-9][0-9]{0,17}\Z")
 _NOT_UNDERSTOOD = ("cnf", "authorization_details")
 
 
-class IdentityFault(Enum):
+class IdentityFault(OAuthFault):
     """Why an identity assertion was refused."""
 
     MALFORMED = OAuthReason.IDENTITY_MALFORMED
@@ -60,11 +59,6 @@ class IdentityFault(Enum):
     NOT_UNDERSTOOD = OAuthReason.IDENTITY_NOT_UNDERSTOOD
     BAD_LIMITS = OAuthReason.IDENTITY_BAD_LIMITS
     USED_BEFORE = OAuthReason.IDENTITY_USED_BEFORE
-
-    @property
-    def reason(self) -> OAuthReason:
-        """The row of this fault in the table of refusals."""
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from oauth_core.crypto.digests import jwk_thumbprint, sha256_base64url
 from oauth_core.jose import client_keys, external_jwts
 from oauth_core.jose.external_jwts import JwtFault
 from oauth_core.net.public_urls import DEFAULT_PORTS
-from oauth_core.refusals import OAuthReason
+from oauth_core.refusals import OAuthFault, OAuthReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +38,7 @@ _LONGEST = 8192
 _NOT_THE_KEY = frozenset({"kid", "use", "key_ops", "alg"})
 
 
-class ProofFault(Enum):
+class ProofFault(OAuthFault):
     """Why a DPoP proof was refused."""
 
     MALFORMED = OAuthReason.PROOF_MALFORMED
@@ -52,11 +51,6 @@ class ProofFault(Enum):
     NO_ID = OAuthReason.PROOF_NO_ID
     BAD_TIMES = OAuthReason.PROOF_BAD_TIMES
     WRONG_TOKEN = OAuthReason.PROOF_WRONG_TOKEN
-
-    @property
-    def reason(self) -> OAuthReason:
-        """Its row of the table of refusals."""
-        return self.value
 
 
 @dataclass(frozen=True)

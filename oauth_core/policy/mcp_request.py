@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from oauth_core import strict_json
 from oauth_core.display_text import has_something_to_see, is_displayable
 from oauth_core.policy.resource_uris import MOST_WAYS, canonical, ways_to_read
-from oauth_core.refusals import DenyReason
+from oauth_core.refusals import DenyFault, DenyReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class NameKind(Enum):
     RESOURCE = "resource"
 
 
-class CallFault(Enum):
+class CallFault(DenyFault):
     """Why a request cannot be read."""
 
     MISSING = DenyReason.BODY_MISSING
@@ -76,11 +76,6 @@ class CallFault(Enum):
     """A name that a service could read as another name."""
     HEADER_MISMATCH = DenyReason.HEADER_MISMATCH
     WRONG_METHOD = DenyReason.WRONG_HTTP_METHOD
-
-    @property
-    def reason(self) -> DenyReason:
-        """The row of this fault in the table of refusals."""
-        return self.value
 
 
 class Session(Enum):

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import jwt
 
 from oauth_core.jose import cnf, compact_jws, dpop
 from oauth_core.model import AccessClaims
-from oauth_core.refusals import DenyReason
+from oauth_core.refusals import DenyFault, DenyReason
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -28,7 +27,7 @@ _SKEW = 5
 """Seconds that the clock of an issuing machine may be ahead."""
 
 
-class TokenFault(Enum):
+class TokenFault(DenyFault):
     """Why a token was rejected, for the audit log. Callers only get `invalid_token`."""
 
     MALFORMED = DenyReason.MALFORMED_TOKEN
@@ -40,11 +39,6 @@ class TokenFault(Enum):
     WRONG_ISSUER = DenyReason.WRONG_ISSUER
     EXPIRED = DenyReason.EXPIRED
     NOT_YET_VALID = DenyReason.NOT_YET_VALID
-
-    @property
-    def reason(self) -> DenyReason:
-        """The row of this fault in the table of refusals."""
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
