@@ -45,7 +45,8 @@ def find(audit_dir: Path, place: str) -> FoundEvent:
     if boot is None:
         raise PlaceError(f"there is no boot {name} of {writer}")
     sequence = int(number)
-    # The last segment that begins at this event or before it has it; the first frame tells where one begins.
+    # The last segment that begins at this event or before it has it. The first frame has the number of the first
+    # event.
     for index in reversed(boot.segments()):
         first, own_node = _beginning(boot, index)
         if first is not None and first > sequence:

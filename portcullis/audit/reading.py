@@ -84,7 +84,7 @@ class Wanted(Protocol):
 
 
 class Indexed(Wanted, Protocol):
-    """A rule that an index can be asked for."""
+    """A rule that a query of an index can narrow down."""
 
     def alternatives(self) -> Sequence[Mapping[str, Sequence[str]]]:
         """Return some rules of which each wanted event fulfils one: the values that each field must be among.

@@ -55,7 +55,7 @@ class Sealing:
         return is_sealed
 
     def sentence(self) -> str:
-        """The answer for all events that `covers` was asked about, without a full stop."""
+        """A sentence about all events that `covers` has checked, without a full stop."""
         if self._checkpoint is None:
             return f"not sealed: {self._missing}"
         newest = f"checkpoint {self._checkpoint.size} of {self._checkpoint.time or 'an unknown time'}{self._note}"

@@ -1,4 +1,4 @@
-"""The table of events in DuckDB that rules are asked on, and the fields that it adds to those of an event."""
+"""The table of events in DuckDB that rules query, and the fields that it adds to those of an event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks one Parquet copy for the events that a filter can want.
+"""Queries one Parquet copy for the events that a filter can want.
 
 The database compares columns only to leave out events that cannot be wanted. The filter itself decides on the line
 of each event, as it does for segments, so both ways find the same events.
@@ -36,7 +36,7 @@ def events(
 
     A copy that cannot be read is noted in `reading`.
     """
-    sql, values = _question(copy, left_out, wanted, newest_first=newest_first)
+    sql, values = _query_of(copy, left_out, wanted, newest_first=newest_first)
     try:
         # A cursor of its own: the results of several copies are fetched in turn.
         with database.quiet(connection().cursor()) as cursor:
@@ -62,7 +62,7 @@ def _fields(line: str) -> dict[str, Any] | None:
     return fields if isinstance(fields, dict) else None
 
 
-def _question(
+def _query_of(
     copy: Copy, left_out: frozenset[SegmentKey], wanted: Indexed, *, newest_first: bool
 ) -> tuple[str, list[Any]]:
     """The SQL and its values. Each alternative of the filter is a part of its own, to which statistics apply."""

@@ -43,7 +43,7 @@ class Record:
                 self._copied -= copy.segments.keys() - left_out
         self._database: duckdb.DuckDBPyConnection | None = None
         self.used_copies = False
-        """Whether a part of what was asked for came from Parquet copies, which no seal covers."""
+        """Whether some of the yielded events may come from Parquet copies, which no seal covers."""
 
     def events(self, wanted: Indexed, *, newest_first: bool = False) -> Iterator[StoredEvent]:
         """Yield the events that `wanted` fits, by their times."""
