@@ -1,4 +1,4 @@
-"""`portcullis bench check`: measure the check path here, beside other products that are installed."""
+"""`portcullis bench`: measure the check path, beside other products that are installed, and the audit record."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 
@@ -130,7 +131,7 @@ def command() -> None:
 @click.option("--i-own-this-host", "owned", is_flag=True, help="Put load on an address that is not this machine.")
 @click.option("--json", "json_file", type=_FILE, help="Write the report there as JSON.")
 @click.option("--plot", "plot_file", type=_FILE, help="Draw the report there as SVG.")
-def check(**options: object) -> None:
+def check(**options: Any) -> None:
     """Measure the check path: throughput, latency, processor time, revocation.
 
     Starts a fixture of its own on loopback unless --address names a service. Every answer is checked: the exit
@@ -138,7 +139,7 @@ def check(**options: object) -> None:
     """
     json_file, plot_file = options.pop("json_file"), options.pop("plot_file")
     rate, share = _pace(options.pop("pace"))
-    bench_options = BenchOptions(rate=rate, share=share, **options)  # type: ignore[arg-type] # click has checked each of them
+    bench_options = BenchOptions(rate=rate, share=share, **options)
     for fault in bench_options.faults():
         raise click.UsageError(fault)
     try:
