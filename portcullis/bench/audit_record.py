@@ -36,6 +36,11 @@ class MadeRecord:
     bytes: int
     seconds: float
 
+    @property
+    def ends(self) -> datetime:
+        """The end of its last day."""
+        return _BEGIN + timedelta(days=self.days)
+
 
 class _Numbers:
     """The same numbers again for the same seed: a linear congruential generator (Knuth's MMIX)."""
@@ -104,8 +109,8 @@ def measure(audit_dir: Path, record: MadeRecord, *, segments_only: bool) -> tupl
     event of the person is found.
     """
     begun = time.perf_counter()
-    since, until = _BEGIN, _BEGIN + timedelta(days=record.days)
-    wanted = EventFilter(user=PERSON, since=moments.recorded(since), until=moments.recorded(until))
+    since, until = moments.recorded(_BEGIN), moments.recorded(record.ends)
+    wanted = EventFilter(user=PERSON, since=since, until=until)
     searched = Record(audit_dir, segments_only=segments_only)
     found = sum(bool(shown.line(event.fields)) for event in searched.events(wanted))
     seconds = time.perf_counter() - begun

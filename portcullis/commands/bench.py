@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -201,7 +201,8 @@ def search_record(
         click.echo(f"{count} events of {people} people in {days} days: {made.bytes} bytes, {made.seconds:.1f} s")
         if database.is_installed():
             begun = time.perf_counter()
-            compaction.compact(name, now=datetime.now(UTC), report=lambda _line: None)
+            # As on the day after the record, so that every hour is closed, whatever the date is now.
+            compaction.compact(name, now=made.ends + timedelta(days=1), report=lambda _line: None)
             size = sum(path.stat().st_size for path in (name / "parquet").glob("*.parquet"))
             click.echo(f"Parquet copies: {size} bytes, {time.perf_counter() - begun:.1f} s")
         ways = [("segments", True)] if with_segments or not database.is_installed() else []

@@ -32,6 +32,8 @@ def test_the_events_of_one_person_are_found_with_copies_and_without(tmp_path: Pa
     assert copied.startswith("Parquet copies: ")
     assert [line.partition(":")[0].partition("person, ")[2] for line in found] == ["from segments", "from copies"]
     assert 200 < int(found[0].split()[0]) < 400
+    days = {path.name.partition(".")[0] for path in (tmp_path / "made" / "parquet").iterdir()}
+    assert days >= {"2026-10-01", "2026-10-02"}, "every hour has a copy, whatever the date is now"
     again = CliRunner().invoke(cli, ["bench", "audit", *options])
     assert again.exit_code == 1
     assert "has a record already" in again.output
