@@ -131,10 +131,13 @@ def is_user(event: Mapping[str, Any], user: str) -> bool:
     login, number = event.get("user"), event.get("user_id")
     if number is not None and str(number) == user:
         return True
+    return isinstance(login, str) and without_case(login) == without_case(user)
+
+
+def without_case(login: str) -> str:
+    """Return the form of a login that is the same for all its cases."""
     # Only letters of ASCII have case here: other writings of a letter, such as the Kelvin sign, are other logins.
-    return isinstance(login, str) and (
-        login == user or (login.isascii() and user.isascii() and login.lower() == user.lower())
-    )
+    return login.lower() if login.isascii() else login
 
 
 def tool_of(event: Mapping[str, Any]) -> str | None:

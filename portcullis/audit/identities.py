@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from portcullis.audit.filters import is_in_period, is_user, longest_plain
+from portcullis.audit.filters import is_in_period, is_user, longest_plain, without_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +44,7 @@ class Identity:
     kind: IdentityKind
     name: str
     logins: set[str] = field(default_factory=set)
-    """In lower case."""
+    """Without case."""
     accounts: set[str] = field(default_factory=set)
     clients: set[str] = field(default_factory=set)
     grants: set[str] = field(default_factory=set)
@@ -54,7 +54,7 @@ class Identity:
     def add(self, event: Mapping[str, Any]) -> None:
         """Add the links of an event of this identity."""
         if isinstance(login := event.get("user"), str):
-            self.logins.add(login.lower())
+            self.logins.add(without_case(login))
         if (account := event.get("user_id")) is not None:
             self.accounts.add(str(account))
         for name, known in (("client_id", self.clients), ("grant_id", self.grants)):
@@ -140,7 +140,7 @@ class BelongsTo:
         own = self.identity
         # A person's events at a client belong to the client only if they name it.
         people = set() if own.kind is IdentityKind.CLIENT else own.logins | own.accounts
-        return tuple(map(longest_plain, sorted(people)))
+        return tuple(longest_plain(name).lower() for name in sorted(people))
 
     def matches(self, event: Mapping[str, Any]) -> bool:
         """See `Wanted`."""
@@ -163,7 +163,7 @@ class BelongsTo:
         account, login = event.get("user_id"), event.get("user")
         if account is not None:
             return str(account) in self.identity.accounts
-        return isinstance(login, str) and login.lower() in self.identity.logins
+        return isinstance(login, str) and without_case(login) in self.identity.logins
 
     def _is_client_alone(self, event: Mapping[str, Any]) -> bool:
         return event.get("user_id") is None and event.get("client_id") in self.identity.clients

@@ -173,6 +173,15 @@ def test_a_login_that_two_accounts_had_is_said_to_be_of_two(tmp_path: Path) -> N
     assert numbers(run(tmp_path, "timeline", "id:2", "--json")) == [2]
 
 
+def test_letters_beyond_ascii_make_another_login(tmp_path: Path) -> None:
+    kelvin, dotted = "\N{KELVIN SIGN}", "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}X"
+    write_segment(tmp_path, batches=[[event(1, user="k"), event(2, user=kelvin), event(3, user=dotted)]])
+    compaction.compact(tmp_path, now=datetime(2026, 12, 1, 1, tzinfo=UTC), report=lambda _line: None)
+    for login, second in (("K", 1), (kelvin, 2), (dotted, 3)):
+        for options in ((), ("--segments-only",)):
+            assert numbers(run(tmp_path, "timeline", f"user:{login}", "--json", *options)) == [second]
+
+
 def test_one_event_is_shown_by_its_place(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path, "oauth_web", node="node-9")
     writer.write(event(1), event(2))
