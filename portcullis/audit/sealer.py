@@ -365,12 +365,12 @@ def _shown(now: datetime) -> str:
 
 def _unread_bytes(follower: Follower) -> int:
     """The number of bytes of a boot that are not in the tree."""
-    boot, reader = follower.boot, follower.reader
-    total = -reader.offset
-    for index in boot.segments():
-        if index >= reader.segment:
-            with suppress(OSError):
-                total += boot.segment(index).stat().st_size
+    boot, index, total = follower.boot, follower.reader.segment, -follower.reader.offset
+    # Not from a listing, which takes long where there are thousands of segments.
+    with suppress(OSError):
+        while True:
+            total += boot.segment(index).stat().st_size
+            index += 1
     return max(0, total)
 
 
