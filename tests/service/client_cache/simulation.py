@@ -1,7 +1,8 @@
-"""Servers, Sentinels and the network between them and one process, as they might behave, in a time that we make.
+"""A simulation of servers, Sentinels and the network between them and one process, with a simulated clock.
 
-What runs in it is real, from `ClientCache` and `Sentinels` down to the connection: it is given connections that
-end here. Nothing waits: an event loop of which the clock is ours goes on whenever it is told to.
+The simulated process runs the real code, from `ClientCache` and `Sentinels` down to the connection. This module
+has the other ends of its connections. Nothing waits for real time: the event loop uses the simulated clock, which
+the test moves.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from oauth_core.store.topology.quorum import Address
 
 Line = Literal["prompt", "late requests", "late answers", "dark"]
-"""How one place can be reached. In the dark everything is swallowed, and nobody notices."""
+"""How one place can be reached. `dark` loses everything, without an error at either end."""
 
 _ROUNDS = 20
 
@@ -33,7 +34,7 @@ class _Impatient(selectors.DefaultSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """Its time is `now`, in seconds, and stands still unless somebody else moves it."""
+    """An event loop whose time is `now`, in seconds. It changes only when a test assigns to it."""
 
     def __init__(self) -> None:
         super().__init__(_Impatient())
@@ -44,7 +45,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def settle(self) -> None:
-        """Let everything happen that needs no time."""
+        """Run all tasks until each one waits for time or for an answer."""
         self.run_until_complete(_go_round())
 
 
@@ -55,7 +56,7 @@ async def _go_round() -> None:
 
 @dataclass
 class Answer:
-    """Something on its way to the process; `is_push` if nobody asked for it."""
+    """A message on its way to the process. `is_push` is true if it answers no request."""
 
     arrive: Callable[[], None]
     is_push: bool = False
@@ -63,7 +64,7 @@ class Answer:
 
 @dataclass(eq=False)
 class Place:
-    """Whoever answers at an address, and what is on its way there and back. `opinion`: whom it calls primary."""
+    """The program at an address, with the messages on their way. `opinion` is the primary that it names."""
 
     address: Address
     line: Line = "prompt"
@@ -72,7 +73,7 @@ class Place:
     answers: list[Answer] = field(default_factory=list)
 
     def call(self, work: Callable[[], Any]) -> Awaitable[Any]:
-        """Ask for `work` to be done there; its result comes back, or never."""
+        """Send a request that runs `work` there. The future gets the result if the answer arrives."""
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def arrive(value: Any) -> None:
@@ -83,7 +84,7 @@ class Place:
         return result
 
     def flow(self) -> bool:
-        """Let go what the line lets through; answers whether anything moved."""
+        """Deliver what the line lets through. Return whether there was anything."""
         if self.line == "dark":
             self.requests.clear()
             self.answers.clear()
@@ -98,7 +99,7 @@ class Place:
         return moved
 
     def serve_one(self) -> None:
-        """Do the first thing that was asked for."""
+        """Serve the oldest request."""
         work, arrive = self.requests.pop(0)
         value = work()
         self.answers.append(Answer(lambda: arrive(value)))
@@ -148,7 +149,7 @@ class Server(Place):
         )
 
     def change(self, key: str, *, exists: bool) -> None:
-        """Write or delete a key, and tell whoever read it on a tracking connection, once."""
+        """Write or delete a key, and send one push to each tracking connection that has read it."""
         (self.keys.add if exists else self.keys.discard)(key)
         for wire, noted in self.tracking.items():
             if key in noted:
@@ -229,7 +230,7 @@ class Wire:
 
     @property
     def _buffer(self) -> bool:
-        """What was received and not read yet, if only whether there is any."""
+        """Whether data has arrived that was not read yet."""
         return not self.inbox.empty()
 
     def pack_command(self, *command: str) -> list[tuple[str, ...]]:
