@@ -87,6 +87,11 @@ async def eventually(happened: Callable[[], object]) -> None:
         await asyncio.sleep(0.002)
 
 
+async def connected_after(cache: ClientCache, connections: int) -> None:
+    """Return once the cache has opened more than so many connections."""
+    await eventually(lambda: cache.counts.connections > connections)
+
+
 async def answers_until(cache: ClientCache, jti: str, wanted: TokenStatus) -> list[TokenStatus]:
     """Ask again and again until `wanted` is the answer; every answer on the way."""
     answers: list[TokenStatus] = []

@@ -21,6 +21,7 @@ from tests.service.client_cache.caches import (
     assert_never_passes_again,
     bring_to_life,
     cache_over,
+    connected_after,
     eventually,
     learned,
     more_answers,
@@ -150,7 +151,7 @@ async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_misse
                             client.client_kill_filter(_id=connection["id"])
             revoke(group, jti)
             assert_never_passes_again(await answers_until(cache, jti, TokenStatus.REVOKED))
-            await eventually(lambda before=before: cache.counts.connections > before)  # type: ignore[misc]
+            await connected_after(cache, before)
             bring_to_life(group, jti)
 
 

@@ -16,6 +16,7 @@ from tests.service.client_cache.caches import (
     assert_never_passes_again,
     bring_to_life,
     cache_over,
+    connected_after,
     eventually,
     learned,
     more_answers,
@@ -166,7 +167,7 @@ async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_kille
                         client.client_kill_filter(_id=connection["id"])
                 client.flushall()
             assert_never_passes_again(await answers_until(cache, "live", TokenStatus.REVOKED))
-            await eventually(lambda before=before: cache.counts.connections > before)  # type: ignore[misc]
+            await connected_after(cache, before)
             bring_to_life(group, "live", ex=600 + turn)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,7 +246,11 @@ def test_both_programs_follow_the_mounted_settings_file(stack: Stack) -> None:
     everything = '\n[roles.tester]\npermissions = ["*"]\neveryone = true\n'
     stack.settings_file.write_text(text + everything, encoding="utf-8")
     for name in ("oauth_web", "ext_authz"):
-        _eventually(lambda name=name: b"policy.changed" in stack.containers()[name].logs())  # type: ignore[misc]
+        _eventually(partial(_has_followed, stack, name))
+
+
+def _has_followed(stack: Stack, name: str) -> bool:
+    return b"policy.changed" in stack.containers()[name].logs()
 
 
 def _status(stack: Stack, path: str) -> int:
