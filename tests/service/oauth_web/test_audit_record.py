@@ -57,9 +57,13 @@ def outcomes(events: list[dict[str, Any]], kind: str) -> list[str]:
     return [event["outcome"] for event in events if event["event"] == kind]
 
 
-def wait_for(audit_dir: Path, kind: str) -> None:
-    """Return once an event of this kind that is no intent is on the disk."""
-    until(lambda: set(outcomes(recorded(audit_dir), kind)) - {"intent"}, f"{kind} is on the disk")
+def wait_for(audit_dir: Path, kind: str, **fields: str) -> None:
+    """Return once an event of this kind with these fields that is no intent is on the disk."""
+
+    def events() -> list[dict[str, Any]]:
+        return [event for event in recorded(audit_dir, "oauth_web") if fields.items() <= event.items()]
+
+    until(lambda: set(outcomes(events(), kind)) - {"intent"}, f"{kind} is on the disk")
 
 
 def guesses(audit_dir: Path, kind: str) -> int:
@@ -79,7 +83,7 @@ async def test_a_sign_in_is_recorded_with_what_was_intended_and_what_was_done(
     tokens = await client.tokens(registration.client_id)
     refreshed = await client.refresh(registration.client_id, tokens["refresh_token"])
     assert refreshed.status_code == 200
-    wait_for(audit_dir, "token.refreshed")
+    wait_for(audit_dir, "token.refreshed", client_id=registration.client_id)
     events = [
         event for event in recorded(audit_dir, "oauth_web") if event.get("client_id") == registration.client_id
     ]

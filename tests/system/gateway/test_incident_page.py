@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
+from tests.support.authz_process import wait_for_news
 from tests.support.mcp_clients import claims_of, probe
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.programs import until
@@ -112,8 +113,9 @@ async def theft(gateway: RunningGateway, tmp_path: Path) -> Theft:
         await called(at_the_thief, resource, again["access_token"], 200)
         with gateway.operator_redis() as redis:
             let_pass_since_refreshes(redis, stolen, 3600)
-        client.http = at_the_victim
-        assert (await client.refresh(client_id, stolen)).status_code == 400
+            client.http = at_the_victim
+            assert (await client.refresh(client_id, stolen)).status_code == 400
+            wait_for_news(redis)
         await called(at_the_thief, resource, again["access_token"], 401)
     (tmp_path / "file-with-the-token").write_text(stolen, encoding="utf-8")
     (tmp_path / ".portcullis").symlink_to(gateway.state_dir)
