@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from oauth_core.settings import AuthzSettings
 
 _FIRST_KEYS_SECONDS = 5.0
+# Both together are less than the time after which the parent replaces a worker that is not ready.
+_AGREEMENT_SECONDS = 5.0
 _NEVER = 1_000_000_000
 """Collections of the young generation before one of an older one."""
 
@@ -61,7 +63,7 @@ async def check_server(
                 await health.wait_for_first_report()
         with suppress(TimeoutError):
             # Sentinels and the servers of a cluster take a moment to agree; until then every status is unknown.
-            async with asyncio.timeout(settings.revocation_bound):
+            async with asyncio.timeout(min(settings.revocation_bound, _AGREEMENT_SECONDS)):
                 await health.wait_until_able()
         figures = service.figures if settings.metrics_listen else None
         # Present objects stay for ever: the collector need not visit them again and again.

@@ -47,6 +47,11 @@ url = "/notes/mcp"
 upstream = "http://127.0.0.1:2/mcp"
 """
 PASSWORD = "check-password-of-tests"
+PATIENT = {"REDIS_TIMEOUT": "30", "REVOCATION_BOUND": "30"}
+"""The longest that both may be: with less, a machine that leaves a worker without a turn for the bound has calls
+refused, rightly. Every check service of a test has them, but for those in tests about an outage."""
+HASTY = {"REDIS_TIMEOUT": "0.3", "REVOCATION_BOUND": "1"}
+"""For tests about an outage: what a check service has read counts for a second."""
 USERS = {"check": ("on", f">{PASSWORD}", *CHECK_ACL)}
 """The user of the check service, with the rights it has in earnest."""
 
@@ -165,6 +170,7 @@ def running_authz(
 ) -> Iterator[AuthzProcess]:
     """A check service that listens on a Unix socket, with these variables. It may not be serving yet.
 
+    A test about an outage of Redis adds `HASTY`.
     `stdout` is a file descriptor in place of the log file.
     """
     with tempfile.TemporaryDirectory(prefix="authz-") as name:
@@ -180,6 +186,7 @@ def running_authz(
                     "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
                     "AUTHZ_LISTEN": address,
                     "AUTHZ_WORKERS": "1",
+                    **PATIENT,
                     "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
                     **variables,
                 },

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from oauth_core.store import keyspace
-from tests.support.authz_process import USERS, AuthzProcess, environ, publish, remember, running_authz
+from tests.support.authz_process import (
+    HASTY,
+    PATIENT,
+    USERS,
+    AuthzProcess,
+    environ,
+    publish,
+    remember,
+    running_authz,
+)
 from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.redis_server import RedisServer, running_redis
 from tests.support.tokens import mint, new_key
@@ -31,7 +40,7 @@ def own_authz(own_redis: RedisServer, key: SigningKey) -> Iterator[AuthzProcess]
     """A check service of the test's own, serving, with a short deadline for Redis."""
     publish(own_redis, key)
     remember(own_redis, "jti-1")
-    with running_authz(environ(own_redis, REDIS_TIMEOUT="0.3")) as service:
+    with running_authz(environ(own_redis, **HASTY)) as service:
         service.wait_for_health("SERVING")
         yield service
 
@@ -128,10 +137,13 @@ def test_without_usable_keys_every_check_is_unknown(
     assert known(own_authz, mint(key)) == 200
 
 
-def test_it_starts_without_redis_and_serves_once_redis_and_keys_are_there(key: SigningKey) -> None:
+@pytest.mark.parametrize("bound", [HASTY, PATIENT], ids=["the usual bound", "the longest bound"])
+def test_it_starts_without_redis_and_serves_once_redis_and_keys_are_there(
+    key: SigningKey, bound: dict[str, str]
+) -> None:
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         redis.kill()
-        with running_authz(environ(redis)) as authz:
+        with running_authz(environ(redis, **bound)) as authz:
             authz.wait_for_health("NOT_SERVING")
             assert_unknown(ask(authz, mint(key)))
             redis.start()
@@ -167,7 +179,7 @@ def test_a_token_of_an_unknown_key_is_unknown_while_the_ring_cannot_be_read(
 
 
 def test_a_wrong_redis_password_is_an_outage_and_the_password_is_not_told(own_redis: RedisServer) -> None:
-    with running_authz(environ(own_redis) | {"REDIS_PASSWORD": "not-the-password"}) as authz:
+    with running_authz(environ(own_redis, **HASTY) | {"REDIS_PASSWORD": "not-the-password"}) as authz:
         authz.wait_for_health("NOT_SERVING")
         assert_unknown(ask(authz, "abc"))
         assert "not-the-password" not in authz.log_text()
