@@ -51,7 +51,12 @@ def authz(group: ClusterGroup) -> Iterator[AuthzProcess]:
 
 
 def environ(group: ClusterGroup) -> dict[str, str]:
-    return {"REDIS_URL": group.url(user="check"), "REDIS_PASSWORD": PASSWORD}
+    return {
+        "REDIS_URL": group.url(user="check"),
+        "REDIS_PASSWORD": PASSWORD,
+        "REDIS_TIMEOUT": "1",
+        "REVOCATION_BOUND": "1",
+    }
 
 
 def jti_at(group: ClusterGroup, server: RedisServer) -> str:

@@ -98,7 +98,7 @@ def test_a_check_service_that_starts_knows_at_once_and_an_outage_forgets_nothing
     token = mint(key, **BOTH)
     change(own_redis, "disable", "time", REPAIRS)
     try:
-        with running_authz(environ(own_redis, REDIS_TIMEOUT="0.3")) as late:
+        with running_authz(environ(own_redis)) as late:
             late.wait_for_health("SERVING")
             assert ask(late, token=token).error == "service_disabled"
             with own_redis.client() as client:

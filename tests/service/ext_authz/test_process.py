@@ -79,7 +79,7 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_exits_0(key: SigningKey)
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         publish(redis, key)
         remember(redis, "jti-1")
-        with running_authz(environ(redis, REDIS_TIMEOUT="30", REVOCATION_BOUND="30")) as authz:
+        with running_authz(environ(redis)) as authz:
             authz.wait_for_health("SERVING")
             redis.pause()
             waiting = authz.start_check(check_request(token=mint(key)))
@@ -96,7 +96,7 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_exits_0(key: SigningKey)
 def test_told_to_stop_it_does_not_wait_for_ever(key: SigningKey) -> None:
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         publish(redis, key)
-        with running_authz(environ(redis, REDIS_TIMEOUT="30", REVOCATION_BOUND="30")) as authz:
+        with running_authz(environ(redis)) as authz:
             authz.wait_for_health("SERVING")
             redis.pause()
             waiting = authz.start_check(check_request(token=mint(key)))

@@ -335,7 +335,6 @@ def checks(web: WebServer) -> Iterator[Callable[[dict[str, Any]], int]]:
     environment = {
         "REDIS_URL": web.redis.url(),
         "REDIS_PASSWORD": str(web.redis.password),
-        "REDIS_TIMEOUT": "20",
         "JWKS_VERIFICATION_KEY": KeySetSigner(b64decode(web.environment["MASTER_KEY"])).verification_key,
     }
     with running_authz(environment, config=CONFIG.replace("http://localhost:8080", web.issuer)) as authz:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 HEALTH = health_pb2.HealthCheckResponse
-PATIENT = {"REDIS_TIMEOUT": "30", "REVOCATION_BOUND": "30"}
-"""For a pause of Redis of any length that a test makes: with less, a slow machine exceeds the bound meanwhile."""
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def slow_redis(key: SigningKey) -> Iterator[RedisServer]:
 def test_past_its_deadline_a_call_is_over_and_never_an_allow(
     slow_redis: RedisServer, key: SigningKey, transport: str
 ) -> None:
-    with running_authz(environ(slow_redis, **PATIENT, AUTHZ_TRANSPORT=transport)) as authz:
+    with running_authz(environ(slow_redis, AUTHZ_TRANSPORT=transport)) as authz:
         authz.wait_for_health("SERVING")
         slow_redis.pause()
         call = check_call(authz.channel)
@@ -57,7 +55,7 @@ def test_past_its_deadline_a_call_is_over_and_never_an_allow(
 def test_cancelled_calls_that_were_waiting_leave_nothing_behind(
     slow_redis: RedisServer, key: SigningKey, transport: str
 ) -> None:
-    with running_authz(environ(slow_redis, **PATIENT, AUTHZ_TRANSPORT=transport)) as authz:
+    with running_authz(environ(slow_redis, AUTHZ_TRANSPORT=transport)) as authz:
         authz.wait_for_health("SERVING")
         slow_redis.pause()
         waiting = [authz.start_check(check_request(token=mint(key))) for _ in range(50)]

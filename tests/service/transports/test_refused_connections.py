@@ -11,7 +11,7 @@ import pytest
 from oauth_core.settings import DEFINITIONS, EnvoySettings, load
 from oauth_core.settings.sources import from_environment, from_file
 from oauth_core.store.failures import known_cause
-from tests.support.authz_process import PASSWORD, USERS, AuthzProcess, environ, running_authz
+from tests.support.authz_process import HASTY, PASSWORD, USERS, AuthzProcess, environ, running_authz
 from tests.support.certificates import Authority
 from tests.support.programs import until
 from tests.support.redis_server import running_redis
@@ -36,7 +36,7 @@ def redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def plain(redis: RedisServer) -> Iterator[AuthzProcess]:
-    with running_authz(environ(redis)) as authz:
+    with running_authz(environ(redis, **HASTY)) as authz:
         until(lambda: "server.listening" in authz.log_text(), "it to listen", 60)
         yield authz
 
@@ -45,7 +45,7 @@ def plain(redis: RedisServer) -> Iterator[AuthzProcess]:
 def with_tls(redis: RedisServer, papers: Authority) -> Iterator[AuthzProcess]:
     server = papers.identity("check.internal")
     files = {"AUTHZ_TLS_CERT": server.cert, "AUTHZ_TLS_KEY": server.key, "AUTHZ_TLS_CLIENT_CA": papers.cert}
-    with running_authz(environ(redis, **{name: str(file) for name, file in files.items()})) as authz:
+    with running_authz(environ(redis, **HASTY, **{name: str(file) for name, file in files.items()})) as authz:
         until(lambda: "server.listening" in authz.log_text(), "it to listen", 60)
         yield authz
 
@@ -120,7 +120,7 @@ def test_plain_http_on_a_tls_port_and_a_missing_certificate_are_named(
 
 @pytest.mark.parametrize("transport", ["http2", "grpcio"])
 def test_a_clean_stop_logs_no_error(redis: RedisServer, transport: str) -> None:
-    with running_authz(environ(redis, AUTHZ_TRANSPORT=transport)) as authz:
+    with running_authz(environ(redis, **HASTY, AUTHZ_TRANSPORT=transport)) as authz:
         until(lambda: "server.listening" in authz.log_text(), "it to listen", 60)
         assert authz.terminate() == 0
         assert [event for event in authz.log() if event.get("level") == "error"] == []
@@ -131,7 +131,7 @@ def test_a_clean_stop_logs_no_error(redis: RedisServer, transport: str) -> None:
     ("password", "why"), [("wrong", "Redis refused the user name or the password"), (None, "Redis asks for")]
 )
 def test_a_refused_password_is_named_and_not_repeated(redis: RedisServer, password: str | None, why: str) -> None:
-    variables = environ(redis)
+    variables = environ(redis, **HASTY)
     del variables["REDIS_PASSWORD"]
     if password is None:
         variables["REDIS_URL"] = redis.url()
