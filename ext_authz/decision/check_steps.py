@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ext_authz.decision import envoy_messages
+from ext_authz.decision.envoy_messages import BODY_BYTES
 from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _DIGITS = 20
 
 STEP = "portcullis.step"
 HEADERS, REFUSAL = "headers", "refusal"
-BODY_BYTES = "portcullis.body_bytes"
-"""Context extension: a check with the whole body follows, and the body may have this many bytes."""
 
 WITH_BODY = envoy_messages.encode_continued("undecided")
 """Lets the request continue, unchanged, to the check that has its body."""

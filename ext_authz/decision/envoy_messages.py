@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 ROUTE_SERVICE = "portcullis.service"
 """Context extension with the service of a route."""
 
+BODY_BYTES = "portcullis.body_bytes"
+"""Context extension of a service with rules: its last check gets the body, which may have this many bytes."""
+
 PARTIAL_BODY = "x-envoy-auth-partial-body"
 """Envoy's header that marks the body sent to the check as only the beginning."""
 
@@ -175,6 +178,7 @@ def message_of(request: IncomingRequest) -> Message:
     """Return the message in `request`, for decisions that depend on its method and name.
 
     Only `raw_body` counts: in `body` Envoy replaces bytes that are not UTF-8, so it can differ from the sent body.
+    One that is longer than the route allows counts as a part of a body, which no check reads.
     """
     if request.http is None:
         return Message(request.method, {}, b"")
@@ -183,8 +187,9 @@ def message_of(request: IncomingRequest) -> Message:
         # As Envoy joins them in the other field: two values become one that matches nothing.
         value = header.raw_value.decode("latin-1") if header.raw_value else header.value
         headers[header.key] = f"{headers[header.key]},{value}" if header.key in headers else value
-    partial = headers.get(PARTIAL_BODY, "false") != "false"
-    return Message(request.method, headers, request.http.raw_body, partial)
+    body, most = request.http.raw_body, request.extensions.get(BODY_BYTES, "")
+    is_partial = headers.get(PARTIAL_BODY, "false") != "false" or (most.isdecimal() and len(body) > int(most))
+    return Message(request.method, headers, body, is_partial)
 
 
 def header_of(http: pb.AttributeContext.HttpRequest, name: str, *, is_raw: bool) -> str | None:

@@ -29,6 +29,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 
+from oauth_core.settings.envoy import SMALLEST_BODY_BUFFER
 from portcullis.envoy_config import replicas
 from portcullis.envoy_config.clusters import AUTHZ
 from portcullis.envoy_config.messages import matching, packed, seconds
@@ -51,7 +52,7 @@ REQUEST_ID = "portcullis.request_id"
 """Metadata with the id of a request, as JSON, if a check has read its body."""
 
 _SERVICE, _STEP, _BODY_BYTES = "portcullis.service", "portcullis.step", "portcullis.body_bytes"
-"""Context extensions: the service of a route, the step of a check, and how much body a later check gets."""
+"""Context extensions: the service of a route, the step of a check, and how much body the last check takes."""
 
 _CHECK_SECONDS = 2
 _BYTES_FOR_AN_ID = 8 * 1024
@@ -64,10 +65,10 @@ def check_filters(settings: EnvoySettings) -> list[HttpFilter]:
     """The filters, in their order."""
     # Bytes, not text: in text Envoy would replace bytes that are not UTF-8, and the check would read another body.
     beginning = BufferSettings(max_request_bytes=_BYTES_FOR_AN_ID, allow_partial_message=True, pack_as_bytes=True)
-    # A longer body is 413: the check decides on complete bodies only.
-    whole = BufferSettings(
-        max_request_bytes=settings.max_checked_bytes, allow_partial_message=False, pack_as_bytes=True
-    )
+    # The check decides on complete bodies only. It refuses one over `max_checked_bytes` itself, and Envoy one over
+    # this limit: both are 413.
+    most = max(settings.max_checked_bytes, SMALLEST_BODY_BUFFER)
+    whole = BufferSettings(max_request_bytes=most, allow_partial_message=False, pack_as_bytes=True)
     has_rules = any(service.rules is not None for service in settings.resolved_services)
     return [
         _filter(CHECK, _check(settings)),
@@ -77,7 +78,7 @@ def check_filters(settings: EnvoySettings) -> list[HttpFilter]:
 
 
 def checked(service: Service, settings: EnvoySettings) -> dict[str, Any]:
-    """The configuration of a route to `service`: it gives each check the service and its step."""
+    """The configuration of a route to `service`: it names the service, the step and the size of bodies."""
     context = {_SERVICE: service.name}
     if service.rules is not None:
         context[_BODY_BYTES] = str(settings.max_checked_bytes)
@@ -85,7 +86,7 @@ def checked(service: Service, settings: EnvoySettings) -> dict[str, Any]:
         CHECK: _on_route({**context, _STEP: "headers"}),
         REFUSALS: _on_route({**context, _STEP: "refusal"}),
         # The filter exists only if a service has rules.
-        **({BODIES: _on_route({_SERVICE: service.name})} if service.rules is not None else {}),
+        **({BODIES: _on_route(context)} if service.rules is not None else {}),
     }
 
 

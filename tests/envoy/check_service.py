@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from oauth_core.model import Service
 
-SERVICE = "portcullis.service"
+SERVICE, STEP = "portcullis.service", "portcullis.step"
 GOOD = {"authorization": "Bearer good"}
 IDENTITY = {"x-user-id": "1", "x-user-name": "ada", "x-client-id": "c", "x-token-scope": "mcp.time"}
 TOLD = {"decision": "allowed", "service": "time", "user": "ada", "user_id": "1", "client_id": "c"}
@@ -45,9 +45,10 @@ Decide = Callable[["Check"], CheckResponse]
 
 @dataclass(frozen=True)
 class Check:
-    """One question as it arrived: the service the route names, and the request."""
+    """One question as it arrived: the service and the step that the route names, and the request."""
 
     service: str | None
+    step: str | None
     method: str
     host: str
     path: str
@@ -76,6 +77,15 @@ def allow(headers: dict[str, str] | None = None) -> CheckResponse:
         status=Status(code=0),
         ok_response=OkHttpResponse(headers=options, headers_to_remove=["authorization"]),
         dynamic_metadata=Struct.from_dict({"portcullis": TOLD}),
+    )
+
+
+def undecided() -> CheckResponse:
+    """Let the request through to the check that has its body."""
+    return CheckResponse(
+        status=Status(code=0),
+        ok_response=OkHttpResponse(),
+        dynamic_metadata=Struct.from_dict({"portcullis": {"decision": "undecided"}}),
     )
 
 
@@ -115,6 +125,7 @@ def checking(place: Path, services: tuple[Service, ...]) -> Iterator[CheckServic
         assert http is not None
         check = Check(
             service=attributes.context_extensions.get(SERVICE),
+            step=attributes.context_extensions.get(STEP),
             method=http.method,
             host=http.host,
             path=http.path,

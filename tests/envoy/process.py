@@ -44,11 +44,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Gate:
-    """A running Envoy: where it listens, the host its issuer is known by, and its log."""
+    """A running Envoy: where it listens, the host its issuer is known by, its log and its process."""
 
     port: int
     host: str
     log: Path
+    pid: int
 
     def ask(
         self,
@@ -136,7 +137,7 @@ def running(
         try:
             _wait_until_ready(process, settings.envoy_admin.removeprefix("unix:"), log)
             port = int(settings.envoy_listen[0].rpartition(":")[2])
-            yield Gate(port, settings.issuer.partition("://")[2], log)
+            yield Gate(port, settings.issuer.partition("://")[2], log, process.pid)
         finally:
             process.terminate()
             try:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings import EnvoySettings
+from oauth_core.settings.envoy import SMALLEST_BODY_BUFFER
 from oauth_core.settings.identity_headers import IdentityHeaders
 from portcullis.certificates import secret
 from portcullis.envoy_config import render
@@ -63,7 +64,7 @@ _SETTINGS = st.fixed_dictionaries(
         "web_upstream": st.lists(_PLACES, min_size=1, max_size=2),
         "authz_upstream": st.lists(_PLACES, min_size=1, max_size=2),
         "standin_upstream": _PLACES,
-        "max_request_bytes": st.integers(64 * 1024, 256 * 1024 * 1024),
+        "max_request_bytes": st.integers(SMALLEST_BODY_BUFFER, 256 * 1024 * 1024),
         "max_checked_bytes": st.integers(1024, 768 * 1024),
         "trusted_proxies": st.integers(0, 10),
         "web_rate": st.sampled_from([1, 500, 1_000_000]),

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oauth_core.settings import WEB_PATHS, EnvoySettings
+from oauth_core.settings.envoy import SMALLEST_BODY_BUFFER
 from oauth_core.settings.roles import PermissionSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
 from portcullis.envoy_config.checks import BODIES, CHECK, CHECKS, REFUSALS
@@ -82,10 +83,15 @@ def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_wan
         assert ("portcullis.body_bytes" in headers) is (BODIES in checks) is ruled_one
         if ruled_one:
             assert headers["portcullis.body_bytes"] == "4096"
-            assert checks[BODIES]["check_settings"]["context_extensions"] == {"portcullis.service": first.name}
+            # Without a step, which makes it the last check.
+            last = {"portcullis.service": first.name, "portcullis.body_bytes": "4096"}
+            assert checks[BODIES]["check_settings"]["context_extensions"] == last
     filters = {each["name"]: each["typed_config"] for each in _manager(settings)["http_filters"]}
     assert "with_request_body" not in filters[CHECK], "nothing is held before the headers are good"
-    assert filters[BODIES]["with_request_body"] == {"max_request_bytes": 4096, "pack_as_bytes": True}
+    assert filters[BODIES]["with_request_body"] == {
+        "max_request_bytes": SMALLEST_BODY_BUFFER,
+        "pack_as_bytes": True,
+    }
     assert filters[BODIES]["filter_enabled_metadata"]["invert"] is True, "it asks unless the first said yes"
     assert filters[REFUSALS]["filter_enabled_metadata"]["invert"] is True
     assert BODIES not in {each["name"] for each in _manager(LOCAL)["http_filters"]}

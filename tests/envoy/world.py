@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oauth_core.settings import EnvoySettings
+from oauth_core.settings.envoy import SMALLEST_BODY_BUFFER
 from oauth_core.settings.services import ServiceSettings
 from tests.envoy.check_service import Check, CheckService, checking
 from tests.envoy.process import Change, Gate, running, unchanged
@@ -19,10 +20,11 @@ from tests.support.rates import OF_ENVOY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from oauth_core.settings.roles import PermissionSettings
 
 APP = "https://app.example.com"
 FILES = "files.example.com"
-REQUEST_LIMIT = 128 * 1024
+REQUEST_LIMIT = SMALLEST_BODY_BUFFER
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,18 @@ class World:
 
 
 @contextlib.contextmanager
-def world_of(*, issuer: str, local: bool, change: Change = unchanged, **fields: object) -> Iterator[World]:
-    """A gateway with further settings; `change` may do to the rendered configuration what no setting does."""
+def world_of(
+    *,
+    issuer: str,
+    local: bool,
+    change: Change = unchanged,
+    rules: PermissionSettings | None = None,
+    **fields: object,
+) -> Iterator[World]:
+    """A gateway with further settings, and with `rules` for the service `time`.
+
+    `change` may do to the rendered configuration what no setting does.
+    """
     with contextlib.ExitStack() as stack:
         # Not pytest's own folder: its path may be too long for a Unix socket.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pc-")))
@@ -75,7 +87,7 @@ def world_of(*, issuer: str, local: bool, change: Change = unchanged, **fields: 
         usual = EnvoySettings(
             issuer=base,
             services=(
-                ServiceSettings(name="time", url="/time/mcp", upstream=f"{time_.address}:/mcp"),
+                ServiceSettings(name="time", url="/time/mcp", upstream=f"{time_.address}:/mcp", permissions=rules),
                 ServiceSettings(name="deep", url="/time/mcp/deep", upstream=f"http://{deep.address}/a/b/"),
                 ServiceSettings(name="root", url=files, upstream=f"http://{root.address}"),
             ),

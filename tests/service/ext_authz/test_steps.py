@@ -101,6 +101,18 @@ async def test_a_body_that_says_it_is_too_large_is_refused_with_the_id_from_its_
     assert (second.status, second.json["id"]) == (413, 5)
 
 
+@pytest.mark.parametrize("size", [1, 999, 1000, 1001, 200_000])
+async def test_a_whole_body_over_the_limit_of_the_route_is_refused_with_its_id(key: SigningKey, size: int) -> None:
+    authorizer, sink = await subject(key, RULED, policy_of(READ))
+    body = call()[:size].ljust(size)
+    answer = await ask(authorizer, token(key), {"portcullis.service": "time"} | BODY_FOLLOWS, body)
+    if size > 1000:
+        assert (answer.status, answer.json["id"]) == (413, "call-7")
+        assert [event.reason for event in sink.events] == [DenyReason.BODY_PARTIAL]
+    else:
+        assert answer.status == (400 if size == 1 else 200)
+
+
 async def test_no_step_but_the_last_lets_a_call_through_where_there_are_rules(key: SigningKey) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ, WRITE))
     for step in (HEADERS, REFUSAL):

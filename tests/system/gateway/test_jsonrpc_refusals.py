@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from oauth_core.settings.envoy import SMALLEST_BODY_BUFFER
 from tests.support.gateway import RunningGateway, running_gateway
 from tests.support.mcp_clients import MCP_HEADERS, bearer, challenge
 from tests.system.gateway.ruled_service import PLAIN, ROLES, SERVICES, TWICE, call, token_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LARGE = json.dumps(call("echo", text="x" * 200_000)).encode()
 """Over `max_checked_bytes`, which is 128 KiB."""
+MORE_THAN_ENVOY_HOLDS = json.dumps(call("echo", text="x" * SMALLEST_BODY_BUFFER)).encode()
 
 
 OUT_OF_REACH = """
@@ -117,12 +119,13 @@ async def test_envoy_itself_answers_in_the_same_form(gateway: RunningGateway, ht
     mine = await token(gateway, "hubot")
     ruled = gateway.resource("ruled")
 
-    async def pieces() -> AsyncIterator[bytes]:
-        for start in range(0, len(LARGE), 10_000):
-            yield LARGE[start : start + 10_000]
+    async def pieces(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 10_000):
+            yield body[start : start + 10_000]
 
-    unannounced = await post(http, ruled, mine, pieces())
-    assert (unannounced.status_code, told(unannounced)) == (413, (1, 413)), "its beginning has been read"
+    for body in (LARGE, MORE_THAN_ENVOY_HOLDS):
+        unannounced = await post(http, ruled, mine, pieces(body))
+        assert (unannounced.status_code, told(unannounced)) == (413, (1, 413)), "its beginning has been read"
     below = await post(http, f"{ruled}/x", mine)
     assert (below.status_code, told(below)) == (404, (None, 404))
     for method in ("PUT", "PATCH"):
