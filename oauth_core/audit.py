@@ -345,12 +345,12 @@ def trace_id_of(traceparent: str | None) -> str | None:
     if not traceparent or len(traceparent) < _TRACEPARENT:
         return None
     trace = traceparent[3:35]
-    is_id = traceparent[2] == traceparent[35] == "-" and _HEXADECIMAL.issuperset(trace) and trace != _NO_TRACE
+    is_id = traceparent[2] == traceparent[35] == "-" and not trace.strip(_HEXADECIMAL) and trace != _NO_TRACE
     return trace if is_id else None
 
 
 _TRACEPARENT = 55
-_HEXADECIMAL = frozenset("0123456789abcdef")
+_HEXADECIMAL = "0123456789abcdef"
 _NO_TRACE = "0" * 32
 
 PROVIDER = "github"

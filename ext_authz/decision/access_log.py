@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from json.encoder import encode_basestring_ascii as quoted
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ext_authz.decision.envoy_messages import called, parts_of_origin
 from oauth_core.audit import FORMAT, LONGEST_LOGGED, PROVIDER, EventKind, NotRecordedError, members, stored_kind
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from oauth_core.process.audit_segments import SegmentWriter
     from oauth_core.process.logs import Stream
 
+    _Caller = tuple[str, str, str | None, str | None, str | None]
+    """Method, path, source, peer and user agent."""
+
 WRITE_EVERY = 0.05
 """Seconds between writes of text."""
 
@@ -38,10 +41,24 @@ _MOST_WAITING = 10_000
 _MOST_COPIES = 1000
 """Lines of text that wait where the segments have them too."""
 
-_MOST_IDENTITIES = 10_000
+_OTHERS_OF_CALLER = ("source", "peer", "user_agent")
+_MOST_USUAL = 10_000
+"""Tokens whose usual members are cached: some 10 MB."""
+_LONGEST_USUAL = 1024
+"""Characters of an entry. A longer one is made again for each call, so that no caller can fill memory."""
+
 _PROVIDER = quoted(PROVIDER)
+_BEGIN = f'{{"v":{FORMAT},"time":"'
 _ALLOWED = stored_kind(EventKind.ACCESS_ALLOWED, EventKind.ACCESS_ALLOWED.outcome)
 _ALLOWED_TEXT = f'"event":"{EventKind.ACCESS_ALLOWED}"'
+
+
+class _Usual(NamedTuple):
+    """The members of the last call of a token to a service, in two parts around those of its message."""
+
+    caller: _Caller
+    before: str
+    after: str
 
 
 class AccessLog:
@@ -59,7 +76,7 @@ class AccessLog:
         self._most_waiting = _MOST_WAITING if segments is None else _MOST_COPIES
         self._end = f',"audit":true,"program":{quoted(program)},"level":"info"'
         self._policy = ""
-        self._identities: dict[tuple[str, str], str] = {}
+        self._usual: dict[tuple[str, str], _Usual] = {}
         self._lines: list[str] = []
         self._failure: OSError | ValueError | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +98,7 @@ class AccessLog:
             raise NotRecordedError(str(self._failure))
         now, fields = self._now(), self._fields(claims, service, request, parsed)
         if segments is not None:
-            segments.append(f'{{"v":{FORMAT},"time":"{now}"{_ALLOWED}{fields}}}')
+            segments.append(f'{_BEGIN}{now}"{_ALLOWED}{fields}}}')
         if self._stream is None:
             return
         self._lines.append(f'{{{_ALLOWED_TEXT}{fields}{self._end},"timestamp":"{now}"}}\n')
@@ -96,47 +113,48 @@ class AccessLog:
         self, claims: AccessClaims, service: Service, request: IncomingRequest, asked: ParsedRequest | None
     ) -> str:
         """Return what `oauth_core.audit.members` does for the event of an allowed request."""
-        method, name, is_claimed = called(request, asked)
         source, peer, user_agent, request_id, trace_id = parts_of_origin(request)
-        text = (
-            f'{self._identity(claims, service.name)},"method":{quoted(request.method[:LONGEST_LOGGED])}'
-            f',"path":{quoted(request.path[:LONGEST_LOGGED])}'
-        )
+        key, caller = (claims.jti, service.name), (request.method, request.path, source, peer, user_agent)
+        usual = self._usual.get(key)
+        if usual is None or usual.caller != caller:
+            usual = self._usual_of(key, caller, claims)
+        method, name, is_claimed = called(request, asked)
+        text = usual.before
         if method:
             text += f',"mcp_method":{quoted(method[:LONGEST_LOGGED])}'
         if name:
             text += f',"mcp_name":{quoted(name[:LONGEST_LOGGED])}'
         if is_claimed:
             text += ',"mcp_claimed":true'
-        if source:
-            text += f',"source":{quoted(source[:LONGEST_LOGGED])}'
-        if peer:
-            text += f',"peer":{quoted(peer[:LONGEST_LOGGED])}'
-        if user_agent:
-            text += f',"user_agent":{quoted(user_agent[:LONGEST_LOGGED])}'
+        text += usual.after
         if request_id:
             text += f',"request_id":{quoted(request_id[:LONGEST_LOGGED])}'
         if trace_id:
             text += f',"trace_id":{quoted(trace_id)}'
         return text + self._policy
 
-    def _identity(self, claims: AccessClaims, service: str) -> str:
-        """Return the members that are the same for all calls of a token to a service, from a cache."""
-        text = self._identities.get((claims.jti, service))
-        if text is None:
-            person = ""
-            if claims.github_user is not None:
-                person = (
-                    f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id},"provider":{_PROVIDER}'
-                )
-            text = (
-                f',"client_id":{quoted(claims.client_id)}{person},"service":{quoted(service)}'
-                f',"jti":{quoted(claims.jti)}'
-            )
-            if len(self._identities) >= _MOST_IDENTITIES:
-                self._identities.clear()
-            self._identities[claims.jti, service] = text
-        return text
+    def _usual_of(self, key: tuple[str, str], caller: _Caller, claims: AccessClaims) -> _Usual:
+        """Return the members that most calls of a token to a service share, and cache them."""
+        method, path, *others = caller
+        person = ""
+        if claims.github_user is not None:
+            person = f',"user":{quoted(claims.github_user)},"user_id":{claims.github_id},"provider":{_PROVIDER}'
+        before = (
+            f',"client_id":{quoted(claims.client_id[:LONGEST_LOGGED])}{person},"service":{quoted(key[1])}'
+            f',"jti":{quoted(claims.jti)},"method":{quoted(method[:LONGEST_LOGGED])}'
+            f',"path":{quoted(path[:LONGEST_LOGGED])}'
+        )
+        after = "".join(
+            f',"{name}":{quoted(value[:LONGEST_LOGGED])}'
+            for name, value in zip(_OTHERS_OF_CALLER, others, strict=True)
+            if value
+        )
+        usual = _Usual(caller, before, after)
+        if sum(len(text or "") for text in (*caller, before, after)) <= _LONGEST_USUAL:
+            if len(self._usual) >= _MOST_USUAL:
+                self._usual.clear()
+            self._usual[key] = usual
+        return usual
 
     def record(self, event: AuditEvent) -> None:
         """Record any other event, after all earlier lines.

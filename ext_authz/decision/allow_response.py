@@ -16,7 +16,7 @@ from ext_authz.decision import envoy_messages
 from oauth_core.policy.mcp_request import LISTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from ext_authz.decision.envoy_messages import AllowResponse, IncomingRequest, Names
     from oauth_core.model import AccessClaims, Service
@@ -95,7 +95,7 @@ def _opens_stream(request: IncomingRequest) -> bool:
     """
     if request.method != "POST" or request.http is None:
         return request.method == "GET"
-    headers: Mapping[str, str] = request.http.headers
+    headers = request.headers
     method, version = headers.get("mcp-method"), headers.get("mcp-protocol-version", "")
     if method is None and not version and request.http.HasField("header_map"):
         headers = envoy_messages.message_of(request).headers

@@ -126,7 +126,7 @@ class FrameEncoder:
         `FrameError` when the content is too large; no number is used then.
         """
         listed = list(lines)
-        text = b"".join(line + b"\n" for line in listed)
+        text = b"\n".join((*listed, b""))
         if len(text) > MOST_CONTENT:
             raise FrameError(f"a frame has at most {MOST_CONTENT} bytes")
         content = self._compressor.compress(text)

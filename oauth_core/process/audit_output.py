@@ -22,16 +22,17 @@ class Timestamps:
     """The present time in text. The part down to the second is made once a second."""
 
     def __init__(self) -> None:
-        self._second = -1
+        self._second = ""
         self._text = ""
 
     def now(self) -> str:
         """Return the time in RFC 3339, in UTC, to the microsecond."""
-        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        nanoseconds = str(time.time_ns())
+        second = nanoseconds[:-9]
         if second != self._second:
             self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._text}.{nanoseconds // 1000:06d}Z"
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(int(second)))
+        return f"{self._text}{nanoseconds[-9:-3]}Z"
 
 
 class AuditOutput:

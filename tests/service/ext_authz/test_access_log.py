@@ -5,21 +5,37 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import time
+import tracemalloc
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_authz.decision.access_log import WRITE_EVERY, AccessLog
+from ext_authz.decision.check import EventPerRequest
 from ext_authz.decision.envoy_messages import IncomingRequest
-from oauth_core.audit import FIELDS, LONGEST_LOGGED, AuditEvent, EventKind, NotRecordedError
+from oauth_core.audit import (
+    FIELDS,
+    LONGEST_LOGGED,
+    AuditEvent,
+    AuditRecorder,
+    EventKind,
+    NotRecordedError,
+    members,
+    stored,
+)
 from oauth_core.process import logs
 from oauth_core.refusals import DenyReason
-from tests.service.ext_authz.authorizers import ALLOWED, SERVICE
+from tests.service.ext_authz.authorizers import ALLOWED, SERVICE, Recorder
 from tests.support.tokens import claims
+
+if TYPE_CHECKING:
+    from oauth_core.model import AccessClaims
+    from oauth_core.process.audit_segments import SegmentWriter
 
 
 def request(**changes: Any) -> IncomingRequest:
@@ -195,3 +211,68 @@ def test_whatever_the_caller_sends_makes_one_readable_line(
     assert line["path"] == path[:LONGEST_LOGGED]
     assert line.get("source") == ((source or "")[:LONGEST_LOGGED] or None)
     assert line["user"] == '"\n'
+
+
+class Lines:
+    """Segments that keep their lines."""
+
+    is_available = True
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def append(self, line: str) -> None:
+        self.lines.append(line)
+
+
+_LONG = "ü" * (LONGEST_LOGGED + 1)
+_TEXTS = st.sampled_from(["/time/mcp", "203.0.113.7", '"\n', _LONG[:-1], _LONG, _LONG + "x"])
+_TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+_HEADERS = {
+    "user-agent": _TEXTS,
+    "mcp-method": _TEXTS,
+    "mcp-name": _TEXTS,
+    "traceparent": _TEXTS | st.just(_TRACE),
+}
+
+
+@given(
+    st.lists(
+        st.builds(
+            request,
+            method=_TEXTS,
+            path=_TEXTS,
+            source=st.none() | _TEXTS,
+            proxy=st.none() | _TEXTS,
+            request_id=st.none() | _TEXTS,
+            headers=st.fixed_dictionaries({}, optional=_HEADERS),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from([claims(), claims(client_id=_LONG), claims(github_user=None, github_id=None)]),
+)
+def test_calls_of_one_token_from_several_callers_are_recorded_as_the_recorder_of_events_would(
+    requests: list[IncomingRequest], of_token: AccessClaims
+) -> None:
+    segments, usual = Lines(), Recorder()
+    log = AccessLog(usual, None, program="x", segments=cast("SegmentWriter", segments))
+    audit = AuditRecorder(usual)
+    audit.policy_version = "policy"
+    log.use("policy")
+    for each in requests:
+        log.allowed(of_token, SERVICE, each)
+        EventPerRequest(audit).allowed(of_token, SERVICE, each)
+    expected = [stored(event.kind, event.outcome, "", members(event)) for event in usual.events]
+    assert [re.sub('"time":"[^"]*"', '"time":""', line, count=1) for line in segments.lines] == expected
+
+
+def test_callers_with_long_texts_do_not_fill_memory() -> None:
+    log = AccessLog(Recorder(), None, program="x", segments=cast("SegmentWriter", Lines()))
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            sent = request(path=f"/time/{number:0200000}")
+            log.allowed(claims(jti=f"jti-{number}"), SERVICE, sent)
+        assert tracemalloc.get_traced_memory()[0] < 5_000_000
+    finally:
+        tracemalloc.stop()

@@ -66,7 +66,7 @@ def test_a_request_is_read_as_envoy_wrote_it() -> None:
     assert request.http is not None
     assert request.http.path == "/time/mcp?a=b?c"
     assert request.peer is not None
-    assert request._replace(http=None, peer=None, extensions={}) == envoy_messages.IncomingRequest(
+    assert request._replace(http=None, peer=None, extensions={}, headers={}) == envoy_messages.IncomingRequest(
         method="POST",
         host="localhost:8080",
         path="/time/mcp",
