@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from oauth_core.audit_log.chain import Chain
-from oauth_core.audit_log.entries import NO_NODE, NODE, FaultEntry, FaultReason, FrameEntry, entry_of
+from oauth_core.audit_log.entries import NO_NODE, FaultEntry, FaultReason, FrameEntry, entry_of
 from oauth_core.audit_log.frames import FrameKind
-from portcullis.audit.segments import Boot, BootReader, Damage, DamageKind, StoredFrame, opening_of
+from portcullis.audit.segments import Boot, BootReader, Damage, DamageKind, StoredFrame, node_of, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +97,8 @@ class Follower:
         if frame.kind is FrameKind.OPENING:
             opening = opening_of(frame)
             place = (self.boot.writer, self.boot.name, found.segment)
-            if self.node == NO_NODE and NODE.match(node := str(opening.get("node"))):
-                self.node = node
+            if self.node == NO_NODE:
+                self.node = node_of(opening)
             if (opening.get("writer"), opening.get("boot"), opening.get("segment")) != place:
                 yield self._fault(found.segment, found.offset, FaultReason.MISPLACED)
         if self.chain.fault_of(frame) is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
 from portcullis.audit.reading import events_of
-from portcullis.audit.segments import BootReader, Damage, boots, opening_of
+from portcullis.audit.segments import BootReader, Damage, boots, node_of, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ class Follower:
 
     def _note(self, boot: Boot, found: StoredFrame) -> None:
         if found.frame.kind is FrameKind.OPENING:
-            self._nodes[boot] = str(opening_of(found.frame).get("node", NO_NODE))
+            self._nodes[boot] = node_of(opening_of(found.frame))
         elif found.frame.kind is FrameKind.CLOSING:
             self._closed.add(boot)
 

@@ -17,7 +17,7 @@ from oauth_core.audit_log import frames
 from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
 from portcullis.audit import moments, record_files
-from portcullis.audit.segments import BootReader, Damage, boots, opening_of
+from portcullis.audit.segments import BootReader, Damage, boots, node_of, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -203,7 +203,7 @@ def _segment(boot: Boot, index: int, *, is_last: bool) -> _Segment:
         # A segment is of one full hour, in which the clock may be set back. A later change of the file, or a copy
         # of it, only adds time.
         begins, ends = hour - SLACK, max(hour + timedelta(hours=1), written) + SLACK
-        return _Segment(boot, index, str(found["node"]), moments.recorded(begins), moments.recorded(ends), is_last)
+        return _Segment(boot, index, node_of(found), moments.recorded(begins), moments.recorded(ends), is_last)
     except (OSError, ValueError, LookupError, TypeError, OverflowError):
         return _Segment(boot, index, NO_NODE, _FIRST, _LAST, is_last)
 

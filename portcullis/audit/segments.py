@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from oauth_core.audit_log.entries import NO_NODE, NODE
 from oauth_core.audit_log.frames import MARKER, Frame, FrameError, FrameKind, read
 from portcullis.audit import record_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 WRITER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
@@ -236,6 +237,15 @@ def opening_of(frame: Frame) -> dict[str, Any]:
     except (ValueError, LookupError, RecursionError):
         content = {}
     return content if isinstance(content, dict) else {}
+
+
+def node_of(opening: Mapping[str, Any]) -> str:
+    """Return the node that an opening names; `NO_NODE` for a name that no writer has.
+
+    A forged one could be read as other columns or lines, where the name of an event is written.
+    """
+    node = opening.get("node")
+    return node if isinstance(node, str) and NODE.match(node) else NO_NODE
 
 
 def _resumption(data: bytes, start: int) -> int:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oauth_core.audit_log.frames import MOST_CONTENT
 from oauth_core.process import file_lock
 from portcullis.audit import identities
 from portcullis.audit.filters import EventFilter
@@ -21,7 +22,7 @@ from portcullis.audit.parquet import catalog, compaction, database
 from portcullis.audit.parquet.record import Record
 from portcullis.cli.main import cli
 from tests.support.audit_events import FILTERS, MINUTES, filter_of, plainly, write_boots
-from tests.support.audit_segments import SegmentWriter, event
+from tests.support.audit_segments import SegmentWriter, event, line_of, write_segment
 from tests.support.property_tests import examples
 
 if TYPE_CHECKING:
@@ -266,3 +267,32 @@ def test_two_runs_at_once_do_not_work_on_one_folder(tmp_path: Path) -> None:
         result = search(tmp_path, command="compact")
     assert result.exit_code == 1
     assert "another run" in result.output
+
+
+@pytest.mark.parametrize(
+    "node", ["a\tb", "ñ", 'x\tw\t20261130T060000Z-0123abcd\t1\t2\tab\t9\t{"call":"forged"}\nx', ""]
+)
+def test_a_forged_name_of_a_node_adds_no_event_to_a_copy_or_an_export(tmp_path: Path, node: str) -> None:
+    folder, output = tmp_path / "audit", tmp_path / "out.parquet"
+    write_segment(folder, "forged", batches=[[event(1)]], node=node)
+    write_segment(folder, "oauth_web", batches=[[event(2)]])
+    assert compact(folder)[0].endswith(" bytes")
+    for options in ((), ("--segments-only",)):
+        shown = [json.loads(line) for line in search(folder, "--json", *options).stdout.splitlines()]
+        assert [(one["node"], one["call"]) for one in shown] == [("-", "call-1"), ("node-1", "call-2")]
+    result = search(folder, "--format", "parquet", "--output", str(output), command="export")
+    assert result.exit_code == 0, result.output
+    with database.opened() as connection:
+        rows = connection.execute(
+            "SELECT node, sequence FROM read_parquet(?) ORDER BY node", [str(output)]
+        ).fetchall()
+    assert rows == [("-", 1), ("node-1", 1)]
+
+
+def test_the_longest_line_is_copied(tmp_path: Path) -> None:
+    empty = line_of(event(1, reason=""))
+    longest = line_of(event(1, reason="a" * (MOST_CONTENT - len(empty) - 1)))
+    write_segment(tmp_path, batches=[[longest]])
+    assert "1 segments" in compact(tmp_path)[0]
+    [found] = Record(tmp_path).events(EventFilter())
+    assert found.line == longest

@@ -19,7 +19,7 @@ from portcullis.audit import moments
 from portcullis.audit.parquet import catalog, database
 from portcullis.audit.parquet.catalog import Copy, SegmentKey
 from portcullis.audit.reading import SLACK, opening
-from portcullis.audit.segments import BootReader, Damage, boots
+from portcullis.audit.segments import BootReader, Damage, boots, node_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence, Set
@@ -105,7 +105,7 @@ def _ready(audit_dir: Path, now: datetime) -> Iterator[_Ready]:
                 found = opening(boot.segment(index))
                 size = boot.segment(index).stat().st_size
                 hour = moments.read(found["time"]).replace(minute=0, second=0, microsecond=0)
-                node = str(found["node"])
+                node = node_of(found)
             except (OSError, ValueError, LookupError, TypeError, OverflowError):
                 continue
             if hour + timedelta(hours=1) + SLACK <= now:
@@ -173,7 +173,7 @@ _READ = """
 CREATE TABLE lines AS
 SELECT *, CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END AS is_object
 FROM read_csv(?, delim = '\t', quote = '', escape = '', header = false, auto_detect = false,
-    max_line_size = 16777216, columns = {
+    max_line_size = {max_line}, columns = {{
         'node': 'VARCHAR', 'writer': 'VARCHAR', 'boot': 'VARCHAR', 'segment': 'INTEGER', 'frame': 'BIGINT',
         'digest': 'VARCHAR', 'sequence': 'BIGINT', 'line': 'VARCHAR'})
 """
