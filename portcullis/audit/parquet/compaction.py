@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from oauth_core.audit_log.frames import FrameError, FrameKind
+from oauth_core.audit_log.frames import MOST_CONTENT, FrameError, FrameKind
 from oauth_core.process import file_lock, private_files
 from portcullis.audit import moments
 from portcullis.audit.parquet import catalog, database
@@ -130,7 +130,7 @@ def _copied(folder: Path, name: str, group: Sequence[_Ready], report: Callable[[
                 else:
                     kept[one.key] = one.size
         with database.opened(making) as connection:
-            connection.execute(_READ, [str(lines)])
+            connection.execute(_READ, {"path": str(lines), "most": _LONGEST_LINE})
             for writer, boot, index in connection.execute(_UNREADABLE).fetchall():
                 report(f"{writer}/{boot}, segment {index:06}: not copied: a line is no JSON object")
                 connection.execute(_FORGET, [writer, boot, index])
@@ -169,11 +169,13 @@ def _write_lines(one: _Ready, file: IO[bytes]) -> str | None:
     return f"{reader.tail} bytes at its end are no frame" if reader.tail else None
 
 
+_LONGEST_LINE = MOST_CONTENT + 1024
+"""Bytes of a line with its columns. A frame has at most `MOST_CONTENT`, and may have one line."""
 _READ = """
 CREATE TABLE lines AS
 SELECT *, CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END AS is_object
-FROM read_csv(?, delim = '\t', quote = '', escape = '', header = false, auto_detect = false,
-    max_line_size = {max_line}, columns = {{
+FROM read_csv($path, delim = '\t', quote = '', escape = '', header = false, auto_detect = false,
+    max_line_size = $most, columns = {
         'node': 'VARCHAR', 'writer': 'VARCHAR', 'boot': 'VARCHAR', 'segment': 'INTEGER', 'frame': 'BIGINT',
         'digest': 'VARCHAR', 'sequence': 'BIGINT', 'line': 'VARCHAR'})
 """
