@@ -1,33 +1,50 @@
 """JSON from outside, read so that it has one meaning: no duplicate members, no NaN, bounded nesting, UTF-8.
 
 Numbers are bounded as well, and text is text: half of a surrogate pair can be escaped in JSON but not encoded
-again (RFC 8259 section 8.2), so it would fail later, in an answer or in the log.
+again (RFC 8259 section 8.2), so it would fail later, in an answer or in the log. JSON-RPC has limits of its own,
+in `policy.jsonrpc_limits`.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 _DEEPEST = 32
 _LONGEST_INTEGER = 100
-"""Digits. Python itself refuses some thousands, with advice that is not for the sender."""
+"""Digits."""
 
 
-def parse(body: bytes) -> object:
-    """The value of `body`. Raises `ValueError` with a message fit for the sender."""
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError("the body is not UTF-8") from None
-    try:
-        value: object = _DECODER.decode(text)
-    except RecursionError:
-        raise ValueError("the body is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the body is not JSON: {error.msg} at character {error.pos}") from None
-    _check(value, _DEEPEST)
-    return value
+class Reader:
+    """Reads JSON of at most `deepest` levels of values, with integers of at most `longest_integer` characters.
+
+    Python itself refuses integers of some thousand digits, with advice that is not for the sender.
+    """
+
+    def __init__(self, *, deepest: int, longest_integer: int) -> None:
+        self._deepest = deepest
+        self._decoder = json.JSONDecoder(
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=partial(_bounded, longest_integer),
+        )
+
+    def parse(self, body: bytes) -> object:
+        """The value of `body`. Raises `ValueError` with a message fit for the sender."""
+        try:
+            text = body.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError("the body is not UTF-8") from None
+        try:
+            value: object = self._decoder.decode(text)
+        except RecursionError:
+            raise ValueError("the body is nested too deeply") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the body is not JSON: {error.msg} at character {error.pos}") from None
+        _check(value, self._deepest)
+        return value
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -49,8 +66,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _bounded(text: str) -> int:
-    if len(text) > _LONGEST_INTEGER:
+def _bounded(longest: int, text: str) -> int:
+    if len(text) > longest:
         raise ValueError("the body has a number that is too large")
     return int(text)
 
@@ -76,6 +93,5 @@ def _check_text(text: str) -> None:
         raise ValueError("the body has half of a surrogate pair, which is not a character") from None
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_bounded
-)
+parse = Reader(deepest=_DEEPEST, longest_integer=_LONGEST_INTEGER).parse
+"""Reads the JSON of all callers but JSON-RPC: registrations, documents of clients, key sets."""

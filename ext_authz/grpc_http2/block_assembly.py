@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ext_authz.grpc_http2 import http2_codec
-from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
+from ext_authz.grpc_http2.limits import LARGEST_FIELD_BLOCK
 
 
 class Block(NamedTuple):
@@ -47,7 +47,7 @@ class BlockAssembly:
         if self.stream is None:
             raise http2_codec.ProtocolError("nothing is to be continued")
         self._data += payload
-        if len(self._data) > 2 * LARGEST_HEADERS or not (payload or flags & http2_codec.END_HEADERS):
+        if len(self._data) > LARGEST_FIELD_BLOCK or not (payload or flags & http2_codec.END_HEADERS):
             raise http2_codec.ProtocolError("a header block without end", http2_codec.ENHANCE_YOUR_CALM)
         if not flags & http2_codec.END_HEADERS:
             return None

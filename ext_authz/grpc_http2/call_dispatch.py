@@ -11,14 +11,14 @@ import structlog
 
 from ext_authz.grpc_http2.grpc_frames import (
     INTERNAL,
-    LARGEST_MESSAGE,
     UNAVAILABLE,
     CallError,
     check_prefix,
     message_in,
 )
-from ext_authz.grpc_http2.grpc_services import HEALTH_WATCH, LARGE
+from ext_authz.grpc_http2.grpc_services import HEALTH_WATCH
 from ext_authz.grpc_http2.header_blocks import CHECK
+from ext_authz.grpc_http2.limits import LARGE, LARGEST_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

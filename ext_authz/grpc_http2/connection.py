@@ -9,26 +9,23 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from ext_authz.grpc_http2 import http2_codec, refused_connections
-from ext_authz.grpc_http2.control_budget import LOOKS, ControlBudget
-from ext_authz.grpc_http2.grpc_frames import LARGEST_MESSAGE
-from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
+from ext_authz.grpc_http2.control_budget import ControlBudget
+from ext_authz.grpc_http2.limits import CONNECTION_WINDOW, LARGEST_HEADERS, LOOKS, MOST_STREAMS, STREAM_WINDOW
 from ext_authz.grpc_http2.outgoing import Outgoing
-from ext_authz.grpc_http2.streams import MOST_STREAMS, Streams
+from ext_authz.grpc_http2.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ext_authz.grpc_http2.grpc_services import Calls
 
-_WINDOW = 4 * LARGEST_MESSAGE
 _OPENING = http2_codec.settings_frame(
     (
         (http2_codec.MAX_CONCURRENT_STREAMS, MOST_STREAMS),
-        # A message fits, so no stream ever needs more room.
-        (http2_codec.INITIAL_WINDOW_SIZE, LARGEST_MESSAGE + http2_codec.LARGEST_FRAME),
+        (http2_codec.INITIAL_WINDOW_SIZE, STREAM_WINDOW),
         (http2_codec.MAX_HEADER_LIST_SIZE, LARGEST_HEADERS),
     )
-) + http2_codec.window_update(_WINDOW - http2_codec.DEFAULT_WINDOW)
+) + http2_codec.window_update(CONNECTION_WINDOW - http2_codec.DEFAULT_WINDOW)
 
 _GOODBYE = b"goodbye!"
 _GOODBYE_SECONDS = 0.5
@@ -102,7 +99,7 @@ class Connection(asyncio.Protocol):
             structlog.get_logger("server").exception("connection.failed")
             self._break(http2_codec.INTERNAL_ERROR)
         else:
-            if self._streams.taken > _WINDOW // 2:
+            if self._streams.taken > CONNECTION_WINDOW // 2:
                 self._outgoing.frames.append(http2_codec.window_update(self._streams.taken))
                 self._streams.taken = 0
             self._outgoing.flush()

@@ -5,24 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ext_authz.grpc_http2 import http2_codec
+from ext_authz.grpc_http2.limits import BURST, PER_CALL, RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-BURST = 5000
-"""Units that a connection may spend at once. A control frame costs one: some two microseconds of work."""
-
-RATE = 2000
-"""Units a second that a connection gets back."""
-
-PER_CALL = 2
-"""Units that each new call adds: clients answer the data of a call with WINDOW_UPDATE and PING frames."""
-
-RESET = 1 + PER_CALL
-"""The cost of a stream that ends before its call is complete. It cancels the units that its call added."""
-
-LOOKS = 16
-"""Values of a SETTINGS frame, or waiting answers, that are processed for one unit."""
 
 _FRAMES_OF_CALLS = frozenset(
     {http2_codec.DATA, http2_codec.HEADERS, http2_codec.RST_STREAM, http2_codec.PUSH_PROMISE}

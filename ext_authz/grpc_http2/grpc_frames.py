@@ -23,9 +23,6 @@ UNAVAILABLE = 14
 PREFIX = 5
 """Bytes before each message: one that marks compression, and four with its length."""
 
-LARGEST_MESSAGE = 1024 * 1024
-"""Bytes of a Check. Envoy's own limit on all headers together is 60 KiB unless it is raised."""
-
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _CONTENT_TYPE = re.compile(rb"application/grpc(\+proto)?[ \t]*(;.*)?", re.IGNORECASE)

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2
 
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.grpc_http2.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, RESOURCE_EXHAUSTED, CallError
+from ext_authz.grpc_http2.limits import MOST_LARGE
 from ext_authz.service.health import NAMES
 
 if TYPE_CHECKING:
@@ -22,12 +23,6 @@ HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
 HEALTH_WATCH = b"/grpc.health.v1.Health/Watch"
 
 
-LARGE = 8 * 1024
-"""Bytes of a Check from which on it waits in the fair queue: reading it takes as long as several other answers."""
-
-_MOST_LARGE = 1024
-
-
 class Calls:
     """The calls that one worker answers."""
 
@@ -35,7 +30,7 @@ class Calls:
         self.check_now = check_server.authorizer.check_now
         self._finish = check_server.authorizer.finish
         self._health = check_server.health
-        self._large = FairQueue(_MOST_LARGE)
+        self._large = FairQueue(MOST_LARGE)
 
     async def finish_in_time(self, pending: PendingCheck, seconds: float | None) -> bytes:
         """Return the answer to a check that has to wait.

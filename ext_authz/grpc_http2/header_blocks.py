@@ -15,6 +15,7 @@ from hpack import Decoder, HPACKError
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.grpc_frames import is_grpc, seconds_left
 from ext_authz.grpc_http2.grpc_services import HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.grpc_http2.limits import LARGEST_HEADERS, MOST_KNOWN_HEADERS
 from ext_authz.service.health import CHECK_SERVICE
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
 CHECK = f"/{CHECK_SERVICE}/Check".encode()
 METHODS = frozenset({CHECK, HEALTH_CHECK, HEALTH_WATCH})
-LARGEST_HEADERS = 16 * 1024
-"""Bytes of a call's own headers, as RFC 9113 section 6.5.2 counts them. The checked headers are in the message."""
 
-_KNOWN = 256
 _RESIZES = range(0x20, 0x40)
 """First bytes of a block that resizes the table before anything else (RFC 7541 section 6.3)."""
 
@@ -68,7 +66,7 @@ class HeaderBlocks:
         call = _call(headers, stream)
         # Only calls that are answered are worth caching. A call of another method must end at its headers each
         # time.
-        if as_before and call.is_grpc and call.path in METHODS and len(self.known) < _KNOWN:
+        if as_before and call.is_grpc and call.path in METHODS and len(self.known) < MOST_KNOWN_HEADERS:
             self.known[block] = call
         return call
 

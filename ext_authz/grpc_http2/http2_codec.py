@@ -1,12 +1,14 @@
 """HTTP/2 (RFC 9113) as bytes: kinds of frames, settings, errors, and header blocks that depend on no state.
 
-`LARGEST_FRAME` limits the size of a frame; `control_budget` limits how many control frames a peer may send.
+`limits` has the sizes and numbers that a peer may use.
 """
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
+
+from ext_authz.grpc_http2.limits import LARGEST_FRAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,9 +55,6 @@ LARGEST_WINDOW = 2**31 - 1
 LAST_STREAM = 2**31 - 1
 DEFAULT_TABLE_SIZE = 4096
 """Bytes of a dynamic table before any setting (section 6.5.2)."""
-
-LARGEST_FRAME = 16_384
-"""Bytes of payload that every peer must accept in one frame (section 4.2); we use no more."""
 
 HEAD_BYTES = 9
 PRIORITY_BYTES = 5

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.encoder_table import EncoderTable
 from ext_authz.grpc_http2.grpc_frames import PREFIX
+from ext_authz.grpc_http2.limits import LARGEST_FRAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ class Outgoing:
         self._most_moved = 0
         self._table = EncoderTable()
         # Bytes of an answer that can be sent as one piece: 0 while its first block must begin with an update.
-        self._one_piece = http2_codec.LARGEST_FRAME
+        self._one_piece = LARGEST_FRAME
         self.held: dict[int, _Held] = {}
         """Streams with data to send as soon as the peer makes room."""
 
@@ -161,7 +162,7 @@ class Outgoing:
             raise http2_codec.ProtocolError("a window becomes too large", http2_codec.FLOW_CONTROL_ERROR)
 
     def _choose_one_piece(self) -> None:
-        self._one_piece = 0 if self._table.has_updates else min(self._initial, http2_codec.LARGEST_FRAME)
+        self._one_piece = 0 if self._table.has_updates else min(self._initial, LARGEST_FRAME)
 
     def _headers(self, stream: int, block: bytes, flags: int = http2_codec.END_HEADERS) -> None:
         """Send a header block. The first one after a change of the table's size begins with the update."""
@@ -203,7 +204,7 @@ class Outgoing:
         sent = False
         while held.data:
             moved = self._moved.get(stream, 0)
-            size = min(len(held.data), self._window, self._initial + moved, http2_codec.LARGEST_FRAME)
+            size = min(len(held.data), self._window, self._initial + moved, LARGEST_FRAME)
             if size <= 0:
                 return sent
             sent = True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ext_authz.grpc_http2.grpc_frames import INTERNAL, LARGEST_MESSAGE, PREFIX, CallError, check_prefix
+from ext_authz.grpc_http2.grpc_frames import INTERNAL, PREFIX, CallError, check_prefix
+from ext_authz.grpc_http2.limits import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
     from ext_authz.grpc_http2.header_blocks import Call

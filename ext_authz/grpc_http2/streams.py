@@ -13,16 +13,24 @@ from typing import TYPE_CHECKING
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.block_assembly import Block, BlockAssembly
 from ext_authz.grpc_http2.call_dispatch import Answers
-from ext_authz.grpc_http2.control_budget import LOOKS, PER_CALL, RESET, is_control
+from ext_authz.grpc_http2.control_budget import is_control
 from ext_authz.grpc_http2.grpc_frames import (
     DEADLINE_EXCEEDED,
-    LARGEST_MESSAGE,
     PREFIX,
     RESOURCE_EXHAUSTED,
     UNIMPLEMENTED,
     CallError,
 )
 from ext_authz.grpc_http2.header_blocks import METHODS, Call, HeaderBlocks, check_trailers
+from ext_authz.grpc_http2.limits import (
+    LARGEST_FRAME,
+    LOOKS,
+    MOST_BUFFERED,
+    MOST_ENDED_EARLY,
+    MOST_STREAMS,
+    PER_CALL,
+    RESET,
+)
 from ext_authz.grpc_http2.partial_calls import Pieces
 
 if TYPE_CHECKING:
@@ -32,14 +40,8 @@ if TYPE_CHECKING:
     from ext_authz.grpc_http2.grpc_services import Calls
     from ext_authz.grpc_http2.outgoing import Outgoing
 
-MOST_STREAMS = 1024
-MOST_BUFFERED = 8 * LARGEST_MESSAGE
-"""Bytes of unfinished messages on one connection."""
-
 _TOGETHER = 4
 """Answers that are sent in one write. With more, a peer on another core is idle; with fewer, each costs more."""
-
-_ENDED_EARLY = 256
 
 
 class Streams:
@@ -95,7 +97,7 @@ class Streams:
             length = high << 8 | low
             begin = at + http2_codec.HEAD_BYTES
             after = begin + length
-            if length > http2_codec.LARGEST_FRAME:
+            if length > LARGEST_FRAME:
                 raise http2_codec.ProtocolError("a frame is too large", http2_codec.FRAME_SIZE_ERROR)
             if after > end:
                 break
@@ -304,7 +306,7 @@ class Streams:
         self._close(stream)
         if not ended:
             self._ended_early[stream] = None
-            if len(self._ended_early) > _ENDED_EARLY:
+            if len(self._ended_early) > MOST_ENDED_EARLY:
                 del self._ended_early[next(iter(self._ended_early))]
 
     def _close(self, stream: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ext_authz.grpc_http2 import refused_connections
 from ext_authz.grpc_http2.connection import Connection
 from ext_authz.grpc_http2.grpc_services import Calls
+from ext_authz.grpc_http2.limits import BACKLOG
 from ext_authz.net.listen_addresses import cannot_listen, parse
 from oauth_core.errors import SettingsError
 from oauth_core.net.listen_addresses import TcpAddress
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from oauth_core.settings import AuthzSettings
 
 _SWEEP_SECONDS = 10.0
-_BACKLOG = 1024
 
 
 class Http2Transport:
@@ -40,7 +40,7 @@ class Http2Transport:
         context = _tls(settings)
         listening = _listen(address)
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._calls, self._connections), sock=listening, ssl=context, backlog=_BACKLOG
+            lambda: Connection(self._calls, self._connections), sock=listening, ssl=context, backlog=BACKLOG
         )
         self._sweeping = asyncio.create_task(self._sweep())
 

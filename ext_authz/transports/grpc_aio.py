@@ -11,7 +11,7 @@ from grpc_health.v1.health import aio as health_service  # type: ignore[attr-def
 from grpc_reflection.v1alpha import reflection
 
 from ext_authz.generated import envoy_ext_authz_pb2
-from ext_authz.grpc_http2.grpc_frames import LARGEST_MESSAGE
+from ext_authz.grpc_http2.limits import LARGEST_MESSAGE
 from ext_authz.net.listen_addresses import cannot_listen
 from ext_authz.service.health import CHECK_SERVICE, NAMES
 

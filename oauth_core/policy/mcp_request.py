@@ -5,8 +5,7 @@ language, and some readers are lenient about repeated members, the case of names
 value. The headers `Mcp-Method` and `Mcp-Name` are not trusted, but if present they must agree with the body,
 because programs between may act on them.
 
-This module limits the names and URIs of a body. `strict_json` limits its depth and digits, `settings.envoy`
-its bytes.
+`jsonrpc_limits` has the limits of a body.
 """
 
 from __future__ import annotations
@@ -21,14 +20,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import strict_json
 from oauth_core.display_text import has_something_to_see, is_displayable
-from oauth_core.policy.resource_uris import MOST_WAYS, canonical, ways_to_read
+from oauth_core.policy.jsonrpc_limits import (
+    DEEPEST,
+    LONGEST_INTEGER,
+    LONGEST_METHOD,
+    LONGEST_NAME,
+    MOST_URIS,
+    MOST_WAYS_TOGETHER,
+)
+from oauth_core.policy.resource_uris import canonical, ways_to_read
 from oauth_core.refusals import DenyFault, DenyReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_METHOD = re.compile(r"[!#-\[\]-~]{1,128}\Z")
+_METHOD = re.compile(rf"[!#-\[\]-~]{{1,{LONGEST_METHOD}}}\Z")
 """Visible ASCII: some programs trim blanks or fold other letters, and would read the name of another method."""
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*+"'
@@ -38,11 +45,7 @@ _PARAMETER = re.compile(rf"[ \t]*+;[ \t]*+(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?+"
 _MEDIA_TYPE = re.compile(rf"(application/json)((?:{_PARAMETER.pattern})*+)[ \t]*+\Z", re.IGNORECASE)
 _UTF_8 = frozenset({"utf-8", '"utf-8"', "utf8", '"utf8"'})
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
-_LONGEST_NAME = 2048
-_MOST_URIS = 100
-"""Resources in one subscription. Each is evaluated, so this limits the work for one request."""
-_MOST_WAYS = 10 * MOST_WAYS
-"""Ways to read all the resources of one subscription together: a hundred plain URIs have fewer."""
+_JSON = strict_json.Reader(deepest=DEEPEST, longest_integer=LONGEST_INTEGER)
 
 LISTEN = "subscriptions/listen"
 """Opens a stream of notifications with a POST (revision 2026-07-28)."""
@@ -160,7 +163,7 @@ def _is_json(content_type: str) -> bool:
 
 def _read_body(body: bytes, headers: Mapping[str, str]) -> Session | Call | CallFault:
     try:
-        value = strict_json.parse(body)
+        value = _JSON.parse(body)
     except ValueError:
         return CallFault.UNREADABLE
     if isinstance(value, list):
@@ -249,7 +252,7 @@ def _named(method: str, kind: NameKind, members: dict[str, object], member: str)
         return Call(method, kind)
     if not isinstance(name, str):  # some languages convert a list or a number to text
         return CallFault.NOT_A_MESSAGE
-    if not 0 < len(name) <= _LONGEST_NAME or not _is_plain(kind, name):
+    if not 0 < len(name) <= LONGEST_NAME or not _is_plain(kind, name):
         return CallFault.AMBIGUOUS_NAME
     return Call(method, kind, name)
 
@@ -263,10 +266,13 @@ def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFau
     uris = wanted.get("resourceSubscriptions") or []
     if not _is_spelled_once(wanted, "resourceSubscriptions") or not isinstance(uris, list):
         return CallFault.NOT_A_MESSAGE
-    if len(uris) > _MOST_URIS or not all(isinstance(uri, str) for uri in uris):
+    if len(uris) > MOST_URIS or not all(isinstance(uri, str) for uri in uris):
         return CallFault.NOT_A_MESSAGE
     forms = [canonical(uri) for uri in uris]
-    if sum(_MOST_WAYS if form is None else ways_to_read(form) for form in forms) > _MOST_WAYS or None in forms:
+    if (
+        sum(MOST_WAYS_TOGETHER if form is None else ways_to_read(form) for form in forms) > MOST_WAYS_TOGETHER
+        or None in forms
+    ):
         return CallFault.AMBIGUOUS_NAME
     others = [value for name, value in wanted.items() if name != "resourceSubscriptions"]
     others += [value for name, value in params.items() if name not in {"notifications", "_meta"}]

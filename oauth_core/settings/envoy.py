@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from oauth_core.policy.jsonrpc_limits import CHECKED_BYTES, MOST_CHECKED_BYTES
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList
 from oauth_core.settings.tls import TlsSettings
@@ -103,7 +104,7 @@ class EnvoySettings(TlsSettings):
             key="envoy.max_checked_bytes",
             unit="bytes",
         ),
-    ] = Field(default=128 * 1024, ge=1024, le=768 * 1024)
+    ] = Field(default=CHECKED_BYTES, ge=1024, le=MOST_CHECKED_BYTES)
     envoy_max_memory: Annotated[
         int,
         Setting(

@@ -9,20 +9,20 @@ from quart import Blueprint, Response
 
 from oauth_core.audit import EventKind
 from oauth_core.refusals import OAuthReason, refused
-from oauth_web.connectors.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
 from oauth_web.guards import repeated_requests
 from oauth_web.http.cookies import BrowserCookie, without_cookie
 from oauth_web.http.errors import show_as_pages
 from oauth_web.http.responses import query_parameters
 from oauth_web.login import browser_session, completion, membership, redirect, sso
 from oauth_web.login.eligibility import Member, NotEligibleError, check_eligibility
+from oauth_web.login_providers.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
 
 if TYPE_CHECKING:
     from oauth_core.errors import DisplayedError
     from oauth_core.model import User
     from oauth_core.parameters import Parameters
-    from oauth_web.connectors.github import SignedIn
     from oauth_web.login.completion import SignInRequest
+    from oauth_web.login_providers.github import SignedIn
     from oauth_web.runtime.deps import Deps
 
 

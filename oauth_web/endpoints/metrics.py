@@ -17,8 +17,8 @@ from oauth_core.process.audit_figures import AuditFolder
 from oauth_core.process.file_figures import FileFigures
 from oauth_core.process.metrics import CONTENT_TYPE, Family, Figures, exposition, labelled
 from oauth_core.store import connection
-from oauth_web.connectors import github
 from oauth_web.http import request_times
+from oauth_web.login_providers import github
 
 if TYPE_CHECKING:
     from collections.abc import Callable

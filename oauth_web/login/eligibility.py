@@ -17,13 +17,13 @@ from oauth_core.crypto.sealing import UnsealError, seal, unseal
 from oauth_core.model import KnownUser
 from oauth_core.policy.eligibility import logins_among
 from oauth_core.refusals import OAuthReason, refused
-from oauth_web.connectors.github import GitHubRefusedError, GitHubUnavailableError
+from oauth_web.login_providers.github import GitHubRefusedError, GitHubUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from oauth_core.model import User
-    from oauth_web.connectors.github import SignedIn
+    from oauth_web.login_providers.github import SignedIn
     from oauth_web.runtime.deps import Deps
 
 _MOST_OTHERS = 3

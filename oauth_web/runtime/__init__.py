@@ -1,4 +1,4 @@
 """The state of a running process: its stores, keys and policy, which it keeps current.
 
-May import `client_documents`, `connectors` and `http`. Begin with `deps`.
+May import `client_documents`, `login_providers` and `http`. Begin with `deps`.
 """

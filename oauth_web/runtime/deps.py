@@ -38,10 +38,10 @@ from oauth_core.store.records.users import UserStore
 from oauth_web.client_documents import ClientDocuments
 from oauth_web.client_documents.client_directory import ClientDirectory
 from oauth_web.client_documents.trusted_issuers import TrustedIssuers
-from oauth_web.connectors.github import GitHub
 from oauth_web.http.client_addresses import origin
 from oauth_web.http.graceful_shutdown import GracefulShutdown
 from oauth_web.http.request_times import request_times
+from oauth_web.login_providers.github import GitHub
 from oauth_web.runtime.assertion_keys import AssertionKeys
 from oauth_web.runtime.key_ring import FollowedKeyRing, MaintainedStores
 from oauth_web.runtime.live_policy import LivePolicy

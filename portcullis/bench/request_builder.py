@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import urlsplit
 
 from ext_authz.grpc_http2 import http2_codec
+from ext_authz.grpc_http2.limits import LARGEST_FRAME
 
 if TYPE_CHECKING:
     from portcullis.bench.pool import Entry
@@ -98,7 +99,7 @@ class CheckRequestBuilder:
         if token_length not in self._around:
             blank = b"\x01" * token_length
             message = _check_request(self._url, blank.decode(), self._body)
-            if _GRPC_HEAD_BYTES + len(message) > http2_codec.LARGEST_FRAME:
+            if _GRPC_HEAD_BYTES + len(message) > LARGEST_FRAME:
                 raise ValueError(f"a token of {token_length} bytes makes a Check that fits no HTTP/2 frame")
             before, scheme, after = message.partition(_SCHEME + blank)
             head = b"\x00" + len(message).to_bytes(4, "big")
@@ -125,7 +126,7 @@ class HttpRequestBuilder:
     def frames(self, stream: int, entry: Entry) -> bytes:
         """HEADERS, and DATA if there is a body."""
         block = self._block + self._name + http2_codec.text(_SCHEME + entry.token)
-        if len(block) > http2_codec.LARGEST_FRAME:
+        if len(block) > LARGEST_FRAME:
             raise ValueError(f"a token of {len(entry.token)} bytes makes headers that fit no HTTP/2 frame")
         if not self._body:
             return http2_codec.frame(

@@ -26,7 +26,7 @@ FOLDERS = (
     "oauth_core.store.maintenance",
     "oauth_web.http",
     "oauth_web.client_documents",
-    "oauth_web.connectors",
+    "oauth_web.login_providers",
     "oauth_web.runtime",
     "oauth_web.guards",
     "oauth_web.login",

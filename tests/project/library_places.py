@@ -6,7 +6,7 @@ from __future__ import annotations
 BELONGS = {
     "acme": ("portcullis.certificates.authority",),
     "anyio": ("portcullis.bridge",),
-    "authlib": ("oauth_web.connectors.github",),
+    "authlib": ("oauth_web.login_providers.github",),
     "betterproto2": ("portcullis.envoy_config",),
     "click": ("portcullis",),
     "cryptography": (
@@ -43,7 +43,7 @@ BELONGS = {
     "httpx2": (
         "oauth_web.client_documents.fetch",
         "oauth_web.runtime.deps",
-        "oauth_web.connectors.github",
+        "oauth_web.login_providers.github",
         "portcullis",
     ),
     "hypercorn": ("oauth_web.__main__", "portcullis.programs.serving"),

@@ -166,6 +166,18 @@ def test_every_pod_is_confined_as_the_strictest_standard_of_kubernetes_asks() ->
         assert {"livenessProbe", "startupProbe", "lifecycle"} <= set(pod["containers"][0])
 
 
+def test_both_programs_have_the_same_probes_but_for_what_says_that_one_is_ready() -> None:
+    probes = [
+        {kind: dict(container[kind]) for kind in ("readinessProbe", "livenessProbe", "startupProbe")}
+        for container in (pod["containers"][0] for _, pod in _pods())
+    ]
+    for each in probes:
+        for probe in each.values():
+            for question in ("httpGet", "grpc", "tcpSocket"):
+                probe.pop(question, None)
+    assert probes[0] == probes[1]
+
+
 def test_secrets_are_files_and_each_program_is_given_its_own() -> None:
     for name, pod in _pods():
         container = pod["containers"][0]

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from oauth_core.model import User
-from oauth_web.connectors.github import GitHub, GitHubRefusedError, GitHubUnavailableError
+from oauth_web.login_providers.github import GitHub, GitHubRefusedError, GitHubUnavailableError
 
 MAREK = User(7, "marek")
 NO: dict[str, object] = {"message": "No", "documentation_url": "https://docs.github.com/rest"}

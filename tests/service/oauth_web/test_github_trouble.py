@@ -11,7 +11,7 @@ import pytest
 
 from oauth_core.model import User
 from oauth_core.process.metrics import labelled
-from oauth_web.connectors.github import GitHub, GitHubRefusedError, GitHubUnavailableError, Result, Step
+from oauth_web.login_providers.github import GitHub, GitHubRefusedError, GitHubUnavailableError, Result, Step
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.web_process import running_web
 

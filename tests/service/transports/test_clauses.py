@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ext_authz.grpc_http2 import http2_codec
+from ext_authz.grpc_http2.limits import LARGEST_FRAME
 from tests.service.transports.wire import BLOCK, HEAD, Peer, body, call, framed, head, settle
 
 frame, END, FULL = http2_codec.frame, http2_codec.END_STREAM, http2_codec.END_HEADERS
@@ -75,8 +76,8 @@ async def test_flags_and_a_bit_without_meaning_change_nothing() -> None:
 @pytest.mark.requirement("rfc9113:frame-size")
 async def test_a_frame_of_16384_octets_is_read() -> None:
     peer = Peer()
-    whole = framed(b"x" * (http2_codec.LARGEST_FRAME - 5))
-    peer.send(head(1), frame(http2_codec.DATA, END, 1, whole), frame(0xFA, 0, 0, b"x" * http2_codec.LARGEST_FRAME))
+    whole = framed(b"x" * (LARGEST_FRAME - 5))
+    peer.send(head(1), frame(http2_codec.DATA, END, 1, whole), frame(0xFA, 0, 0, b"x" * LARGEST_FRAME))
     await settle()
     assert len(peer.answers()[1]) == len(whole) + len(b"now:")
 

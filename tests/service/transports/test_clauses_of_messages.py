@@ -9,7 +9,7 @@ import hpack
 import pytest
 
 from ext_authz.grpc_http2 import http2_codec
-from ext_authz.grpc_http2.header_blocks import LARGEST_HEADERS
+from ext_authz.grpc_http2.limits import LARGEST_HEADERS
 from ext_authz.grpc_http2.transport import _tls
 from oauth_core.settings import AuthzSettings
 from tests.service.transports.wire import BLOCK, HEAD, Peer, body, call, framed, head

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ext_authz.grpc_http2 import http2_codec
-from ext_authz.grpc_http2.control_budget import BURST, LOOKS, RATE, ControlBudget
+from ext_authz.grpc_http2.control_budget import ControlBudget
+from ext_authz.grpc_http2.limits import BURST, LOOKS, RATE
 from tests.service.transports.wire import BLOCK, Clock, Peer, body, call, framed, head, settle
 from tests.support.check_messages import check_request, read_answer
 from tests.support.programs import until

@@ -11,8 +11,8 @@ import hpack
 import pytest
 
 from ext_authz.grpc_http2 import http2_codec
-from ext_authz.grpc_http2.grpc_frames import LARGEST_MESSAGE
 from ext_authz.grpc_http2.grpc_services import HEALTH_WATCH
+from ext_authz.grpc_http2.limits import LARGEST_FRAME, LARGEST_MESSAGE
 from tests.service.transports.wire import BLOCK, HEAD, Frame, Peer, body, call, framed, head, settle
 
 END = http2_codec.END_STREAM
@@ -256,7 +256,7 @@ async def test_only_so_many_large_messages_wait() -> None:
 async def test_an_answer_larger_than_a_frame_is_several() -> None:
     peer = Peer()
     data = framed(b"x" * 40_000)
-    parts = [data[at : at + http2_codec.LARGEST_FRAME] for at in range(0, len(data), http2_codec.LARGEST_FRAME)]
+    parts = [data[at : at + LARGEST_FRAME] for at in range(0, len(data), LARGEST_FRAME)]
     peer.send(
         head(1),
         *(http2_codec.frame(http2_codec.DATA, 0, 1, part) for part in parts),
@@ -264,7 +264,7 @@ async def test_an_answer_larger_than_a_frame_is_several() -> None:
     )
     await settle()
     sizes = [len(frame.payload) for frame in peer.frames() if frame.kind == http2_codec.DATA]
-    assert (sum(sizes), max(sizes)) == (40_009, http2_codec.LARGEST_FRAME)
+    assert (sum(sizes), max(sizes)) == (40_009, LARGEST_FRAME)
 
 
 async def test_room_for_more_is_made_as_data_comes() -> None:

@@ -6,7 +6,7 @@ eligibility depends on an organisation or a team, to check the membership again 
 GitHub may be slow or unavailable, or a proxy may answer in its place. No call here takes longer than `deadline` in
 total, however slowly bytes arrive. An improper answer means "unavailable", never "refused".
 
-It is the model for a second provider: the docstring of the folder's `__init__` lists what else names GitHub.
+It is the model for a second provider: begin with the docstring of the folder's `__init__`.
 """
 
 from __future__ import annotations

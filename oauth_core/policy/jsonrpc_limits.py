@@ -1,0 +1,33 @@
+"""All limits of the JSON-RPC body of an MCP request: its bytes, its depth, and the names and URIs in it.
+
+`mcp_request` enforces them with `strict_json`. An operator can set the bytes (`settings.envoy`), and Envoy
+enforces these. Resource URIs have a limit of their own for the ways to read one of them (`resource_uris`).
+"""
+
+from __future__ import annotations
+
+from oauth_core.policy.resource_uris import MOST_WAYS
+
+CHECKED_BYTES = 128 * 1024
+"""Bytes of a body that tool rules read, unless the operator sets another number (`envoy.max_checked_bytes`)."""
+
+MOST_CHECKED_BYTES = 768 * 1024
+"""The largest number of bytes that an operator can set. The check with all headers must fit into 1 MiB."""
+
+DEEPEST = 32
+"""Levels of values, the whole body included."""
+
+LONGEST_INTEGER = 100
+"""Characters, with the sign."""
+
+LONGEST_METHOD = 128
+"""Characters."""
+
+LONGEST_NAME = 2048
+"""Characters of the name of a tool or a prompt, or of a URI."""
+
+MOST_URIS = 100
+"""Resources in one subscription. Each is evaluated, so this limits the work for one request."""
+
+MOST_WAYS_TOGETHER = 10 * MOST_WAYS
+"""Ways to read all the resources of one subscription together: a hundred plain URIs have fewer."""
