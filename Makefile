@@ -67,6 +67,7 @@ bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, int
 	@$(CHECK) --workers 1 --cold --tokens 9000 $(call WRITE,cold)
 	@$(CHECK) --workers 1 --connections 8 --with tool-rules --with second-worker --rounds 8 --seconds 2 $(call WRITE,with)
 	@$(CHECK) --workers 1 --with metrics --rounds 40 --seconds 0.5 $(call WRITE,metrics)
+	@$(CHECK) --workers 1 --with audit --rounds 40 --seconds 0.5 $(call WRITE,audit)
 	@$(CHECK) --workers 1 --rounds 6 --flood garbage --flood distinct --flood headers $(call WRITE,flood)
 	@$(BIN)/portcullis bench goals $(RESULTS) --markdown $(RESULTS)/goals.md
 

@@ -53,7 +53,7 @@ def _ratio(run: str, peer: str, figure: str) -> Callable[[Documents], float]:
 
 def _cost(variant: str, figure: str) -> Callable[[Documents], float]:
     """Our own figure with something switched on, over that without."""
-    run = "metrics" if variant == "metrics" else "with"
+    run = variant if variant in {"metrics", "audit"} else "with"
     return lambda documents: 1 / float(documents[run]["ratios"][VARIANTS[variant]][figure])
 
 
@@ -138,6 +138,12 @@ GOALS = (
         _ratio("metrics", VARIANTS["metrics"], "throughput"),
         _FINE,
         most=1.03,
+    ),
+    Goal(
+        "the audit record, processor time per check against none",
+        _cost("audit", "service_cpu"),
+        _FINE,
+        most=1.05,
     ),
     *(
         Goal(f"p99 of valid callers during a flood of {kind}, against quiet", _flood(kind), _TIMES, most=2)

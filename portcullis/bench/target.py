@@ -26,6 +26,7 @@ OURS = "portcullis"
 VARIANTS = {
     "tool-rules": "with tool rules",
     "metrics": "with metrics",
+    "audit": "with the audit record",
     "second-worker": "with a second worker",
 }
 """Variants of our own service, and the name of each in the report."""
@@ -78,6 +79,8 @@ def portcullis(fixture: BenchFixture, options: ServiceOptions, url: str) -> Iter
     }
     if options.variant == "metrics":
         environment["METRICS_LISTEN"] = f"unix:{fixture.folder}/metrics.sock"
+    if options.variant == "audit":
+        environment["AUDIT_DIR"] = f"{fixture.folder}/audit"
     command = [sys.executable, "-m", "ext_authz", *options.arguments()]
     target = Target(address, "check", url, with_body=options.variant == "tool-rules")
     with children.running(name, command, environment, fixture.folder, lambda: is_serving(address)) as pid:

@@ -110,7 +110,7 @@ def command() -> None:
     multiple=True,
     type=click.Choice(list(target.VARIANTS)),
     help="Measure ourselves again beside it, in turns: with rules for tools, which read the body, with metrics "
-    "switched on, or with one worker more. Repeat for several.",
+    "switched on, with the audit record, or with one worker more. Repeat for several.",
 )
 @click.option(
     "--revocation",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
+from portcullis.audit.filters import EventFilter
+from portcullis.audit.parquet.record import Record
 from portcullis.bench import fixture, process_group, report
 from portcullis.bench.answer_check import ALLOWED
 from portcullis.bench.plan import Load
@@ -143,6 +145,7 @@ def test_the_whole_chain_gives_the_service_the_callers_own_identity(tmp_path: Pa
     [
         (("--workers", "1"), {"tool-rules": "with tool rules", "second-worker": "with a second worker"}),
         (("--through-envoy",), {"tool-rules": "with tool rules", "metrics": "with metrics"}),
+        (("--workers", "1"), {"audit": "with the audit record"}),
     ],
 )
 def test_what_a_choice_costs_is_measured_beside_the_service_without_it(
@@ -168,6 +171,16 @@ def test_the_world_with_tool_rules_refuses_what_they_cannot_decide(tmp_path: Pat
             assert process_group.run(share).verdicts == {ALLOWED: 1}
             without = replace(share, target=replace(subject.target, with_body=False))
             assert process_group.run(without).verdicts == {"refused with 400": 1}
+
+
+def test_the_service_with_the_audit_record_records_each_answer() -> None:
+    with fixture.make_fixture(tokens=1, algorithm="ES256", progress=lambda _: None) as place:
+        audit = ServiceOptions(workers=1, variant="audit")
+        with portcullis(place, audit, fixture.RESOURCE) as subject:
+            share = Load(subject.target, place.pool, 0, 1, connections=1, streams=1, mode="once", seconds=20)
+            assert process_group.run(share).verdicts == {ALLOWED: 1}
+        record = Record(place.folder / "audit")
+        assert sum(b'"access.allowed"' in found.line for found in record.events(EventFilter())) == 1
 
 
 def test_a_peer_that_refuses_everybody_is_unsound_and_never_compared(tmp_path: Path) -> None:
