@@ -1,7 +1,7 @@
 # Two images from one file. `services` holds the authorization server and the check service:
 #   python -m oauth_web, python -m ext_authz
-# `gateway` adds what serves MCP and renders Envoy's configuration:
-#   portcullis bridge | example-server | github-standin | envoy render | acme run
+# `gateway` adds what serves MCP, renders Envoy's configuration and searches a large audit record:
+#   portcullis bridge | example-server | github-standin | envoy render | acme run | audit compact | audit detect
 #
 # Any base with Python 3.11 or later as `python3` and its venv module will do. Settings of pip for the build, such
 # as PIP_INDEX_URL and PIP_CERT, can be given as build arguments; nothing of them stays in the images.
@@ -38,6 +38,7 @@ RUN pip install --no-deps /wheels/*.whl
 
 FROM install AS install-gateway
 RUN pip install --require-hashes -r requirements/gateway.txt
+RUN pip install --require-hashes -r requirements/audit.txt
 COPY --from=wheel /wheels /wheels
 RUN pip install --no-deps /wheels/*.whl
 
@@ -47,7 +48,8 @@ COPY --from=install-gateway /opt/portcullis /opt/portcullis
 # New volumes take over who may write there.
 RUN install -d -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis/envoy \
     /var/lib/portcullis/verification-key \
- && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/acme
+ && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/acme /var/lib/portcullis/audit \
+    /var/lib/portcullis/audit/segments /var/lib/portcullis/audit-key
 ENV HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001
@@ -55,6 +57,9 @@ CMD ["portcullis", "--help"]
 
 FROM base AS services
 COPY --from=install-services /opt/portcullis /opt/portcullis
+RUN install -d -o 10001 -g 10001 /var/lib/portcullis \
+ && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/audit /var/lib/portcullis/audit/segments \
+    /var/lib/portcullis/audit-key
 ENV HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001

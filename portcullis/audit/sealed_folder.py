@@ -59,6 +59,11 @@ class SealedFolder:
         """The lock of the sealer."""
         return self.root / "lock"
 
+    @property
+    def has_tree(self) -> bool:
+        """Whether there is a sealed tree, or what is left of one."""
+        return self.checkpoint.exists() or (self.root / "tile").exists()
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder for this process, and make it if there is none. Raises `file_lock.HeldError`."""
@@ -84,7 +89,7 @@ class SealedFolder:
 
         The caller holds the folder; the lock moves with it, so that no other sealer uses the old one.
         """
-        if not self.checkpoint.exists() and not (self.root / "tile").exists():
+        if not self.has_tree:
             return None
         number = 1
         while (aside := self.root.with_name(f"{NAME}-{number}")).exists():

@@ -24,39 +24,62 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STOP_SECONDS = 3.0
+_STAY_SECONDS = 60.0
 
 
 @click.command("seal")
 @audit_place_options
-def command(place: AuditPlace) -> None:
+@click.option("--make-key", is_flag=True, help="Make the key if there is neither a key nor a sealed tree.")
+@click.option(
+    "--stay", is_flag=True, help="Do not end when the key or the tree cannot be used: try again each minute."
+)
+def command(place: AuditPlace, *, make_key: bool, stay: bool) -> None:
     """Seal the events of all programs until stopped.
 
     Every frame becomes an entry of a Merkle tree. Signs a checkpoint of the tree each second in which something
     was written, and each minute in which nothing was. Exits with 2 if the key or the tree cannot be used.
     """
-    folder = SealedFolder(place.audit_dir)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with ExitStack() as stack:
-        publish = _publisher(place, stack)
+    while True:
         try:
-            stack.enter_context(folder.held())
-        except file_lock.HeldError as error:
-            raise SettingsError([f"another sealer (process {error.holder}) uses {folder.root}"]) from None
-        except OSError as error:
-            raise SettingsError([f"{error.filename or folder.root}: {error.strerror}"]) from None
-        sealer = Sealer(place.audit_dir, SealKey(place.key), report=_report, publish=publish)
-        if place.metrics_listen is not None:
-            _serve_metrics(place.audit_dir, place.metrics_listen, sealer, stack)
-        try:
-            _seal(sealer, stopping)
-        except SealerError as error:
-            raise SettingsError([str(error)]) from None
+            with ExitStack() as stack:
+                _seal(_sealer(place, stack, make_key=make_key), stopping)
+        except SettingsError as error:
+            if not stay or stopping.is_set():
+                raise
+            _report(f"{'; '.join(error.faults)}; trying again")
+            stopping.wait(_STAY_SECONDS)
+            continue
+        return
+
+
+def _sealer(place: AuditPlace, stack: ExitStack, *, make_key: bool) -> Sealer:
+    """The sealer of the folder, which this process holds until `stack` ends. Raises `SettingsError`."""
+    folder, key = SealedFolder(place.audit_dir), SealKey(place.key)
+    publish = _publisher(place, stack)
+    try:
+        stack.enter_context(folder.held())
+        if make_key and not (key.path.exists() or folder.has_tree):
+            # Imported here: a sealer that has a key starts faster.
+            from oauth_core.process.audit_segments import this_node  # noqa: PLC0415
+
+            key.make(place.node or this_node())
+    except file_lock.HeldError as error:
+        raise SettingsError([f"another sealer (process {error.holder}) uses {folder.root}"]) from None
+    except NoteError as error:
+        raise SettingsError([f"audit.node: {error}"]) from None
+    except OSError as error:
+        raise SettingsError([f"{error.filename or folder.root}: {error.strerror}"]) from None
+    sealer = Sealer(place.audit_dir, key, report=_report, publish=publish)
+    if place.metrics_listen is not None:
+        _serve_metrics(place.audit_dir, place.metrics_listen, sealer, stack)
+    return sealer
 
 
 def _seal(sealer: Sealer, stopping: threading.Event) -> None:
-    """Seal until stopped, and once more then, for the last events of others. Raises `SealerError`."""
+    """Seal until stopped, and once more then, for the last events of others. Raises `SettingsError`."""
     failing = ""
     while True:
         is_last = stopping.is_set()
@@ -66,6 +89,8 @@ def _seal(sealer: Sealer, stopping: threading.Event) -> None:
             if failing:
                 _report("sealing again")
             failing = ""
+        except SealerError as error:
+            raise SettingsError([str(error)]) from None
         except OSError as error:
             fault = f"{error.filename or 'the audit folder'}: {error.strerror or error}"
             if fault != failing:

@@ -6,6 +6,7 @@ along: with `CRDS` naming a folder of `CustomResourceDefinition` files, the exam
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 from functools import cache
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
-from oauth_core.settings import AuthzSettings, WebSettings, load
+from oauth_core.settings import AuthzSettings, SealSettings, WebSettings, load
 from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, Json, document, documents
 from tests.support.envoy import envoy_path
 from tests.support.project import ROOT
@@ -40,8 +41,8 @@ SECRETS = {
 
 
 def _with_the_proxy() -> Json:
-    """The check service's Deployment as `metrics/` changes it."""
-    deployment = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
+    """The check service's StatefulSet as `metrics/` changes it."""
+    deployment = document(BASE / "ext-authz.yaml", "StatefulSet", "ext-authz")
     pod = deployment["spec"]["template"]["spec"]
     (patch,) = documents(METRICS / "proxy.yaml")
     for name in ("containers", "volumes"):
@@ -79,7 +80,7 @@ def test_kubernetes_knows_every_field(resource: Json, version: str) -> None:
 
 
 def test_a_field_that_an_old_kubernetes_does_not_know_would_be_seen() -> None:
-    resource = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
+    resource = document(BASE / "ext-authz.yaml", "StatefulSet", "ext-authz")
     resource["spec"]["template"]["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 10}}}
     validate(resource, KUBERNETES[1], strict=True)
     with pytest.raises(ValidationError):
@@ -94,7 +95,7 @@ def test_the_page_makes_the_namespace_before_anything_in_it() -> None:
 
 
 def test_a_field_that_kubernetes_does_not_know_would_be_seen() -> None:
-    resource = document(BASE / "ext-authz.yaml", "Deployment", "ext-authz")
+    resource = document(BASE / "ext-authz.yaml", "StatefulSet", "ext-authz")
     resource["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFileSystem"] = True
     with pytest.raises(ValidationError):
         validate(resource, KUBERNETES[1], strict=True)
@@ -141,8 +142,18 @@ def _closed(schema: Any) -> Any:
 
 
 def _pods() -> Iterator[tuple[str, Json]]:
-    yield "oauth-web", document(BASE / "oauth-web.yaml", "Deployment", "oauth-web")["spec"]["template"]["spec"]
+    yield "oauth-web", document(BASE / "oauth-web.yaml", "StatefulSet", "oauth-web")["spec"]["template"]["spec"]
     yield "ext-authz", _with_the_proxy()["spec"]["template"]["spec"]
+
+
+def _environment(container: Json) -> dict[str, str]:
+    """Its variables, as in a pod with the name `pod-0`. A value from a Secret would be a KeyError."""
+    return {
+        each["name"]: "pod-0"
+        if each.get("valueFrom") == {"fieldRef": {"fieldPath": "metadata.name"}}
+        else each["value"]
+        for each in container["env"]
+    }
 
 
 def test_every_pod_is_confined_as_the_strictest_standard_of_kubernetes_asks() -> None:
@@ -162,7 +173,8 @@ def test_every_pod_is_confined_as_the_strictest_standard_of_kubernetes_asks() ->
                 "capabilities": {"drop": ["ALL"]},
             }
             assert set(container["resources"]["limits"]) == {"cpu", "memory"}
-            assert "readinessProbe" in container
+            # Calls must not depend on the sealer.
+            assert ("readinessProbe" in container) == (container["name"] != "sealer")
         assert {"livenessProbe", "startupProbe", "lifecycle"} <= set(pod["containers"][0])
 
 
@@ -181,7 +193,7 @@ def test_both_programs_have_the_same_probes_but_for_what_says_that_one_is_ready(
 def test_secrets_are_files_and_each_program_is_given_its_own() -> None:
     for name, pod in _pods():
         container = pod["containers"][0]
-        env = {each["name"]: each["value"] for each in container["env"]}  # a `valueFrom` would be a KeyError
+        env = _environment(container)
         paths = {Path(value) for key, value in env.items() if key.endswith("_FILE")}
         (mount,) = (m["mountPath"] for m in container["volumeMounts"] if m["name"] == "secrets")
         assert {path.name for path in paths} == SECRETS[name]
@@ -190,9 +202,49 @@ def test_secrets_are_files_and_each_program_is_given_its_own() -> None:
     assert not any(d["kind"] == "Secret" for d in _all()), "nothing secret stands in a file of ours"
 
 
+def _container(pod: Json, name: str) -> Json:
+    found: Json
+    (found,) = (container for container in pod["containers"] if container["name"] == name)
+    return found
+
+
+def _mounts(container: Json) -> dict[str, Json]:
+    """The mounts of a container by their paths."""
+    return {mount.pop("mountPath"): mount for mount in copy.deepcopy(container["volumeMounts"])}
+
+
+def test_each_pod_has_a_record_that_stays_and_a_sealer_that_cannot_change_it() -> None:
+    audit, key = "/var/lib/portcullis/audit", "/var/lib/portcullis/audit-key"
+    for name, pod in _pods():
+        spec = document(BASE / f"{name}.yaml", "StatefulSet", name)["spec"]
+        claims = {claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]}
+        assert claims == {"audit", "audit-sealed", "audit-key"}
+        assert "persistentVolumeClaimRetentionPolicy" not in spec, "claims must not be deleted with a pod"
+        program, sealer = _container(pod, name), _container(pod, "sealer")
+        assert _mounts(program)[audit] == {"name": "audit"}
+        assert _mounts(sealer)[f"{audit}/segments"] == {"name": "audit", "subPath": "segments", "readOnly": True}
+        assert _mounts(sealer)[audit] == {"name": "audit-sealed"}
+        assert _mounts(sealer)[key] == {"name": "audit-key"}
+        others = [container for container in pod["containers"] if container is not sealer]
+        for mount in (mount for container in others for mount in _mounts(container).values()):
+            assert mount["name"] != "audit-key", "the sealer alone has the key"
+            assert mount["name"] != "audit-sealed" or mount["readOnly"]
+
+
+def test_the_sealer_takes_its_settings_and_is_of_the_same_node_as_its_program() -> None:
+    for name, pod in _pods():
+        program = load(SealSettings, SETTINGS, {"AUDIT_DIR": "", **_environment(_container(pod, name))})
+        sealer = load(SealSettings, SETTINGS, _environment(_container(pod, "sealer")))
+        assert (sealer.audit_dir, sealer.audit_node) == (program.audit_dir, program.audit_node)
+        assert sealer.audit_node == "pod-0"
+        assert sealer.audit_seal_key == Path("/var/lib/portcullis/audit-key/audit_seal.key")
+        assert sealer.audit_dir is not None
+        assert not sealer.audit_seal_key.is_relative_to(sealer.audit_dir)
+
+
 def test_the_programs_take_their_settings(tmp_path: Path) -> None:
     for name, pod in _pods():
-        env = {each["name"]: each["value"] for each in pod["containers"][0]["env"]}
+        env = _environment(pod["containers"][0])
         for key in [key for key in env if key.endswith("_FILE")]:
             secret = tmp_path / key
             secret.write_text("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", encoding="utf-8")
@@ -210,16 +262,18 @@ def test_the_programs_take_their_settings(tmp_path: Path) -> None:
 def test_what_belongs_together_is_named_alike() -> None:
     for name in PROGRAMS:
         found = {d["kind"]: d for d in documents(BASE / f"{name}.yaml") if d["metadata"]["name"] == name}
-        labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+        labels = found["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
         wanted = {"app.kubernetes.io/name": name}
         assert wanted.items() <= labels.items()
-        assert found["Deployment"]["spec"]["selector"]["matchLabels"] == wanted
+        assert found["StatefulSet"]["spec"]["selector"]["matchLabels"] == wanted
         assert found["Service"]["spec"]["selector"] == wanted
+        pods = document(BASE / f"{name}.yaml", "Service", found["StatefulSet"]["spec"]["serviceName"])["spec"]
+        assert (pods["clusterIP"], pods["selector"]) == ("None", wanted)
         assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == wanted
         assert found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == name
         assert found["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
-        assert "replicas" not in found["Deployment"]["spec"], "two would fight over the number"
-        pod = found["Deployment"]["spec"]["template"]["spec"]
+        assert "replicas" not in found["StatefulSet"]["spec"], "two would fight over the number"
+        pod = found["StatefulSet"]["spec"]["template"]["spec"]
         assert pod["serviceAccountName"] == found["ServiceAccount"]["metadata"]["name"]
     monitor = document(METRICS / "service-monitor.yaml", "ServiceMonitor", "ext-authz")["spec"]
     service = document(METRICS / "service-monitor.yaml", "Service", "ext-authz-metrics")

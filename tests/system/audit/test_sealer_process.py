@@ -210,6 +210,44 @@ def test_a_lost_key_is_answered_with_what_to_do_and_a_new_tree_seals_everything_
     assert (place.audit_dir / "sealed-1/audit_seal.pub").read_text().strip() == old.text
 
 
+def test_the_first_sealer_of_a_container_makes_the_key_and_the_next_one_uses_it(place: Place) -> None:
+    for path in place.root.glob("audit_seal.*"):
+        path.unlink()
+    made = []
+    for start in (1, 2):
+        write_segment(place.audit_dir, boot=f"20261130T06000{start}Z-0123abcd", batches=[[event(start)]])
+        with running(["audit", "seal", "--make-key", *place.arguments], place.root / f"{start}.log"):
+            until(place.folder.checkpoint.exists, "a checkpoint")
+            made.append((place.root / "audit_seal.pub").read_text())
+            place.key = VerifierKey.from_text(made[-1].strip())
+            until(place.is_all_sealed, "everything to be sealed")
+    assert made[0] == made[1]
+    assert place.run("verify").returncode == 0
+
+
+def test_a_key_that_was_lost_is_not_made_again(place: Place) -> None:
+    write_segment(place.audit_dir, batches=[[event(1)]])
+    with place.sealing():
+        until(place.is_all_sealed, "everything to be sealed")
+    (place.root / "audit_seal.key").unlink()
+    refused = place.run("seal", "--make-key")
+    assert refused.returncode == 2
+    assert "restore the key" in refused.stderr
+    assert not (place.root / "audit_seal.key").exists()
+
+
+def test_a_sealer_that_stays_reports_that_it_cannot_go_on_and_ends_when_it_is_stopped(place: Place) -> None:
+    """In a pod, a sealer that ends would take the calls of the pod with it."""
+    (place.root / "audit_seal.key").unlink()
+    log = place.root / "seal.log"
+    with running(["audit", "seal", "--stay", *place.arguments], log) as process:
+        until(lambda: process.poll() is not None or "trying again" in log.read_text(), "the report")
+        assert process.poll() is None
+        assert "make one with `portcullis audit key`" in log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 2
+
+
 def test_the_key_is_for_its_owner_only_and_is_printed_nowhere(place: Place) -> None:
     path = place.root / "audit_seal.key"
     assert path.stat().st_mode & 0o777 == 0o600

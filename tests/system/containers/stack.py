@@ -18,7 +18,7 @@ from tests.support.project import ROOT
 from tests.system.containers import base_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from docker import DockerClient
@@ -42,11 +42,14 @@ class Stack:
     gateway_image: str
     secret_values: Mapping[str, str]
     settings_file: Path
+    compose: Callable[..., None]
+    """Calls compose with these arguments; `variables` are added to its environment."""
 
     def containers(self) -> dict[str, Container]:
         """Every container of the stack, ended ones too."""
         label = f"com.docker.compose.project={self.project}"
         found = self.client.containers.list(all=True, filters={"label": label})
+        found = [container for container in found if container.labels.get("com.docker.compose.oneoff") != "True"]
         return {container.labels["com.docker.compose.service"]: container for container in found}
 
     def address(self, service: str, network: str) -> str:
@@ -92,17 +95,26 @@ def running_stack(
         **variables,
     }
 
-    def call(*arguments: str, seconds: float) -> None:
+    def call(*arguments: str, seconds: float = _START_SECONDS, variables: Mapping[str, str] | None = None) -> None:
         over = [part for file in ("compose.yaml", *files) for part in ("--file", file)]
         command = [*compose(), *over, "--project-name", project, *arguments]
-        subprocess.run(command, check=True, cwd=ROOT, env=environ, timeout=seconds, stdout=sys.stderr)
+        subprocess.run(
+            command,
+            check=True,
+            cwd=ROOT,
+            env=environ | dict(variables or {}),
+            timeout=seconds,
+            stdout=sys.stderr,
+        )
 
     call("build", seconds=_BUILD_SECONDS)
     try:
-        call("up", "--detach", seconds=_START_SECONDS)
-        yield Stack(engine.client, project, variables["ISSUER"], images["GATEWAY_IMAGE"], values, settings_file)
+        call("up", "--detach")
+        yield Stack(
+            engine.client, project, variables["ISSUER"], images["GATEWAY_IMAGE"], values, settings_file, call
+        )
     finally:
-        call("down", "--volumes", "--timeout", "5", seconds=_START_SECONDS)
+        call("down", "--volumes", "--timeout", "5")
 
 
 def compose() -> list[str]:

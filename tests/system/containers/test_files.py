@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from oauth_core.settings import EnvoySettings, load
+from oauth_core.settings import EnvoySettings, SealSettings, load
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 from portcullis.supervisor.redis_config import RULES, WEB
 from tests.support.project import ROOT
@@ -72,6 +72,53 @@ def test_the_authorization_server_has_the_same_redis_rights_as_under_up() -> Non
     (script,) = _compose()["services"]["redis"]["command"]
     assert f'"{RULES[WEB]}"' in script
     assert f"ACL SETUSER {WEB} on >PASSWORD {RULES[WEB]}\n" in (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+AUDIT = "/var/lib/portcullis/audit"
+
+
+def _mounts(service: str) -> dict[str, str]:
+    """The volumes of a service by their paths."""
+    parts = [volume.split(":") for volume in _compose()["services"][service].get("volumes", ())]
+    return {path: ":".join((volume, *mode)) for volume, path, *mode in parts if volume.startswith("audit")}
+
+
+def test_programs_that_record_share_one_record_in_volumes() -> None:
+    services = _compose()["services"]
+    for name in ("oauth_web", "ext_authz", "sealer", "audit"):
+        environment = services[name]["environment"]
+        assert environment["AUDIT_DIR"] == AUDIT, name
+        assert environment["AUDIT_NODE"] == "${AUDIT_NODE:-portcullis}", "the host name is new in each container"
+    assert set(_mounts("oauth_web").values()) <= _compose()["volumes"].keys()
+    assert _mounts("oauth_web") == _mounts("ext_authz")
+
+
+def test_the_sealer_alone_has_the_key_and_cannot_change_events() -> None:
+    assert _mounts("sealer")[f"{AUDIT}/segments"] == "audit-segments:ro"
+    holders = {name for name in _compose()["services"] if "audit-key" in _mounts(name).values()}
+    assert holders == {"sealer", "audit"}
+    assert _compose()["services"]["audit"]["profiles"] == ["audit"], "it runs only when an operator starts it"
+    for name in ("oauth_web", "ext_authz"):
+        assert set(_mounts(name).values()) == {"audit-segments", "audit-reserve"}
+
+
+def test_the_sealer_takes_its_settings() -> None:
+    environment = _compose()["services"]["sealer"]["environment"]
+    environment |= {"ISSUER": "http://localhost:8080", "AUDIT_NODE": "portcullis"}
+    settings = load(SealSettings, ROOT / "compose.toml", environment)
+    assert str(settings.audit_dir) == AUDIT
+    assert settings.audit_seal_key is not None
+    assert str(settings.audit_seal_key.parent) in _mounts("sealer")
+
+
+def test_images_have_the_folders_of_the_record_for_their_owner_only() -> None:
+    """A new volume takes over the owner and the mode of the folder in the image."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    made = [line for line in text.splitlines() if f"{AUDIT}/segments" in line]
+    assert len(made) == 2
+    for line in made:
+        (folders,) = re.findall(r"install -d -o 10001 -g 10001 -m 700 (.*)", line)
+        assert {AUDIT, f"{AUDIT}/segments", f"{AUDIT}-key"} <= set(folders.split())
 
 
 def test_the_settings_of_the_stack_are_sound_and_name_its_services() -> None:

@@ -28,6 +28,7 @@ NETWORKS = {
     "oauth_web": {"programs", "data"},
     "ext_authz": {"programs", "data"},
     "redis": {"data"},
+    "sealer": {"seal"},
     "time": {"service-time"},
     "whoami": {"service-whoami"},
     "github-standin": {"programs"},
@@ -41,6 +42,7 @@ SECRETS = {
     "ext_authz": {"redis_check_password"},
     "redis": {"redis_password", "redis_web_password", "redis_check_password"},
     "verification-key": {"master_key"},
+    "sealer": set(),
     "time": set(),
     "whoami": set(),
     "github-standin": {"github_client_secret"},
@@ -163,7 +165,14 @@ def test_the_host_reaches_envoy_and_nothing_behind_it(stack: Stack) -> None:
 
 @pytest.mark.parametrize(
     ("network", "internal"),
-    [("edge", False), ("programs", True), ("data", True), ("service-time", True), ("service-whoami", True)],
+    [
+        ("edge", False),
+        ("programs", True),
+        ("data", True),
+        ("seal", True),
+        ("service-time", True),
+        ("service-whoami", True),
+    ],
 )
 def test_the_engine_keeps_the_inner_networks_from_the_outside(stack: Stack, network: str, internal: bool) -> None:
     assert stack.client.networks.get(f"{stack.project}_{network}").attrs["Internal"] is internal
@@ -241,6 +250,72 @@ def test_an_operator_isolates_a_service_from_inside_and_brings_it_back(stack: St
     _eventually(lambda: _status(stack, "/whoami/mcp") == 401)
 
 
+def test_one_record_has_the_events_of_all_programs_and_keeps_them_when_containers_are_made_again(
+    stack: Stack,
+) -> None:
+    assert _status(stack, "/time/mcp") == 401
+    assert _status(stack, "/register", b'{"redirect_uris": ["http://127.0.0.1/back"]}') == 201
+    stack.execute("oauth_web", "portcullis", "services", "isolate", "whoami")
+    stack.execute("oauth_web", "portcullis", "services", "restore", "whoami")
+    wanted = {"access.denied", "client.registered", "service.disabled", "service.enabled"}
+    _eventually(lambda: wanted <= {event["event"] for event in _recorded(stack)}, lambda: _recorded(stack))
+    before = {_place(event) for event in _recorded(stack)}
+    assert {event["node"] for event in _recorded(stack)} == {"portcullis"}
+    old = {name: container.id for name, container in stack.containers().items()}
+
+    # A changed variable makes these two again, and `--force-recreate` all three.
+    changed = ("oauth_web", "ext_authz", "sealer")
+    stack.compose(
+        "up", "--detach", "--force-recreate", "--no-deps", *changed, variables={"ALLOWED_GITHUB_USERS": "octocat"}
+    )
+    assert all(stack.containers()[name].id != old[name] for name in changed)
+    stack.compose("restart", "envoy")
+    _eventually(lambda: _is_serving(stack))
+    assert before <= {_place(event) for event in _recorded(stack)}
+    _eventually(lambda: len({event["boot"] for event in _recorded(stack) if event["writer"] == "oauth_web"}) > 1)
+    stack.execute("sealer", "portcullis", "audit", "verify")
+    # What the operator's own container shows, with all of the record and its key.
+    stack.compose("run", "--rm", "audit", "portcullis", "audit", "verify")
+    stack.compose("run", "--rm", "audit", "portcullis", "audit", "compact")
+
+
+def test_only_the_sealer_can_read_its_key_and_it_cannot_change_events(stack: Stack) -> None:
+    for name in ("oauth_web", "ext_authz"):
+        assert stack.execute(name, "python3", "-c", _OPENED.format(path="audit-key/audit_seal.key", mode="r")) == (
+            "FileNotFoundError\n"
+        )
+    assert stack.execute("sealer", "python3", "-c", _OPENED.format(path="audit/segments/x", mode="w")) == (
+        "OSError\n"  # a read-only file system
+    )
+
+
+_OPENED = """
+try:
+    open("/var/lib/portcullis/{path}", "{mode}")
+    print("opened")
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def _recorded(stack: Stack) -> list[dict[str, Any]]:
+    """The events of the record, as an operator finds them."""
+    found = stack.execute("sealer", "portcullis", "audit", "search", "--json")
+    return [json.loads(line) for line in found.splitlines() if line.startswith("{")]
+
+
+def _place(event: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(event[name] for name in ("node", "writer", "boot", "sequence", "event"))
+
+
+def _is_serving(stack: Stack) -> bool:
+    """Whether Envoy reaches the programs."""
+    try:
+        return _status(stack, "/time/mcp") == 401 and _status(stack, "/register") == 400
+    except OSError:
+        return False
+
+
 def test_both_programs_follow_the_mounted_settings_file(stack: Stack) -> None:
     text = stack.settings_file.read_text(encoding="utf-8")
     everything = '\n[roles.tester]\npermissions = ["*"]\neveryone = true\n'
@@ -253,9 +328,9 @@ def _has_followed(stack: Stack, name: str) -> bool:
     return b"policy.changed" in stack.containers()[name].logs()
 
 
-def _status(stack: Stack, path: str) -> int:
+def _status(stack: Stack, path: str, body: bytes = b"{}") -> int:
     with closing(http.client.HTTPConnection(stack.issuer.removeprefix("http://"), timeout=10)) as connection:
-        connection.request("POST", path, body=b"{}", headers={"Content-Type": "application/json"})
+        connection.request("POST", path, body=body, headers={"Content-Type": "application/json"})
         return connection.getresponse().status
 
 
