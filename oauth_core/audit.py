@@ -209,6 +209,13 @@ class EventKind(StrEnum):
         Outcome.SUCCESS,
         "An operator put the sealed tree aside and began a new one with the key of this name.",
     )
+    ALERT_SILENCED = (
+        "alert.silenced",
+        Outcome.SUCCESS,
+        "An operator silenced the alerts of a rule for a time; `key` has the id of the silence.",
+    )
+    ALERT_SILENCE_ENDED = "alert.silence_ended", Outcome.SUCCESS, "An operator ended such a silence."
+    ALERT_RESENT = "alert.resent", Outcome.SUCCESS, "An operator had the alert of this id (`key`) sent again."
     ACCESS_ALLOWED = "access.allowed", Outcome.ALLOWED, "A request to a service was allowed."
     ACCESS_DENIED = "access.denied", Outcome.DENIED, "A request to a service was refused."
 

@@ -37,7 +37,12 @@ def sha256_base64url(data: bytes) -> str:
 
 def hmac_sha256(key: bytes, message: bytes) -> str:
     """Return the HMAC-SHA256 (RFC 2104) of `message` in base64url without padding: 43 characters."""
-    return base64url.encode(hmac.digest(key, message, "sha256"))
+    return base64url.encode(hmac_sha256_bytes(key, message))
+
+
+def hmac_sha256_bytes(key: bytes, message: bytes) -> bytes:
+    """Return the HMAC-SHA256 (RFC 2104) of `message`: 32 bytes."""
+    return hmac.digest(key, message, "sha256")
 
 
 def jwk_thumbprint(members: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ itself. A setting is one field with a `Setting` (`definitions`); the pages and t
 
 A new setting goes into the class of its program: `gateway` for all programs, `web` for the authorization server
 (lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`,
-`sealing` for the sealer.
+`sealing` for the sealer, `alerting` for alerts.
 
 May import `flows` and what is below it. Begin with `definitions`.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from oauth_core.errors import SettingsError
+from oauth_core.settings.alerting import AlertSettings
 from oauth_core.settings.authz import AuthzSettings
 from oauth_core.settings.backup import BackupSettings
 from oauth_core.settings.definitions import definitions
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "load",
     "outdated_names",
+    "AlertSettings",
     "AuthzSettings",
     "BackupSettings",
     "EnvoySettings",
@@ -63,7 +65,13 @@ __all__ = [
 CONFIG_VARIABLE = "PORTCULLIS_CONFIG"
 
 SettingsType = TypeVar("SettingsType", bound=GatewaySettings)
-KINDS: tuple[type[GatewaySettings], ...] = (BackupSettings, AuthzSettings, EnvoySettings, SealSettings)
+KINDS: tuple[type[GatewaySettings], ...] = (
+    BackupSettings,
+    AuthzSettings,
+    EnvoySettings,
+    SealSettings,
+    AlertSettings,
+)
 DEFINITIONS = definitions(KINDS)
 """Every setting, by the name of its field."""
 SECRETS = frozenset(name for name, definition in DEFINITIONS.items() if definition.is_secret)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TABLES = {
     "log": "The logs of every program.",
     "audit": "The audit record; see [audit](audit.md).",
+    "alerts": "Alerts about what detection finds; see [alerts](alerts.md).",
     "redis": "How programs reach Redis.",
     "quotas": "How much of Redis callers without a sign-in may fill.",
     "server": "The authorization server: where it listens, and its keys.",

@@ -30,6 +30,17 @@ def parse(text: str, *, now: datetime, is_end: bool = False) -> datetime:
         raise ValueError(FORMS) from None
 
 
+def duration(text: str) -> timedelta:
+    """Return the time that `2h` means; the units are s, m, h, d and w (seconds to weeks). Raises `ValueError`."""
+    found = _AGO.fullmatch(f"-{text}")
+    if found is None:
+        raise ValueError("write a number and a unit, such as 30m, 2h or 7d")
+    try:
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        raise ValueError("that is too long") from None
+
+
 def read(text: str) -> datetime:
     """Return the moment of a time in the form of RFC 3339, in UTC. Raises `ValueError` and `OverflowError`."""
     if not _TIME.fullmatch(text):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_STATE_DIR = Path(".portcullis")
+STATE_DIR = Path(".portcullis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def key_of(audit_dir: Path) -> Path:
     Otherwise it is beside the folder, where `portcullis up` and copies of a state folder have it.
     """
     beside = audit_dir.absolute().parent / KEY_NAME
-    named = _variables()
+    named = gateway_variables()
     if "AUDIT_SEAL_KEY" in named and Path(named.get("AUDIT_DIR", audit_dir)).absolute() == audit_dir.absolute():
         return Path(named["AUDIT_SEAL_KEY"])
     return beside
@@ -109,9 +109,9 @@ def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Pa
     from oauth_core.settings import SealSettings, load  # noqa: PLC0415
     from portcullis.cli.settings_file import settings_file  # noqa: PLC0415
 
-    variables = _variables()
+    variables = gateway_variables()
     settings = load(SealSettings, settings_file(config, variables), variables)
-    folder = (audit_dir or settings.audit_dir or _STATE_DIR / "audit").absolute()
+    folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
     key = key_file or settings.audit_seal_key or folder.parent / KEY_NAME
     return AuditPlace(
         folder,
@@ -123,18 +123,18 @@ def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Pa
     )
 
 
-def _variables() -> dict[str, str]:
+def gateway_variables() -> dict[str, str]:
     """The environment, with the variables of the gateway of `portcullis up` in this folder."""
     # Imported here: commands that name everything need no more.
     from portcullis.supervisor import operator_environment  # noqa: PLC0415
 
-    return operator_environment.merged_with(_STATE_DIR, os.environ)
+    return operator_environment.merged_with(STATE_DIR, os.environ)
 
 
 def _known_audit_dir() -> Path:
     """The audit folder of the environment, or of the gateway of `portcullis up` in this folder."""
-    named = _variables().get("AUDIT_DIR")
-    return Path(named) if named else _STATE_DIR / "audit"
+    named = gateway_variables().get("AUDIT_DIR")
+    return Path(named) if named else STATE_DIR / "audit"
 
 
 def _existing(audit_dir: Path) -> Path:

@@ -55,7 +55,7 @@ class CommandRecorder(DurableRecorder):
 
     def __init__(self, output: AuditOutput, fault: str | None) -> None:
         """`fault` is why there is no record on the disk although the settings want one."""
-        super().__init__(output, operator=_account())
+        super().__init__(output, operator=account())
         self._fault = fault
         self._intents: dict[EventKind, Intent] = {}
 
@@ -118,7 +118,7 @@ def operator_audit() -> CommandRecorder:
     return made
 
 
-def _account() -> str:
+def account() -> str:
     """The account that runs this command; behind `sudo` also the account that used it."""
     # Not `getpass.getuser`, which believes the variables of the environment.
     try:

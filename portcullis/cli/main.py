@@ -28,6 +28,7 @@ _COMMANDS = {
     "services": "List services, disable and enable them.",
     "policy": "Check, explain and test roles and permissions.",
     "audit": "Seal the audit record, and verify that it is complete and unaltered.",
+    "alerts": "Send alerts about what detection finds; list, test and silence them.",
     "backup": "Write clients, sign-ins and keys into one encrypted file.",
     "restore": "Write such a file into Redis.",
     "pause": "Pause sign-ins.",

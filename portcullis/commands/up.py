@@ -9,6 +9,7 @@ import shutil
 import sys
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from oauth_core.process.audit_segments import this_node
 from oauth_core.process.launch import adopt_orphans, kill_children
 from oauth_core.process.supervision import SupervisionError
 from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings, load, outdated_names
+from portcullis.alerts.outbox import FILE_NAME
 from portcullis.audit.seal_key import KEY_NAME, SealKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.certificates.folder import CertificateFolder
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from portcullis.supervisor.options import UpOptions
 
 _MEBIBYTE = 1024 * 1024
+_INSTALL = "pip install --require-hashes -r requirements/audit.txt"
 
 
 @click.command("up")
@@ -157,6 +160,7 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
         audit_dir=(options.settings.audit_dir or state.root / "audit").absolute(),
         audit_seal_key=(options.settings.audit_seal_key or state.root / KEY_NAME).absolute(),
+        alerts_outbox=(options.settings.alerts_outbox or state.root / FILE_NAME).absolute(),
         redis_server=_redis_server(environ) if options.own_redis else "",
         envoy=_envoy(),
     )
@@ -238,9 +242,26 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
             unset = "check.jwks_verification_key is not set"
             faults += [fault for fault in error.faults if not fault.startswith(unset)]
     faults += faults_of_files(options.settings)
+    faults += _faults_of_alerts(options)
     if faults or envoy is None:
         raise SettingsError(list(dict.fromkeys(faults)))
     return envoy
+
+
+def _faults_of_alerts(options: UpOptions) -> list[str]:
+    """The faults that would keep alerts back: a missing package, and files that cannot be read."""
+    destinations = options.settings.alerts_destinations
+    needed = {"duckdb", "sigma"} if destinations else set()
+    needed |= {"apprise"} & {one.kind for one in destinations}
+    missing = sorted(name for name in needed if find_spec(name) is None)
+    faults = [f"alerts.destinations: not installed: {', '.join(missing)}; {_INSTALL}"] if missing else []
+    for one in destinations:
+        faults += [
+            f"alerts.destinations {one.name}: {path}: it cannot be read"
+            for path in (one.url_file, one.secret_file)
+            if path is not None and not os.access(path, os.R_OK)
+        ]
+    return faults
 
 
 def _check_commands(options: UpOptions) -> None:

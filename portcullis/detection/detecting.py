@@ -11,6 +11,7 @@ import duckdb
 from portcullis.audit import moments
 from portcullis.audit.reading import Reading, events
 from portcullis.detection.events_table import VALUES, EventsTable
+from portcullis.detection.levels import LEVELS
 from portcullis.detection.needs import NeededEvents
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from portcullis.audit.sealing import Sealing
     from portcullis.detection.rules import DetectionRule
-
-LEVELS = ("critical", "high", "medium", "low", "informational")
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ class Detection:
     read: int = 0
     left_out: int = 0
     """Events that were not looked at because they are not sealed."""
+    left_out_since: str | None = None
+    """The time of the first of these events."""
 
     def run(
         self, audit_dir: Path, rules: Sequence[DetectionRule], sealing: Sealing, *, with_unsealed: bool = False
@@ -94,6 +95,8 @@ class Detection:
                     table.add(event, is_sealed=is_sealed)
                 else:
                     self.left_out += 1
+                    time = str(event.fields.get("time"))
+                    self.left_out_since = min(time, self.left_out_since or time)
             if untimed := table.close():
                 self.reading.fault(f"{untimed} events have no time that can be read")
             self.read = table.count

@@ -16,6 +16,7 @@ from sigma.types import SigmaExists, SigmaString
 from oauth_core.audit import FIELDS
 from portcullis.detection.duckdb_backend import GAP_SECONDS, DuckDBBackend, condition_of, known
 from portcullis.detection.needs import Need
+from portcullis.detection.responses import Response, response_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,6 +53,7 @@ class DetectionRule:
     path: Path
     query: str = field(repr=False)
     needs: tuple[Need, ...] = field(repr=False)
+    response: Response = field(default_factory=Response)
 
 
 def load(folders: Sequence[Path] = (SHIPPED,)) -> list[DetectionRule]:
@@ -131,6 +133,7 @@ def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
         path=path,
         query=queries[0],
         needs=tuple(_need(base) for base in bases),
+        response=response_of(rule),
     )
 
 

@@ -54,6 +54,7 @@ def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> s
     values["ACME_DIR"] = str(paths.acme_dir.absolute())
     values["AUDIT_DIR"] = str(paths.audit_dir)
     values["AUDIT_SEAL_KEY"] = str(paths.audit_seal_key)
+    values["ALERTS_OUTBOX"] = str(paths.alerts_outbox)
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ext_authz.net.listen_addresses import distinct
 from oauth_core.net.public_urls import origin_of
-from oauth_core.settings import AuthzSettings, EnvoySettings, WebSettings
+from oauth_core.settings import AlertSettings, AuthzSettings, EnvoySettings, WebSettings
+from portcullis.alerts.outbox import lock_of
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.github_standin.settings import PREFIX
 from portcullis.supervisor import environment, redis_config
@@ -64,8 +65,12 @@ def make_plan(options: UpOptions, paths: RuntimePaths) -> Plan:
             *(_service(s, s.command, options, paths) for s in options.settings.services if s.command),
         ),
         (_envoy(paths),),
-        # The authority sends its challenges through Envoy.
-        (_acme(options, paths),) if options.settings.uses_acme else (),
+        (
+            # The authority sends its challenges through Envoy.
+            *((_acme(options, paths),) if options.settings.uses_acme else ()),
+            # No other program waits for alerts.
+            *((_alerts(options, paths),) if options.settings.alerts_destinations else ()),
+        ),
     )
     challenges = tuple(
         ChallengeProbe(
@@ -202,6 +207,26 @@ def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
         | {name: str(value) for name, value in given.items() if value is not None},
         probe=LockProbe(SealedFolder(paths.audit_dir).lock),
         essential=False,  # without it, events are recorded and not sealed yet
+    )
+
+
+def _alerts(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
+    """It gets no secret: the settings file names the files of its secrets."""
+    return ChildSpec(
+        name="alerts",
+        command=(*_PYTHON, "portcullis", "alerts", "run", "--config", str(paths.config)),
+        environment=environment.plain(paths.environ)
+        | environment.outside(paths.environ)
+        | environment.settings_of(
+            AlertSettings,
+            paths.environ,
+            paths.config,
+            **_common(options, paths),
+            ALERTS_OUTBOX=str(paths.alerts_outbox),
+        )
+        | {"AUDIT_SEAL_KEY": str(paths.audit_seal_key)},
+        probe=LockProbe(lock_of(paths.alerts_outbox)),
+        essential=False,  # without it, alerts wait; nothing else does
     )
 
 

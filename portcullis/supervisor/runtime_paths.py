@@ -32,6 +32,7 @@ class RuntimePaths:
     acme_dir: Path
     audit_dir: Path
     audit_seal_key: Path
+    alerts_outbox: Path
     redis_server: str
     envoy: str
 

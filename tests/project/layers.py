@@ -50,6 +50,7 @@ FOLDERS = (
     "portcullis.audit.export",
     "portcullis.audit.parquet",
     "portcullis.detection",
+    "portcullis.alerts",
     "portcullis.supervisor",
     "portcullis.cli",
     "portcullis.config_check",

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Every package from outside, and the only modules (or packages of modules) that may know of it.
 BELONGS = {
     "acme": ("portcullis.certificates.authority",),
+    "apprise": ("portcullis.alerts.services",),
     "anyio": ("portcullis.bridge",),
     "authlib": ("oauth_web.login_providers.github",),
     "betterproto2": ("portcullis.envoy_config",),

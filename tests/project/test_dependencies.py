@@ -33,7 +33,7 @@ NOT_IMPORTED = {
 GATEWAY_COMMANDS = {"acme", "bench", "bridge", "doctor", "envoy", "example_server", "up"}
 
 # The commands that need the extra `audit`.
-AUDIT_COMMANDS = {"audit_detect", "audit_rules"}
+AUDIT_COMMANDS = {"alerts_run", "alerts_test", "audit_detect", "audit_rules"}
 
 
 @cache

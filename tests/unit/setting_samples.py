@@ -39,6 +39,8 @@ _TEXTS: dict[str, str | list[str]] = {
     "jwks_verification_key": SIGNER.verification_key,
     "audit_node": "machine-7",
     "audit_checkpoint_url": "https://checkpoints.example.com/gate",
+    "alerts_quiet_hours": "22:00-07:00",
+    "alerts_time_zone": "Europe/Berlin",
     "acme_email": "operator@example.com",
     "acme_directory": "https://acme.example/directory",
     "tls_client_pins": ["ab" * 32],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import PydanticUndefined
 
 from oauth_core.settings import DEFINITIONS, KINDS
+from oauth_core.settings.alerting import AlertDestination
 from oauth_core.settings.definitions import Definition, definitions
 from oauth_core.settings.identity_headers import IdentityHeaders
 from oauth_core.settings.json_schema import file_schema
@@ -36,6 +37,7 @@ OF_STRUCTURES: dict[str, type[BaseModel]] = {
     "services.permissions": PermissionSettings,
     "roles": RoleSettings,
     "identity_headers": IdentityHeaders,
+    "alerts.destinations": AlertDestination,
     "trusted_issuers": TrustedIssuerSettings,
 }
 _MARKED = re.compile(r"(<!-- settings: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

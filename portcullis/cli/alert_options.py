@@ -1,0 +1,100 @@
+"""The options of `portcullis alerts`: which settings, which audit folder and which outbox."""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from oauth_core.errors import SettingsError
+from oauth_core.process.audit_output import AuditOutput
+from oauth_core.process.audit_segments import SegmentWriter, prepare, this_node
+from oauth_core.settings import AlertSettings, load
+from portcullis.alerts.outbox import FILE_NAME, Outbox, OutboxError, lock_of
+from portcullis.cli.audit_folder import STATE_DIR, gateway_variables
+from portcullis.cli.command_record import WRITER, CommandRecorder, Intent
+from portcullis.cli.settings_file import settings_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from oauth_core.audit import EventKind
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True)
+class AlertPlace:
+    """The settings of alerts, the audit folder, and the file of the outbox."""
+
+    settings: AlertSettings
+    audit_dir: Path
+    outbox: Path
+
+    @property
+    def node(self) -> str:
+        """The name of this machine."""
+        return self.settings.audit_node or this_node()
+
+    @property
+    def lock(self) -> Path:
+        """The file that a running `portcullis alerts run` holds."""
+        return lock_of(self.outbox)
+
+    @contextmanager
+    def opened(self) -> Iterator[Outbox]:
+        """Yield the outbox. Raises `ClickException` where it cannot be used."""
+        try:
+            with closing(Outbox(self.outbox)) as outbox:
+                yield outbox
+        except OutboxError as error:
+            raise click.ClickException(f"the outbox cannot be used: {error}") from None
+
+    @contextmanager
+    def recorded(self, kind: EventKind, subject: str, reason: str | None, *, always: bool) -> Iterator[None]:
+        """Record a change of the outbox: the intent before the block, and the event `kind` after it.
+
+        Raises `ClickException` if it cannot be recorded; with `always` that is a warning.
+        """
+        prepare(self.audit_dir)
+        recorder = CommandRecorder(AuditOutput(SegmentWriter(self.audit_dir, WRITER, node=self.node), None), None)
+        try:
+            intent = Intent(kind, subject, reason)
+            recorder.announce(intent, always=always)
+            yield
+            recorder.record(kind, key=subject, reason=intent.text)
+        finally:
+            recorder.close()
+
+
+def alert_options(command: F) -> F:
+    """Add `--config` and `--audit-dir`. The command gets `place`, an `AlertPlace`."""
+
+    @wraps(command)
+    def with_place(*given: Any, config: Path | None, audit_dir: Path | None, **options: Any) -> Any:
+        return command(*given, place=_place(config, audit_dir), **options)
+
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--config", type=path, help="The settings file, as for other commands."),
+        click.option(
+            "--audit-dir",
+            type=path,
+            help="The audit folder; else audit.dir of the settings, else that of the gateway in ./.portcullis.",
+        ),
+    ):
+        with_place = option(with_place)
+    return cast("F", with_place)
+
+
+def _place(config: Path | None, audit_dir: Path | None) -> AlertPlace:
+    variables = gateway_variables()
+    settings = load(AlertSettings, settings_file(config, variables), variables)
+    folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
+    if not folder.is_dir():
+        raise SettingsError([f"{folder} is not a folder; name the audit folder with --audit-dir"])
+    return AlertPlace(settings, folder, (settings.alerts_outbox or folder.parent / FILE_NAME).absolute())

@@ -1,0 +1,141 @@
+"""`portcullis alerts run`: the program that finds and delivers alerts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.errors import SettingsError
+from oauth_core.process import file_lock
+from portcullis.alerts.delivering import Courier, CourierThread, deliver_once
+from portcullis.alerts.destinations import lowest_levels, opened
+from portcullis.alerts.outbox import Outbox, OutboxError
+from portcullis.alerts.quiet_hours import QuietHours
+from portcullis.cli.alert_options import alert_options
+from portcullis.cli.detection_rules import chosen_rules
+from portcullis.cli.event_output import sealing_of
+from portcullis.detection.levels import LEVELS, reaches
+
+if TYPE_CHECKING:
+    from portcullis.alerts.looking import Looker
+    from portcullis.cli.alert_options import AlertPlace
+
+_NICE = 10
+_ONCE_SECONDS = 120.0
+_STOP_SECONDS = 3.0
+_AGAIN_SECONDS = 30.0
+
+
+@click.command("run")
+@click.option("--once", is_flag=True, help="Look once, try each alert that is due once, and end: for cron.")
+@alert_options
+def command(place: AlertPlace, *, once: bool) -> None:
+    """Run the detection rules over new sealed events, and send an alert about each new finding.
+
+    Runs until stopped, at a low priority of the processor. Alerts are in the outbox until their destinations took
+    them, also over restarts. Exits with 2 for wrong settings, or if another process does this already. With --once
+    it exits with 1 if the rules could not look at everything, or if a destination did not take an alert.
+    """
+    if not place.settings.alerts_destinations:
+        raise SettingsError(["alerts.destinations is empty: there is no place to send alerts to"])
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock.held(place.lock))
+        except file_lock.HeldError as error:
+            raise SettingsError([f"another `alerts run` (process {error.holder}) uses {place.outbox}"]) from None
+        except OSError as error:
+            raise SettingsError([f"{error.filename or place.lock}: {error.strerror}"]) from None
+        couriers = _couriers(place)
+        looker = _looker(place)
+        with place.opened() as outbox:
+            outbox.keep_destinations([courier.destination.name for courier in couriers], looker.now())
+            if once:
+                _run_once(place, looker, outbox, couriers)
+        if not once:
+            _run(place, looker, couriers)
+
+
+def _looker(place: AlertPlace) -> Looker:
+    settings = place.settings
+    rules = chosen_rules((), [settings.alerts_rules] if settings.alerts_rules else [])
+    # Imported here, as in `chosen_rules`: DuckDB may be missing.
+    from portcullis.alerts.looking import Gateway, Looker  # noqa: PLC0415
+
+    lowest = lowest_levels(settings)
+    least = max(lowest.values(), key=LEVELS.index)
+    return Looker(
+        place.audit_dir,
+        [rule for rule in rules if reaches(rule.level, least)],
+        lowest,
+        Gateway(settings.issuer, place.node),
+        lambda: sealing_of(place.audit_dir),
+        window=float(settings.alerts_window),
+        interval=float(settings.alerts_interval),
+    )
+
+
+def _couriers(place: AlertPlace) -> list[Courier]:
+    quiet = place.settings.quiet_hours
+    return [
+        Courier(
+            destination,
+            QuietHours(*quiet) if quiet else None,
+            float(place.settings.alerts_give_up),
+            report,
+        )
+        for destination in opened(place.settings)
+    ]
+
+
+def _run_once(place: AlertPlace, looker: Looker, outbox: Outbox, couriers: list[Courier]) -> None:
+    looker.step(outbox)
+    _, fault = outbox.last_look()
+    if fault is not None:
+        report(f"the rules do not see everything: {fault}")
+    missing = deliver_once(couriers, place.outbox, _ONCE_SECONDS)
+    if missing:
+        report(f"not everything was taken by: {', '.join(missing)}")
+    if fault is not None or missing:
+        sys.exit(1)
+
+
+def _run(place: AlertPlace, looker: Looker, couriers: list[Courier]) -> None:
+    os.nice(_NICE)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    threads = [CourierThread(courier, place.outbox, stopping) for courier in couriers]
+    for thread in threads:
+        thread.start()
+    known_fault: str | None = None
+    while not stopping.is_set():
+        try:
+            outbox = Outbox(place.outbox)
+            try:
+                wait = looker.step(outbox)
+                _, fault = outbox.last_look()
+            finally:
+                outbox.close()
+        except OutboxError as error:
+            wait, fault = _AGAIN_SECONDS, f"the outbox cannot be used: {error}"
+        if fault != known_fault:
+            report(fault or "the rules see everything again")
+        known_fault = fault
+        for thread in threads:
+            thread.changed.set()
+        stopping.wait(wait)
+    for thread in threads:
+        thread.changed.set()
+    for thread in threads:
+        thread.join(_STOP_SECONDS)
+
+
+def report(sentence: str) -> None:
+    """Print a sentence about this program on standard error."""
+    click.echo(f"portcullis alerts run: {sentence}", err=True)

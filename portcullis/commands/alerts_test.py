@@ -1,0 +1,81 @@
+"""`portcullis alerts test`: a test alert to every destination, or to some."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from oauth_core.errors import SettingsError
+from portcullis.alerts.alert import TEST_RULE, Alert
+from portcullis.alerts.destinations import opened
+from portcullis.alerts.outbox import new_id
+from portcullis.alerts.sending import NotTakenError
+from portcullis.audit import moments
+from portcullis.cli.alert_options import alert_options
+
+if TYPE_CHECKING:
+    from portcullis.alerts.destinations import Destination
+    from portcullis.cli.alert_options import AlertPlace
+
+_SECONDS = 60.0
+
+
+@click.command("test")
+@click.argument("names", metavar="[DESTINATION]...", nargs=-1)
+@alert_options
+def command(place: AlertPlace, names: tuple[str, ...]) -> None:
+    """Send a test alert now to each DESTINATION, or to all, and say whether it was taken.
+
+    It passes the outbox by: quiet hours and silences do not count. Exits with 1 if one did not take it, and with 2
+    for an unknown destination or one that cannot be used.
+    """
+    known = [one.name for one in place.settings.alerts_destinations]
+    if not known:
+        raise SettingsError(["alerts.destinations is empty: there is no place to send alerts to"])
+    if unknown := [name for name in names if name not in known]:
+        raise click.UsageError(
+            f"there is no destination {', '.join(unknown)}; the settings have {', '.join(known)}"
+        )
+    destinations = opened(place.settings, names)
+    results: dict[str, str] = {}
+    threads = [
+        threading.Thread(target=_try, args=(one, _alert(place), results), daemon=True) for one in destinations
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(_SECONDS)
+    has_failed = False
+    for one in destinations:
+        fault = results.get(one.name, f"no answer after {_SECONDS:g} seconds")
+        has_failed = has_failed or bool(fault)
+        click.echo(f"{one.name} ({one.sender.address}): {f'not taken: {fault}' if fault else 'taken'}")
+    if has_failed:
+        sys.exit(1)
+
+
+def _try(destination: Destination, alert: Alert, results: dict[str, str]) -> None:
+    try:
+        destination.sender.send(alert)
+    except NotTakenError as error:
+        results[destination.name] = str(error)
+    else:
+        results[destination.name] = ""
+
+
+def _alert(place: AlertPlace) -> Alert:
+    return Alert(
+        id=new_id(),
+        raised=moments.recorded(datetime.now(UTC)),
+        rule=TEST_RULE,
+        title="Test alert",
+        level="informational",
+        reason="An operator sent this with `portcullis alerts test`, to try this destination. Nothing happened.",
+        subject="",
+        gateway=place.settings.issuer,
+        node=place.node,
+    )

@@ -1,0 +1,226 @@
+"""A gateway's audit folder with alerts for tests: made and sealed events, a settings file, and real receivers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import email
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from aiosmtpd.smtp import SMTP
+from click.testing import CliRunner
+
+from oauth_core.audit import EventKind
+from portcullis.audit import moments
+from portcullis.cli.main import cli
+from tests.support.audit_sealing import SealedWorld
+from tests.support.audit_segments import NODE, SegmentWriter
+from tests.support.http_servers import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from email.message import EmailMessage
+    from pathlib import Path
+
+    from aiosmtpd.smtp import Envelope, Session
+    from click.testing import Result
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
+HIDDEN = "hidden-part-of-an-address"
+"""A secret in addresses of receivers."""
+GATEWAY = 'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\ncommand = ["mcp-server-time"]\n'
+
+
+@dataclass
+class Received:
+    """One request to a webhook."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    answered: int
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The alert."""
+        found: dict[str, Any] = json.loads(self.body)["data"]
+        return found
+
+
+@dataclass
+class Receiver:
+    """A webhook: it answers `status`, and keeps each request."""
+
+    url: str
+    status: int = 204
+    received: list[Received] = field(default_factory=list)
+
+    def taken(self) -> list[Received]:
+        """The requests that it accepted."""
+        return [one for one in self.received if one.answered == 204]
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """Run a webhook until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            found.received.append(Received(self.path, headers, body, found.status))
+            self.send_response(found.status)
+            if 300 <= found.status < 400:
+                self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Receiver(f"http://127.0.0.1:{server.server_address[1]}/{HIDDEN}")
+    with serving(server):
+        yield found
+
+
+@dataclass
+class Mailbox:
+    """A mail server on loopback, and the mails that it took."""
+
+    port: int = 0
+    mails: list[EmailMessage] = field(default_factory=list)
+
+    async def handle_DATA(  # noqa: N802
+        self,
+        server: SMTP,  # noqa: ARG002
+        session: Session,  # noqa: ARG002
+        envelope: Envelope,
+    ) -> str:
+        """Take a mail; the server calls this."""
+        content = envelope.content
+        assert isinstance(content, bytes)
+        self.mails.append(email.message_from_bytes(content, policy=policy.default))
+        return "250 OK"
+
+
+@contextmanager
+def mail_server() -> Iterator[Mailbox]:
+    """Run a mail server until the block ends."""
+    box, listening = Mailbox(), socket.create_server(("127.0.0.1", 0))
+    box.port = listening.getsockname()[1]
+    loop = asyncio.new_event_loop()
+
+    async def start() -> asyncio.Server:
+        return await loop.create_server(lambda: SMTP(box, loop=loop, hostname="mail.test"), sock=listening)
+
+    async def stop() -> None:
+        server.close()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await server.wait_closed()
+
+    server = loop.run_until_complete(start())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield box
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(60)
+        loop.close()
+
+
+class AlertWorld:
+    """An audit folder in `root` with a sealer, and a settings file with destinations."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.sealed = SealedWorld(root)
+        self.audit_dir = self.sealed.audit_dir
+        self.config = root / "portcullis.toml"
+        self.outbox = root / "alerts.sqlite3"
+        (root / "secret").write_text(f"{SECRET}\n", encoding="utf-8")
+        self._destinations: list[str] = []
+        self._alerts = ""
+        self._writer: SegmentWriter | None = None
+        self.configure()
+
+    def configure(self, alerts: str = "") -> None:
+        """Write the settings file, with these lines in the table `[alerts]`."""
+        self._alerts = alerts or self._alerts
+        audit = f'[audit]\ndir = "{self.audit_dir}"\nnode = "{NODE}"\n'
+        text = f"{GATEWAY}{audit}[alerts]\n{self._alerts}\n{''.join(self._destinations)}"
+        self.config.write_text(text, encoding="utf-8")
+
+    def webhook(self, name: str, url: str, *more: str) -> None:
+        """Add a webhook. Its address is in a file."""
+        self._add(name, "webhook", url, f'secret_file = "{self.root}/secret"', *more)
+
+    def service(self, name: str, url: str, *more: str) -> None:
+        """Add an Apprise URL."""
+        self._add(name, "apprise", url, *more)
+
+    def _add(self, name: str, kind: str, url: str, *more: str) -> None:
+        file = self.root / f"{name}.url"
+        file.write_text(url, encoding="utf-8")
+        lines = ("[[alerts.destinations]]", f'name = "{name}"', f'kind = "{kind}"', f'url_file = "{file}"', *more)
+        self._destinations.append("\n".join((*lines, "")))
+        self.configure()
+
+    def happen(self, *events: dict[str, object], sealed: bool = True) -> None:
+        """Record these events, and seal them."""
+        if self._writer is None:
+            self._writer = SegmentWriter(self.audit_dir)
+            self._writer.path.unlink()
+            self._writer.encoder, self._writer.index = type(self._writer.encoder)(), 0
+            self._writer.open_segment(ago(3))
+        self._writer.write(*events)
+        if sealed:
+            self.sealed.seal()
+
+    def run(self, *arguments: str) -> Result:
+        """Run `portcullis alerts ARGUMENTS`, in this process."""
+        name, *rest = arguments
+        return CliRunner().invoke(cli, ["alerts", name, "--config", str(self.config), *rest])
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The recorded events of this name."""
+        options = ["--audit-dir", str(self.audit_dir), "--event", name, "--json"]
+        result = CliRunner().invoke(cli, ["audit", "search", *options])
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def listed(self) -> dict[str, Any]:
+        """What `portcullis alerts list --json` prints."""
+        result = self.run("list", "--json")
+        assert result.exit_code == 0, result.output
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+
+def ago(hours: float) -> str:
+    """A recorded time, so many hours before now."""
+    return moments.recorded(datetime.now(UTC) - timedelta(hours=hours))
+
+
+def reuse(grant: str = "grant-1", hours: float = 0.5, **fields: object) -> dict[str, object]:
+    """A reused refresh token: one event is a finding of the rule `refresh_token_reuse`, of level high."""
+    kind = EventKind.REFRESH_REUSED
+    given: dict[str, object] = {"v": 1, "time": ago(hours), "event": str(kind), "outcome": str(kind.outcome)}
+    return given | {"client_id": "editor", "grant_id": grant, "source": "203.0.113.7"} | fields
+
+
+def elsewhere(grant: str = "grant-1", hours: float = 0.5) -> dict[str, object]:
+    """A refresh token repeated from another address; with a reuse it is `grant_used_by_two`, of level critical."""
+    return reuse(grant, hours, event=str(EventKind.REFRESH_REPEATED_ELSEWHERE), outcome="success")
