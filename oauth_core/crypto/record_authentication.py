@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import hmac
 
+from oauth_core.crypto import base64url, sealing
 from oauth_core.crypto.digests import hmac_sha256
-from oauth_core.crypto.sealing import derive_key
+from oauth_core.crypto.sealing import UnsealError, derive_key
 
 _PURPOSE = "portcullis records"
+_SEALING_PURPOSE = "portcullis encrypted records"
 _CODE_LENGTH = 43
 """Characters of a SHA-256 in base64url without padding."""
 
@@ -30,10 +32,14 @@ class ForgedRecordError(ValueError):
 
 
 class RecordKey:
-    """Makes and checks the codes (HMAC-SHA256, RFC 2104) under a key derived from a 256-bit `master_key`."""
+    """Makes and checks the codes (HMAC-SHA256, RFC 2104) under a key derived from a 256-bit `master_key`.
+
+    Records about people that Redis must not show are encrypted instead, under another key.
+    """
 
     def __init__(self, master_key: bytes) -> None:
         self._key = derive_key(master_key, purpose=_PURPOSE)
+        self._sealing_key = derive_key(master_key, purpose=_SEALING_PURPOSE)
 
     def code_of(self, location: str, text: str) -> str:
         """Return the code of `text` at `location`: 43 characters."""
@@ -56,3 +62,14 @@ class RecordKey:
         if dot != "." or not hmac.compare_digest(code.encode("utf-8", "surrogatepass"), expected.encode()):
             raise ForgedRecordError(location)
         return text
+
+    def seal(self, location: str, text: str) -> str:
+        """Return `text` encrypted, to be written at `location`, in base64url."""
+        return base64url.encode(sealing.seal(text.encode(), self._sealing_key, context=location))
+
+    def unseal(self, location: str, sealed: str) -> str:
+        """Return the text that was given to `seal` for the same place. Raises `UnsealError`."""
+        data = base64url.decode(sealed)
+        if data is None:
+            raise UnsealError(location)
+        return sealing.unseal(data, self._sealing_key, context=location).decode()

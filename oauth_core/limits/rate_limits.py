@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from oauth_core.errors import DisplayedError
 
 _NETWORK_BITS = 64
-_NO_ADDRESS = "none"
+NO_ADDRESS = "none"
 _WITH_PORT = re.compile(r"(?:\[(?P<bracketed>[^\[\]]+)\]|(?P<plain>[0-9.]+))(?::[0-9]{1,5})?", re.ASCII)
 """`[IPv6]` or IPv4, with a port or without. An IPv6 address without brackets has no port."""
 
@@ -84,4 +84,4 @@ def subject_of_address(address: str | None) -> str:
             bits = int(known) >> (128 - _NETWORK_BITS)
             return f"{IPv6Address(bits << (128 - _NETWORK_BITS))}/{_NETWORK_BITS}"
         case None:
-            return _NO_ADDRESS
+            return NO_ADDRESS

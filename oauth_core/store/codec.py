@@ -11,6 +11,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from oauth_core.crypto.record_authentication import ForgedRecordError
+from oauth_core.crypto.sealing import UnsealError
 
 if TYPE_CHECKING:
     from oauth_core.crypto.record_authentication import RecordKey
@@ -58,9 +59,38 @@ class SignedCodec(Generic[T]):
         try:
             return self._plain.load(key.open(location, signed))
         except ForgedRecordError:
-            # Without the place, which contains the hash of a secret.
-            structlog.get_logger("store").error("record.forged", kind=location.partition(":")[0])
+            _log_forged(location)
             return None
+
+
+class SealedCodec(Generic[T]):
+    """Writes and reads values of one frozen dataclass encrypted, for records that Redis must not show.
+
+    `location` is as in `SignedCodec`.
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._plain = Codec(kind)
+
+    def dump(self, value: T, key: RecordKey, location: str) -> str:
+        """Return `value` encrypted, to be written at `location`."""
+        return key.seal(location, self._plain.dump(value))
+
+    def load(self, text: str, key: RecordKey, location: str) -> T | None:
+        """Return the value at `location`; `None` when `text` was not written with `key` at that place.
+
+        A forged record is logged. Raises `pydantic.ValidationError` as `SignedCodec.load`.
+        """
+        try:
+            return self._plain.load(key.unseal(location, text))
+        except UnsealError:
+            _log_forged(location)
+            return None
+
+
+def _log_forged(location: str) -> None:
+    # Without the place, which contains the hash of a secret.
+    structlog.get_logger("store").error("record.forged", kind=location.partition(":")[0])
 
 
 def location_in_hash(hash_key: str, field: str) -> str:

@@ -33,6 +33,7 @@ rights (`client_cache.token_status`, `compose.yaml`).
 | `session:<hash>` | a `Session`, JSON | `session_idle_lifetime` after its last use, `session_lifetime` at most |
 | `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
 | `consents:<GitHub id>` | hash: a `RememberedConsent`, JSON, for each client | as the longest of them |
+| `notices:<GitHub id>` | hash: 50 encrypted `Notice`s at most, by kind and subject | 90 days after the last |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as the longest of them |
 | `login:<login>` | the GitHub id of a listed login | for ever; an operator may change it |
 | `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
@@ -171,6 +172,11 @@ def user_sessions(github_id: int) -> str:
 def consents(github_id: int) -> str:
     """Key of a person's remembered consents."""
     return f"consents:{github_id}"
+
+
+def notices(github_id: int) -> str:
+    """Key of a person's notices."""
+    return f"notices:{github_id}"
 
 
 def consent_field(client_id: str) -> str:

@@ -12,6 +12,7 @@ from quart import Blueprint, Response, render_template
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import hash_secret
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.model import AccountVisit, PendingAuthorization
 from oauth_core.net.public_urls import path_of
@@ -70,7 +71,9 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
         revocation = deps.revocation.revoke_user(signed_in.user.github_id)
-        await ended_grants.revoke_and_audit(deps, revocation, reason="signed out everywhere")
+        await ended_grants.revoke_and_audit(
+            deps, revocation, reason="signed out everywhere", notice=NoticeKind.APP_DISCONNECTED
+        )
         answer = _back(deps, "signed-out-everywhere")
         await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
         browser_session.drop_cookies(deps, answer)
@@ -82,7 +85,10 @@ def blueprint(deps: Deps) -> Blueprint:
         grant = await deps.grants.get(form.require("grant"))
         if grant is not None and grant.user is not None and grant.user.github_id == signed_in.user.github_id:
             await ended_grants.revoke_and_audit(
-                deps, deps.revocation.disconnect(grant, deps.consents), reason="disconnected by the user"
+                deps,
+                deps.revocation.disconnect(grant, deps.consents),
+                reason="disconnected by the user",
+                notice=NoticeKind.APP_DISCONNECTED,
             )
         # Another person's grant and an ended grant get the same answer, which reveals nothing.
         return _back(deps, "disconnected")
@@ -92,7 +98,9 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in, _ = await _own_form(deps)
         # This also voids codes that are not redeemed yet.
         revocation = deps.revocation.revoke_clients_of_user(signed_in.user.github_id)
-        await ended_grants.revoke_and_audit(deps, revocation, reason="disconnected by the user")
+        await ended_grants.revoke_and_audit(
+            deps, revocation, reason="disconnected by the user", notice=NoticeKind.APP_DISCONNECTED
+        )
         return _back(deps, "all-disconnected")
 
     @bp.post("/account/forget")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from quart import render_template
 
 from oauth_core.clients import client_id_documents
-from oauth_web.endpoints import account_invitation
+from oauth_core.flows.notices import MOST_NOTICES, NOTICE_LIFETIME
+from oauth_web.endpoints import account_invitation, account_notices
 
 if TYPE_CHECKING:
     from oauth_core.flows.consent import RememberedConsent
     from oauth_core.model import Grant
     from oauth_web.login.browser_session import SignedInBrowser
     from oauth_web.runtime.deps import Deps
+
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class ConnectedApp:
     services: tuple[str, ...]
     since: str
     refreshed: str | None
+    source: str | None
+    """The address from which it got access, if a notice has it."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +49,30 @@ async def render(deps: Deps, signed_in: SignedInBrowser, *, done: str | None) ->
     """The page of the signed-in person. `done` names the action that was just completed."""
     github_id = signed_in.user.github_id
     consents = await deps.consents.all(github_id, now=deps.clock())
+    grants = await deps.grants.of_user(github_id)
+    notices = await deps.notices.all(github_id, now=deps.clock())
+    sources = {one.latest.grant_id: one.latest.source for one in notices if one.latest.grant_id}
     return await render_template(
         "account.html",
         user=signed_in.user,
         form_token=signed_in.form_token,
-        connected=[await _connected(deps, grant) for grant in await deps.grants.of_user(github_id)],
+        connected=[await _connected(deps, grant, sources.get(grant.grant_id)) for grant in grants],
         remembered=[await _remembered(deps, consent) for consent in consents],
+        notices=await account_notices.shown(
+            deps,
+            notices,
+            active={grant.grant_id for grant in grants},
+            name_of=partial(_name, deps),
+            day=_day,
+        ),
+        notice_days=NOTICE_LIFETIME // _DAY_SECONDS,
+        most_notices=MOST_NOTICES,
         offers_registration=account_invitation.is_offered(deps, signed_in.user, signed_in.session.groups),
         done=done,
     )
 
 
-async def _connected(deps: Deps, grant: Grant) -> ConnectedApp:
+async def _connected(deps: Deps, grant: Grant, source: str | None) -> ConnectedApp:
     refreshed_at = await deps.grants.refreshed_at(grant.grant_id)
     return ConnectedApp(
         grant_id=grant.grant_id,
@@ -62,6 +80,7 @@ async def _connected(deps: Deps, grant: Grant) -> ConnectedApp:
         services=_titles(deps, grant.resources),
         since=_day(grant.created_at),
         refreshed=None if refreshed_at is None else _day(refreshed_at),
+        source=source,
     )
 
 
@@ -74,13 +93,13 @@ async def _remembered(deps: Deps, consent: RememberedConsent) -> RememberedApp:
     )
 
 
-async def _name(deps: Deps, client_id: str) -> str:
-    """The name of the app: its own, or the host of its document, which needs no fetch."""
+async def _name(deps: Deps, client_id: str, before: str | None = None) -> str:
+    """The name of the app: its own, or the host of its document, which needs no fetch, or the name `before`."""
     host = client_id_documents.host_of(client_id)
     if host is not None:
         return host
     client = await deps.clients.get_stored(client_id)
-    return (client.client_name if client else None) or "An app without a name"
+    return (client.client_name if client else None) or before or "An app without a name"
 
 
 def _titles(deps: Deps, resources: tuple[str, ...]) -> tuple[str, ...]:

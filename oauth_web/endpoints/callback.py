@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from quart import Blueprint, Response
 
 from oauth_core.audit import EventKind
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.guards import repeated_requests
 from oauth_web.http.cookies import BrowserCookie, without_cookie
@@ -16,6 +17,7 @@ from oauth_web.http.responses import query_parameters
 from oauth_web.login import browser_session, completion, membership, redirect, sso
 from oauth_web.login.eligibility import Member, NotEligibleError, check_eligibility
 from oauth_web.login_providers.github import GitHubRefusedError, GitHubUnavailableError, MissingScopeError
+from oauth_web.runtime.ended_grants import here
 
 if TYPE_CHECKING:
     from oauth_core.errors import DisplayedError
@@ -88,6 +90,7 @@ async def _finished(deps: Deps, state: str, parameters: Parameters) -> Response:
             deps, sign_in_request, sign_in.pending.client_fingerprint, signed_in.user, allowed_at=allowed_at
         )
     await browser_session.begin(deps, signed_in.user, eligibility, at=allowed_at, answer=answer)
+    await deps.notices.add(signed_in.user.github_id, here(NoticeKind.SIGNED_IN, deps.clock))
     return answer
 
 

@@ -12,6 +12,7 @@ from oauth_core.clients import client_metadata, registration, registration_permi
 from oauth_core.clients.registration_permissions import DELETE, READ, WRITE
 from oauth_core.crypto.credentials import hash_secret, secret_matches
 from oauth_core.errors import DisplayedError
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.limits.quotas import Stored
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
@@ -99,7 +100,9 @@ def blueprint(deps: Deps) -> Blueprint:
         await deps.audit.intend_to_end(EventKind.CLIENT_DELETED, client_id=client_id)
         deletion = deps.revocation.delete_client(deps.clients, client_id)
         try:
-            await ended_grants.revoke_and_audit(deps, deletion, reason="client deleted")
+            await ended_grants.revoke_and_audit(
+                deps, deletion, reason="client deleted", notice=NoticeKind.APP_ENDED_BY_ITSELF
+            )
         finally:
             deps.audit.record(EventKind.CLIENT_DELETED, client_id=client_id)
         return Response(b"", _NO_CONTENT, NO_STORE)

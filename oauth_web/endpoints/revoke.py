@@ -8,11 +8,13 @@ from quart import Blueprint, Response
 
 from oauth_core.audit import EventKind
 from oauth_core.errors import OAuthError
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.client_auth.authentication import authenticate_client
 from oauth_web.client_auth.presented_token import PresentedAccessToken, PresentedRefreshToken, find_presented_token
 from oauth_web.http.errors import say_that_it_may_still_work
 from oauth_web.http.responses import NO_STORE, form_parameters
+from oauth_web.runtime.ended_grants import here
 
 if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
@@ -47,6 +49,7 @@ def blueprint(deps: Deps) -> Blueprint:
                         client_id=client.client_id,
                         grant=grant,
                     )
+                    await deps.notices.add_ended([grant], here(NoticeKind.APP_ENDED_BY_ITSELF, deps.clock))
             case PresentedAccessToken(claims):
                 if await deps.grants.end_token(claims.jti):
                     deps.audit.record(

@@ -12,17 +12,18 @@ from oauth_core.grant_types import AUTHORIZATION_CODE, Registrable, any_client
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.store.records.authorization_codes import Consumption
 from oauth_web.client_auth import dpop_proof
-from oauth_web.grants.issuing import end_grant
 from oauth_web.grants.token_grant import NewGrant, TokenGrant
+from oauth_web.runtime.ended_grants import GrantEnd, end_grant
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from oauth_core.audit import AuditRecorder
     from oauth_core.model import Client
     from oauth_core.parameters import Parameters
     from oauth_core.policy.resources import ServiceIndex
     from oauth_core.store.clock import RedisClock
     from oauth_core.store.records.authorization_codes import AuthorizationCodeStore
-    from oauth_core.store.records.grants import GrantStore
     from oauth_web.client_documents.client_directory import ClientDirectory
     from oauth_web.runtime.deps import Deps
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class _Redemption:
     codes: AuthorizationCodeStore
     clients: ClientDirectory
-    grants: GrantStore
+    end_grant: Callable[[str, Client, GrantEnd], Awaitable[None]]
     services: ServiceIndex
     audit: AuditRecorder
     clock: RedisClock
@@ -62,7 +63,7 @@ class _Redemption:
                         EventKind.CODE_REPLAYED, client_id=client.client_id, grant_id=found.code.grant_id
                     )
                 finally:  # also where it cannot be recorded
-                    await end_grant(self.grants, self.audit, found.code.grant_id, client, "code replayed")
+                    await self.end_grant(found.code.grant_id, client, GrantEnd.CODE_REPLAYED)
                 raise refused(OAuthReason.CODE_USED_BEFORE)
             case Consumption.GONE:
                 raise refused(OAuthReason.CODE_UNKNOWN)
@@ -81,7 +82,7 @@ def _handler(deps: Deps) -> _Redemption:
     return _Redemption(
         deps.codes,
         deps.clients,
-        deps.grants,
+        partial(end_grant, deps),
         deps.services,
         deps.audit,
         deps.clock,

@@ -10,33 +10,38 @@ so the order is defined here and no grant type can leave out a step:
 3. Extend the lifetime of the client's record.
 4. Issue the access token.
 5. Check that no revocation, block, deletion or replay overtook the grant; if one did, end the grant.
-6. Keep the number of the person's grants within its limit.
+6. Give the person a notice, and keep the number of the person's grants within its limit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.flows import token_requests
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.policy import scopes
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.tokens import access_tokens, refresh_tokens
 from oauth_web.client_auth import dpop_proof
 from oauth_web.client_auth.client_certificate import to_bind
 from oauth_web.http.responses import json_answer
+from oauth_web.runtime.ended_grants import GrantEnd, end_grant, here
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from quart import Response
 
-    from oauth_core.audit import AuditRecorder
     from oauth_core.model import Client, Grant
     from oauth_core.process.audit_output import DurableRecorder
     from oauth_core.settings import WebSettings
     from oauth_core.store.clock import RedisClock
     from oauth_core.store.records.grants import GrantStore
+    from oauth_core.store.records.notices import NoticeStore
     from oauth_core.store.records.revocation import Revocation
     from oauth_core.store.records.users import UserStore
     from oauth_core.tokens.refresh_tokens import RefreshToken
@@ -57,10 +62,12 @@ class Issuing:
     clients: ClientDirectory
     grants: GrantStore
     users: UserStore
+    notices: NoticeStore
     revocation: Revocation
     keys: FollowedKeyRing
     audit: DurableRecorder
     clock: RedisClock
+    end_grant: Callable[[str, Client, GrantEnd], Awaitable[None]]
 
     @classmethod
     def from_deps(cls, deps: Deps) -> Issuing:
@@ -70,10 +77,12 @@ class Issuing:
             deps.clients,
             deps.grants,
             deps.users,
+            deps.notices,
             deps.revocation,
             deps.keys,
             deps.audit,
             deps.clock,
+            partial(end_grant, deps),
         )
 
     async def issue_grant(self, grant_type: TokenGrant, client: Client, new: NewGrant) -> Response:
@@ -98,6 +107,7 @@ class Issuing:
             grant, token, new.audience, new.scope, kind=EventKind.TOKEN_ISSUED, certificate=certificate
         )
         await self._check_not_revoked(client, grant, new)
+        await self._give_notice(client, grant)
         await self._make_room(grant)
         return answer
 
@@ -123,22 +133,34 @@ class Issuing:
         """
         allowed_at = new.allowed_at
         if not await self.clients.exists(grant.client_id):
-            await self._end(grant, client, "client deleted")
+            await self._end(grant, client, GrantEnd.CLIENT_DELETED)
             raise refused(OAuthReason.CLIENT_DELETED)
         if grant.user is not None and await self.users.block_of(grant.user.github_id) is not None:
-            await self._end(grant, client, "the user is blocked")
+            await self._end(grant, client, GrantEnd.USER_BLOCKED)
             raise refused(OAuthReason.USER_NOT_ELIGIBLE)
         if await self.revocation.is_revoked(
             grant, allowed_at=allowed_at
         ) or await self.revocation.is_unredeemed_void(grant, allowed_at=allowed_at):
-            await self._end(grant, client, "revoked before it was redeemed")
+            await self._end(grant, client, GrantEnd.REVOKED_UNREDEEMED)
             raise refused(OAuthReason.GRANT_REVOKED)
         if await new.was_replayed():
-            await self._end(grant, client, "code replayed")
+            await self._end(grant, client, GrantEnd.CODE_REPLAYED)
             raise refused(OAuthReason.CODE_REPLAYED)
 
-    async def _end(self, grant: Grant, client: Client, reason: str) -> None:
-        await end_grant(self.grants, self.audit, grant.grant_id, client, reason)
+    async def _end(self, grant: Grant, client: Client, why: GrantEnd) -> None:
+        await self.end_grant(grant.grant_id, client, why)
+
+    async def _give_notice(self, client: Client, grant: Grant) -> None:
+        if grant.user is None:
+            return
+        notice = replace(
+            here(NoticeKind.APP_ALLOWED, self.clock),
+            client_id=grant.client_id,
+            client_name=client.client_name,
+            grant_id=grant.grant_id,
+            until=grant.expires_at,
+        )
+        await self.notices.add(grant.user.github_id, notice)
 
     async def _make_room(self, newest: Grant) -> None:
         """Limit the grants of a person to `grants_per_user`.
@@ -149,6 +171,7 @@ class Issuing:
             old = await self.grants.get(grant_id)
             if old is not None and await self.grants.end(grant_id):
                 self.audit.record(EventKind.GRANT_REVOKED, reason="its user has too many grants", grant=old)
+                await self.notices.add_ended([old], here(NoticeKind.TOO_MANY_APPS, self.clock))
 
     async def _issue(
         self,
@@ -195,10 +218,3 @@ class Issuing:
         if token is not None:
             answer["refresh_token"] = str(token)
         return json_answer(answer)
-
-
-async def end_grant(grants: GrantStore, audit: AuditRecorder, grant_id: str, client: Client, reason: str) -> None:
-    """End a grant and all its tokens. If the grant was active, the audit log gets the reason."""
-    if not await grants.end(grant_id):
-        return
-    audit.record(EventKind.GRANT_REVOKED, reason=reason, client_id=client.client_id, grant_id=grant_id)

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.sealing import UnsealError
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.flows import token_requests
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.grant_types import REFRESH_TOKEN, Registrable, any_client
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.refusals import OAuthReason, refused
@@ -27,12 +30,12 @@ from oauth_core.tokens import refresh_tokens
 from oauth_web.client_auth import dpop_proof
 from oauth_web.client_auth.client_certificate import caller_thumbprint, to_bind
 from oauth_web.client_auth.siblings import may_act_for, record_sibling
-from oauth_web.grants.issuing import end_grant
 from oauth_web.grants.token_grant import ContinuedGrant, TokenGrant
 from oauth_web.guards.rate_limiting import enforce_limit
 from oauth_web.http.client_addresses import caller_address
 from oauth_web.login import membership
 from oauth_web.login.eligibility import NotEligibleError
+from oauth_web.runtime.ended_grants import GrantEnd, end_grant, here
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,6 +65,8 @@ class _Refresh:
     clock: RedisClock
     enforce_limit: Callable[[Limit, str], Awaitable[None]]
     record_sibling: Callable[[Client, Grant], Awaitable[None]]
+    end_grant: Callable[[str, Client, GrantEnd], Awaitable[None]]
+    give_notice_of_refusal: Callable[[str], Awaitable[None]]
     recheck_membership: Callable[[User, str | None], Awaitable[Member]]
     update_everything: Callable[[Member], Awaitable[int]]
 
@@ -76,7 +81,7 @@ class _Refresh:
             raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
         if await self.revocation.is_revoked(grant, allowed_at=grant.created_at):
             # A restored backup may contain a grant that was revoked after the backup was made.
-            await end_grant(self.grants, self.audit, grant.grant_id, client, "revoked before")
+            await self.end_grant(grant.grant_id, client, GrantEnd.REVOKED_BEFORE)
             raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
         await self.enforce_limit(Limit.TOKENS_PER_GRANT, grant.grant_id)
         certificate = grant.certificate or to_bind(self.settings, client)
@@ -138,26 +143,29 @@ class _Refresh:
             case ReplayDetected():
                 if self.settings.refresh_reuse == "refuse":
                     self._record(EventKind.REFRESH_REUSED, client, presented)
+                    await self.give_notice_of_refusal(presented.grant_id)
                     raise refused(OAuthReason.REFRESH_TOKEN_USED)
                 try:
                     self._record(EventKind.REFRESH_REUSED, client, presented)
                 finally:  # also where it cannot be recorded
-                    await end_grant(self.grants, self.audit, presented.grant_id, client, "refresh token reused")
+                    await self.end_grant(presented.grant_id, client, GrantEnd.REFRESH_TOKEN_REUSED)
                 raise refused(OAuthReason.REFRESH_TOKEN_REUSED)
             case RestoredFamily():
-                await end_grant(
-                    self.grants,
-                    self.audit,
-                    presented.grant_id,
-                    client,
-                    "refreshed after the backup that was restored",
-                )
+                await self.end_grant(presented.grant_id, client, GrantEnd.RESTORED)
                 raise refused(OAuthReason.REFRESH_TOKEN_RESTORED)
             case FamilyGone():
                 raise refused(OAuthReason.REFRESH_TOKEN_NOT_VALID)
 
     def _record(self, kind: EventKind, client: Client, presented: RefreshToken) -> None:
         self.audit.record(kind, client_id=client.client_id, grant_id=presented.grant_id)
+
+
+async def _give_notice_of_refusal(deps: Deps, grant_id: str) -> None:
+    with suppress(StoreUnavailableError):
+        grant = await deps.grants.get(grant_id)
+        await deps.notices.add_ended(
+            [grant] if grant else [], here(NoticeKind.OLD_REFRESH_TOKEN_REFUSED, deps.clock)
+        )
 
 
 def _handler(deps: Deps) -> _Refresh:
@@ -171,6 +179,8 @@ def _handler(deps: Deps) -> _Refresh:
         deps.clock,
         partial(enforce_limit, deps),
         partial(record_sibling, deps),
+        partial(end_grant, deps),
+        partial(_give_notice_of_refusal, deps),
         partial(membership.recheck_membership, deps),
         partial(membership.update_everything, deps),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.audit import EventKind
+from oauth_core.flows.notices import NoticeKind
 from oauth_web.login.eligibility import NotEligibleError, check_still_eligible
 from oauth_web.runtime import ended_grants
 
@@ -37,9 +38,9 @@ async def end_everything(deps: Deps, user: User, reason: str) -> int:
     """
     if await deps.users.get(user.github_id) is None and not await deps.grants.of_user(user.github_id):
         return 0
-    return len(
-        await ended_grants.revoke_and_audit(deps, deps.revocation.revoke_user(user.github_id), reason=reason)
-    )
+    revocation = deps.revocation.revoke_user(user.github_id)
+    ended = await ended_grants.revoke_and_audit(deps, revocation, reason=reason, notice=NoticeKind.NOT_ELIGIBLE)
+    return len(ended)
 
 
 async def update_everything(deps: Deps, member: Member) -> int:

@@ -28,6 +28,7 @@ from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.store.records.leases import LeaseStore
+from oauth_core.store.records.notices import NoticeStore
 from oauth_core.store.records.quotas import QuotaStore
 from oauth_core.store.records.rate_limits import RateLimitStore
 from oauth_core.store.records.repeated_answers import AnswerStore
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from oauth_core.errors import StoreUnavailableError
+    from oauth_core.flows.notices import Notice
     from oauth_core.grant_types import GrantType
     from oauth_core.process.metrics import Histogram
     from oauth_core.settings import WebSettings
@@ -85,6 +88,7 @@ class Deps:
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
     memory: MemoryReader
+    notices: NoticeStore
     quotas: QuotaStore
     pauses: SignInPauseStore
     rates: RateLimitStore
@@ -119,6 +123,10 @@ def _log_unreadable_memory() -> None:
     structlog.get_logger("memory").warning(
         "cannot see how full Redis is", reason="its user may not use INFO", see="docs/redis.md"
     )
+
+
+def _log_lost_notice(notice: Notice, error: StoreUnavailableError) -> None:
+    structlog.get_logger("notices").warning("notice.lost", kind=notice.kind.value, reason=str(error))
 
 
 async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: AuditOutput | None = None) -> Deps:
@@ -186,6 +194,7 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: 
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis, settings.record_key),
         memory=memory,
+        notices=NoticeStore(redis, settings.record_key, lost=_log_lost_notice),
         quotas=quotas,
         rates=rates,
         leases=leases,

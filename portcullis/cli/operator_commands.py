@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.flows.notices import Notice, NoticeKind
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance.schema import SchemaError, SchemaStore
 from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.notices import NoticeStore
 from oauth_core.store.records.revocation import IncompleteError
 from oauth_core.store.replication import is_replicated
 from oauth_core.store.writable import writable
@@ -43,7 +46,11 @@ T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-why = click.option("--reason", metavar="TEXT", help="The reason, for the audit log.")
+why = click.option(
+    "--reason",
+    metavar="TEXT",
+    help="The reason, for the audit log. People whose access ends read it on their account page.",
+)
 
 
 state_option = click.option(
@@ -196,13 +203,34 @@ class Ended:
             raise click.ClickException(self.missing)
 
 
-async def end_as_far_as_possible(revocation: Awaitable[tuple[Grant, ...]]) -> Ended:
-    """The grants that `revocation` could end. Raises `StoreUnavailableError` if it could end none."""
+async def end_as_far_as_possible(
+    revocation: Awaitable[tuple[Grant, ...]], notices: NoticeStore, reason: str | None = None
+) -> Ended:
+    """The grants that `revocation` could end; their people get a notice with `reason`.
+
+    Raises `StoreUnavailableError` if it could end none.
+    """
     try:
-        ended = await revocation
+        grants = await revocation
+        ended = Ended(grants, len(grants))
     except IncompleteError as error:
-        return Ended(error.ended, error.count, str(error))
-    return Ended(ended, len(ended))
+        ended = Ended(error.ended, error.count, str(error))
+    await notices.add_ended(ended.grants, notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason))
+    return ended
+
+
+def notice_store(redis: Redis, settings: WebSettings) -> NoticeStore:
+    """The store of people's notices."""
+    return NoticeStore(redis, settings.record_key, lost=_warn_of_lost_notice)
+
+
+def _warn_of_lost_notice(_notice: Notice, error: StoreUnavailableError) -> None:
+    _warn(f"warning: the account page will not report this, because the notice could not be stored: {error}")
+
+
+def notice_of_operator(kind: NoticeKind, reason: str | None) -> Notice:
+    """A notice of this second. The reason is shown to the person."""
+    return Notice(kind, int(time.time()), reason=reason)
 
 
 async def _check_version(redis: Redis, *, is_urgent: bool) -> None:

@@ -9,6 +9,7 @@ import click
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import is_identifier
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.store.records.users import UserStore
 from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
@@ -18,6 +19,8 @@ from portcullis.cli.operator_commands import (
     by_operator,
     format_time,
     grant_store,
+    notice_of_operator,
+    notice_store,
     operator_group,
     show_table,
     why,
@@ -82,7 +85,11 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
             return None
         grant = await grants.get(grant_id)
         # Also without a record: some of its tokens may be left, if a node was away when it ended.
-        return grant if await grants.end(grant_id) else None
+        ended = await grants.end(grant_id)
+        if ended and grant is not None:
+            notice = notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason)
+            await notice_store(redis, settings).add_ended([grant], notice)
+        return grant if ended else None
 
     intent = Intent(EventKind.GRANT_REVOKED, grant_id, reason)
     grant = with_redis(settings, run, intent=intent, must_last=True)

@@ -11,6 +11,7 @@ import click
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import is_identifier
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.store import clock
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
 from oauth_core.store.records.refresh_rotation import RefreshState
@@ -27,6 +28,8 @@ from portcullis.cli.operator_commands import (
     by_operator,
     format_time,
     grant_store,
+    notice_of_operator,
+    notice_store,
     operator_group,
     show_table,
     why,
@@ -134,7 +137,11 @@ def revoke(
         grants = grant_store(redis, settings)
         if named.jti is not None:
             return await grants.end_token(named.jti)
-        return named.grant is not None and await grants.end(named.grant.grant_id)
+        if named.grant is None or not await grants.end(named.grant.grant_id):
+            return False
+        notice = notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason)
+        await notice_store(redis, settings).add_ended([named.grant], notice)
+        return True
 
     kind = EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED
     subject = named.jti or (named.grant.grant_id if named.grant else "")

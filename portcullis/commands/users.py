@@ -11,6 +11,7 @@ import click
 
 from oauth_core.audit import EventKind
 from oauth_core.errors import StoreUnavailableError
+from oauth_core.flows.notices import NoticeKind
 from oauth_core.model import Block, User
 from oauth_core.policy.eligibility import check_user
 from oauth_core.store.records.revocation import Revocation
@@ -24,6 +25,8 @@ from portcullis.cli.operator_commands import (
     end_as_far_as_possible,
     format_time,
     grant_store,
+    notice_of_operator,
+    notice_store,
     operator_group,
     show_table,
     why,
@@ -121,7 +124,10 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
         users, grants = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
         block = Block(person.github_id, now, person.login or None, reason)
-        return person, await end_as_far_as_possible(Revocation(redis, grants).block(block))
+        notices = notice_store(redis, settings)
+        ended = await end_as_far_as_possible(Revocation(redis, grants).block(block), notices, reason)
+        await notices.add(person.github_id, notice_of_operator(NoticeKind.BLOCKED, reason))
+        return person, ended
 
     intent = Intent(EventKind.USER_BLOCKED, user, reason)
     person, ended = with_redis(settings, run, intent=intent, must_last=True)
@@ -139,7 +145,11 @@ def unblock(settings: WebSettings, user: str, reason: str | None, *, as_json: bo
     async def run(redis: Redis) -> tuple[User, bool]:
         users, _ = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
-        return person, await users.unblock(person.github_id)
+        was_blocked = await users.unblock(person.github_id)
+        if was_blocked:
+            notice = notice_of_operator(NoticeKind.UNBLOCKED, reason)
+            await notice_store(redis, settings).add(person.github_id, notice)
+        return person, was_blocked
 
     person, was_blocked = with_redis(settings, run, intent=Intent(EventKind.USER_UNBLOCKED, user, reason))
     if not was_blocked:
@@ -158,7 +168,11 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
-        return person, await end_as_far_as_possible(Revocation(redis, grants).revoke_user(person.github_id))
+        notices = notice_store(redis, settings)
+        revocation = Revocation(redis, grants).revoke_user(person.github_id)
+        ended = await end_as_far_as_possible(revocation, notices, reason)
+        await notices.add(person.github_id, notice_of_operator(NoticeKind.REVOKED, reason))
+        return person, ended
 
     intent = Intent(EventKind.USER_REVOKED, user, reason)
     person, ended = with_redis(settings, run, intent=intent, must_last=True)
@@ -190,7 +204,8 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
         person, ended = User(github_id, login), Ended((), 0)
         before = await users.account_of(login.lower(), first_seen=None)
         if before not in {None, github_id}:
-            ended = await end_as_far_as_possible(Revocation(redis, grants).revoke_user(before or 0))
+            revocation = Revocation(redis, grants).revoke_user(before or 0)
+            ended = await end_as_far_as_possible(revocation, notice_store(redis, settings))
             if ended.missing is not None:
                 return person, ended
         await users.accept_account(login.lower(), github_id)

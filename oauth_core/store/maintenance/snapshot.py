@@ -29,6 +29,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
     "initial-access-token": "hash",
     "grant": "hash",
     "consents": "hash",
+    "notices": "hash",
     "user": "text",
     "login": "text",
     "block": "text",
@@ -55,7 +56,7 @@ ADD_ONLY_FAMILIES = frozenset({"assertion", "block", "cut", "ended", "isolated-s
 used since the backup does not count again.
 """
 
-KEEP_EXISTING_FAMILIES = frozenset({"client", "consents", "grant", "initial-access-token", "user"})
+KEEP_EXISTING_FAMILIES = frozenset({"client", "consents", "grant", "initial-access-token", "notices", "user"})
 """Families of which a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a
 refresh token or an initial access token was used, permissions were narrowed, a person got another login or wants
 to be asked about a client again.
@@ -176,11 +177,11 @@ class Snapshot:
         return Counter(family(entry.key) for entry, was in zip(living, written, strict=True) if was)
 
     async def clear(self, *, but: Container[str]) -> frozenset[str]:
-        """Delete all keys of this product that a backup replaces. Other keys stay.
+        """Delete all keys of this product that a backup replaces. Other keys and notices stay: they give no right.
 
         `but` are the keys that the backup has. Returns those that stay as they are, because they are newer.
         """
-        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - ADD_ONLY_FAMILIES
+        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - ADD_ONLY_FAMILIES - {"notices"}
         kept: set[str] = set()
         async for key in scan(self._redis):
             kind = family(key)

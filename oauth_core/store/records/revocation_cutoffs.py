@@ -65,6 +65,13 @@ async def is_cut_off_at(redis: Redis, key: str, *, at: int) -> bool:
     return cutoff is not None and at <= int(cutoff)
 
 
+async def last_of_everything(redis: Redis) -> int | None:
+    """Return the second of the last revocation of everything, if there was one. Raises `StoreUnavailableError`."""
+    async with guarded():
+        cutoff = await redis.get(keyspace.CUTOFF_OF_ALL)
+    return None if cutoff is None else int(cutoff)
+
+
 async def all_cutoffs(redis: Redis) -> Mapping[str, int]:
     """Return all cutoffs by key, for questions about many grants. Raises `StoreUnavailableError`."""
     found: dict[str, int] = {}

@@ -13,6 +13,7 @@ import httpx2
 import jwt
 import pytest
 
+from oauth_core.flows.notices import NOTICE_LIFETIME
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.store import keyspace
 from oauth_core.store.maintenance.schema import VERSION
@@ -74,6 +75,24 @@ async def test_what_was_ended_after_the_backup_stays_ended_in_a_gateway_that_run
         assert not redis.exists(keyspace.grant(grant_of(tokens)))
         stays = ending in {"the client", "its registration", "the grant", "by the client", "by the person"}
         assert bool(redis.exists(keyspace.grant(grant_of(bystanders)))) is stays
+
+
+async def test_people_can_read_what_happened_before_the_backup_and_since(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path]
+) -> None:
+    _, before = await signed_in(client)
+    file = backup()
+    await account(client, "disconnect", grant_of(before))
+    with web.redis.client() as redis:
+        (key,) = redis.keys("notices:*")
+        noted = redis.hgetall(key)
+        operate(web, "restore", "--force", str(file))
+        assert redis.hgetall(key) == noted, "which is newer than the backup"
+        redis.delete(key)
+        operate(web, "restore", "--force", str(file))
+        kinds = {str(field).partition(":")[0] for field in redis.hkeys(key)}
+        assert kinds == {"signed_in", "app_allowed"}
+        assert 0 < redis.ttl(key) <= NOTICE_LIFETIME
 
 
 @pytest.mark.parametrize("way", ["nothing", "forget", "forget-all", "disconnect"])
