@@ -157,9 +157,9 @@ class AccessLog:
         return usual
 
     def record(self, event: AuditEvent) -> None:
-        """Record any other event, after all earlier lines.
+        """Record a refused request or another event, after all lines that wait. Allowed ones have `allowed`.
 
-        Without segments it raises the same errors as `flush`.
+        Without segments it raises the errors of `flush`.
         """
         if event.kind is EventKind.ACCESS_DENIED:
             self._refused(event)

@@ -84,7 +84,7 @@ def remember(
 def covers(
     known: RememberedConsent | None, request: AuthorizationRequest, client_fingerprint: str, *, now: int
 ) -> bool:
-    """Whether `known` allows all of `request`, for the same client at the same address."""
+    """Return whether `known` is still valid and allows all of `request`, for the same client and redirect URI."""
     return (
         known is not None
         and now < known.expires_at

@@ -79,7 +79,7 @@ def parse(document: object) -> ClientKeys:
     """Return the keys of a JWK set (RFC 7517 section 5) already parsed from JSON.
 
     A key that is weak, broken or not unique is left out. Raises `ValueError`, in words for the client's developer,
-    unless there is a usable key and no secret one.
+    if no key is usable or if a key is secret.
     """
     members = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):

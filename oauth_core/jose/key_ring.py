@@ -1,7 +1,7 @@
 """The key ring as a value: which key signs, which keys are published, and the rules for rotating and retiring.
 
-A new key is published before it signs. Every check service reads the public set again within seconds, and at once
-for a token with an unknown key; because of the pause this is normally not needed.
+A new key is published `PUBLISHED_FIRST` seconds before it signs, so check services normally have it by then. For a
+token with an unknown key they read the public set at once.
 """
 
 from __future__ import annotations

@@ -38,7 +38,10 @@ def general_name(algorithm: str) -> str:
 
 
 def public_key(members: Mapping[str, object], algorithm: str) -> PyJWK:
-    """Return the key of a JWK, bound to `algorithm`, by that name. Raises `PyJWTError`, and as `PyJWK` does."""
+    """Return the key of a JWK, for `algorithm` only. Raises the errors of `PyJWK`.
+
+    Its `algorithm_name` is `algorithm`, also where PyJWT uses a more general name.
+    """
     key = PyJWK(dict(members), algorithm=general_name(algorithm))
     key.algorithm_name = algorithm
     return key

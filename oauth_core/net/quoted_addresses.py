@@ -17,10 +17,11 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}|\*")
 
 
 def quoted(text: str) -> str:
-    """Return a space and `text` in quotes, to follow the name of a setting; "" unless it is an address.
+    """Return the scheme, host and port of `text` in quotes, after a space; "" unless `text` is an address.
 
-    An address is `scheme://host` or `host:port`. A host is `localhost`, an IP address, or a name with a dot: a
-    text without a dot may be a secret. User name, password, path, query and fragment are left out.
+    This follows the name of a setting in a message. An address is `scheme://host` or `host:port`. A host is
+    `localhost`, an IP address, or a name with a dot: a text without a dot may be a secret. User name, password,
+    path, query and fragment are left out.
     """
     scheme, mark, rest = text.partition("://")
     if not mark:

@@ -100,7 +100,10 @@ class DurableRecorder(AuditRecorder):
         await self._intend(kind, SLOW_SECONDS, what)
 
     async def intend_to_end(self, kind: EventKind, **what: Any) -> None:
-        """Do what `intend` does for an action that takes rights away, which happens in any case."""
+        """Record the intent of an action that takes rights away.
+
+        Unlike `intend` it never raises `NotRecordedError`: the action must happen even without a record.
+        """
         with suppress(NotRecordedError):
             await self._intend(kind, PATIENCE_SECONDS, what)
 

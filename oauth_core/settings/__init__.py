@@ -9,7 +9,7 @@ A new setting goes into the class of its program: `gateway` for all programs, `w
 (lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`,
 `sealing` for the sealer, `alerting` for alerts.
 
-May import `flows` and what is below it. Begin with `definitions`.
+May import `flows` and what is below it. For a new setting begin with the class of its program, then `definitions`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings with which programs refuse to start if others can reach the gateway, each with the reason.
+"""Settings with which programs refuse to start, each with the reason. Most count only if others reach the gateway.
 
 This module contains only settings that no operator can intend. `oauth_core.settings.production` has those that can
 be intended, but need a review before others rely on the gateway.

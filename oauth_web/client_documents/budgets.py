@@ -45,7 +45,10 @@ class FetchLimitError(Exception):
 
 
 class FetchSlots:
-    """The running fetches. There is no queue: it would only grow behind an attacker's slow hosts."""
+    """Limits the fetches that run at once, in total and for each caller.
+
+    A fetch without a free slot is refused and does not wait: a queue would grow behind an attacker's slow hosts.
+    """
 
     def __init__(self) -> None:
         self._held: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The whole chain: the product's own Envoy configuration, with one service whose answers Envoy makes by itself.
+"""An Envoy for the benchmark: the product's configuration, with one service whose answers Envoy makes itself.
 
 The rest is unchanged: header cleaning, CORS, the origin rule, the check, the buffer and the access log are as an
 operator gets them. The answer repeats the `x-user-id` that the service would have received, so every answer can be

@@ -54,7 +54,7 @@ class ServiceOptions:
     variant: str | None = None
 
     def arguments(self) -> list[str]:
-        """As arguments of `python -m ext_authz`."""
+        """Return the options as command-line arguments of `python -m ext_authz`."""
         workers = (self.workers or 1) + 1 if self.variant == "second-worker" else self.workers
         given = {"--transport": self.transport, "--workers": workers}
         return [str(part) for name, value in given.items() if value is not None for part in (name, value)]

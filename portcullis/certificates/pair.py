@@ -159,7 +159,7 @@ class _Follower(ABC):
 
 
 class Follower(_Follower):
-    """Follows a certificate chain and its key, as long as they fit each other."""
+    """Copies a certificate chain and its key to the target whenever they change and fit each other."""
 
     def __init__(self, cert: Path, key: Path, target: Path) -> None:
         super().__init__(target)

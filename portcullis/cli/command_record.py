@@ -1,7 +1,7 @@
 """The audit record of operators' commands: what a command is about to do, and how it ended.
 
-A command records its intent before it changes anything, and that is on the disk then. If it cannot be recorded,
-the command does nothing, unless it takes rights away: that always works, with a warning.
+A command writes its intent to the disk before it changes anything. If that fails, the command does nothing. A
+command that takes rights away goes on with a warning.
 """
 
 from __future__ import annotations

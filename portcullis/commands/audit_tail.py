@@ -42,8 +42,8 @@ _MILLISECONDS = 200
 def command(record: Record, wanted: EventFilter, count: int, *, follow: bool, as_json: bool) -> None:
     """Show the newest events of all programs, oldest first, that fit every given option.
 
-    With --follow, new events come as they are written: those of one moment by their times. It ends with 0 after
-    Ctrl-C, and when the reader of its output goes away.
+    With --follow, new events are shown as they are written. Events that are found together are sorted by time.
+    The command ends with 0 after Ctrl-C, and when its output is closed.
     """
     output = EventOutput(record, as_json=as_json)
     with until_the_reader_goes():

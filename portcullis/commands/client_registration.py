@@ -202,7 +202,7 @@ COMMANDS = (invite, invites, revoke_invite, permissions)
 
 
 def known_scopes(settings: WebSettings, scopes: tuple[str, ...]) -> tuple[str, ...]:
-    """The distinct `scopes`. Raises `UsageError` if no service has one of them."""
+    """Return `scopes` without duplicates. Raises `UsageError` if one of them belongs to no service."""
     known = ServiceIndex(settings.resolved_services).scopes
     if unknown := [scope for scope in scopes if scope not in known]:
         raise click.UsageError(

@@ -45,9 +45,9 @@ def command() -> None:
 def show_secret(config: Path | None, target: Path | None, *, of_clients: bool) -> None:
     """Print the contents of the file `tls.secret`, with which Envoy uses `tls.cert` and `tls.key`.
 
-    The output names the two files and holds no key. Envoy reads both again only when a file is moved into the
-    folder of tls_cert. If they are written over, or links are made again (certbot), let --follow write FILE: it
-    holds the certificate and the key, and is for its owner only. With acme_email you need none of this.
+    The output names the two files and contains no key. Envoy reads both again only when a file is moved into the
+    folder of tls.cert. If your tool overwrites the files or changes links (certbot), use --follow FILE: FILE
+    contains the certificate and the key, and only its owner can read it. With acme.email you need none of this.
     With tls.client_ca, Envoy needs a second file: give --client-authorities.
     """
     settings = load(EnvoySettings, config, os.environ)

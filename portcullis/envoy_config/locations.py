@@ -72,7 +72,7 @@ def locations_filter() -> HttpFilter:
 
 
 def rewritten(service: Service, upstream: Upstream) -> Any:
-    """The script for a route below the path of `service`: redirects name its public address."""
+    """The script for the routes of `service`: in redirects, its public address replaces its internal one."""
     script = _SCRIPT.format(
         public=json.dumps(service.resource),
         origin=json.dumps(origin_of(service.resource)),
