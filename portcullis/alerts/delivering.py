@@ -70,11 +70,18 @@ class Courier:
         end = self.quiet_hours.end_after(datetime.fromtimestamp(self.now(), UTC))
         return None if end is None else end.timestamp()
 
-    def _attempt(self, delivery: Delivery, outbox: Outbox) -> bool:
-        name = self.destination.name
+    def _fault_of(self, delivery: Delivery) -> NotTakenError | None:
         try:
             self.destination.sender.send(delivery.alert)
         except NotTakenError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - its thread must go on, and the text can have a secret
+            return NotTakenError(f"it failed ({type(error).__name__})")
+        return None
+
+    def _attempt(self, delivery: Delivery, outbox: Outbox) -> bool:
+        name = self.destination.name
+        if (error := self._fault_of(delivery)) is not None:
             now = self.now()
             first = now if delivery.first is None else delivery.first
             again = now + wait_after(delivery.attempts, self.share())
@@ -87,8 +94,9 @@ class Courier:
             self.failures += 1
             return False
         outbox.taken(delivery, self.now())
-        if self.failures or delivery.attempts:
+        if self.failures:
             self.report(f"{name}: it takes alerts again")
+        if self.failures or delivery.attempts:
             outbox.hurry(name, self.now())
         self.failures = 0
         return True

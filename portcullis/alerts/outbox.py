@@ -145,13 +145,17 @@ class Outbox:
             # Made first, so that at no time other users can read it. SQLite gives its journal the same mode.
             os.close(private_files.descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW))
             self._database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise OutboxError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        try:
+            self._prepare()
+        except OutboxError:
+            self._database.close()
+            raise
 
     def _prepare(self) -> None:
-        self._database.execute("PRAGMA foreign_keys = ON")
-        self._database.execute("PRAGMA synchronous = FULL")
+        self._rows("PRAGMA foreign_keys = ON")
+        self._rows("PRAGMA synchronous = FULL")
         with self._changing():
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version == 0:

@@ -19,13 +19,14 @@ class QuietHours:
         local = moment.astimezone(self.zone)
         if not self._holds(local.time()):
             return None
-        # Twice on a day on which the clock is set back: the end counts at its first time after `moment`.
+        # On a day on which the clock is changed, the end may be there twice or not at all.
         ends = (
             datetime.combine(local.date() + timedelta(days=days), self.end, self.zone).replace(fold=fold)
-            for days in (0, 1)
+            for days in (0, 1, 2)
             for fold in (0, 1)
         )
-        return min(end for end in (end.astimezone(UTC) for end in ends) if end > moment)
+        later = [end for end in (end.astimezone(UTC) for end in ends) if end > moment]
+        return min(end for end in later if not self._holds(end.astimezone(self.zone).time()))
 
     def _holds(self, now: time) -> bool:
         if self.begin < self.end:

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oauth_core.settings import DEFINITIONS, SECRETS
+from oauth_core.settings import DEFINITIONS, SECRETS, AlertSettings
 from oauth_core.settings.production import Advice
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ def check_files(
     secrets = {name: environ.get(f"{name.upper()}_FILE") for name in sorted(SECRETS)}
     for settings in loaded.values():
         secrets |= {name: getattr(settings, name) for name in _KEY_FILES if getattr(settings, name, None)}
+    for settings in loaded.values():
+        if isinstance(settings, AlertSettings):
+            yield from _of_destinations(settings)
     for name, file in secrets.items():
         if file and _mode(Path(file)) & stat.S_IROTH:
             yield Advice(
@@ -37,6 +40,14 @@ def check_files(
         yield Advice(
             "unsafe", "", f"{config} can be changed by other users, and it defines permissions: chmod go-w"
         )
+
+
+def _of_destinations(settings: AlertSettings) -> Iterator[Advice]:
+    for one in settings.alerts_destinations:
+        for file in (one.url_file, one.secret_file):
+            if file is not None and _mode(file) & stat.S_IROTH:
+                text = f"{one.name}: {file} can be read by every user of this machine: chmod 600"
+                yield Advice("unsafe", "alerts.destinations", text)
 
 
 def _mode(path: Path) -> int:

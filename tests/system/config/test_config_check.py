@@ -103,6 +103,21 @@ def test_what_is_unsafe_is_said_and_only_production_minds(tmp_path: Path) -> Non
     assert check(tmp_path, text, environ, "--offline")[0] == 0
 
 
+def test_files_of_alert_destinations_are_for_their_owner_only(tmp_path: Path) -> None:
+    for name, mode in (("open.url", 0o644), ("closed.url", 0o600)):
+        (tmp_path / name).write_text("json://hush@127.0.0.1/", encoding="utf-8")
+        (tmp_path / name).chmod(mode)
+    text = GOOD + "".join(
+        f'\n[[alerts.destinations]]\nname = "{name}"\nkind = "apprise"\nurl_file = "{tmp_path}/{name}.url"\n'
+        for name in ("open", "closed")
+    )
+    code, report, printed = check(tmp_path, text, secret_files(tmp_path), "--production", "--offline")
+    assert code == 1
+    found = f"open: {tmp_path}/open.url can be read by every user of this machine: chmod 600"
+    assert unsafe(report) == {"alerts.destinations": found}
+    assert "hush@" not in printed
+
+
 def test_a_gateway_that_would_not_start_is_told_with_every_reason(tmp_path: Path) -> None:
     environ = {name: value for name, value in secret_files(tmp_path).items() if "REDIS" not in name}
     environ |= {"REDIS_URL": "redis://redis.example:6379", "STANDIN_UPSTREAM": "127.0.0.1:1"}

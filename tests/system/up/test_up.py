@@ -17,8 +17,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
+from oauth_core.process import private_files
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.supervisor import operator_environment
+from tests.support.alerts import SECRET, Receiver, receiving
 from tests.support.gateway import WHOAMI_ALONE
 from tests.support.metrics import read_samples
 from tests.support.ports import free_port
@@ -41,9 +43,19 @@ def metrics() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str]) -> Iterator[Gateway]:
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str], receiver: Receiver) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("up")
     tables = "".join(f'\n[{table}]\nmetrics_listen = "{place}"\n' for table, place in metrics.items())
-    with gateway(tmp_path_factory.mktemp("up"), CONFIG + tables) as running_gateway:
+    secret = private_files.write(folder / "webhook.secret", SECRET)
+    tables += '\n[alerts]\ninterval = 1\n\n[[alerts.destinations]]\nname = "hook"\nkind = "webhook"\n'
+    tables += f'url = "{receiver.url}"\nsecret_file = "{secret}"\n'
+    with gateway(folder, CONFIG + tables) as running_gateway:
         yield running_gateway
 
 
@@ -124,6 +136,22 @@ def test_every_program_shows_its_metrics_and_that_events_are_sealed(up: Gateway,
         until(partial(has_checkpoint, table), program)
     until(lambda: shown("server", "audit_available") == 1)
     until(lambda: shown("server", "audit_unsealed_events") == 0, "all events of the server to be sealed")
+
+
+def test_forged_tokens_at_the_gateway_are_an_alert_at_the_webhook(up: Gateway, receiver: Receiver) -> None:
+    forged = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6Im5vbmUifQ.eyJzdWIiOiIxIn0.AAAA"
+    for _ in range(20):
+        headers = {"Authorization": f"Bearer {forged}"}
+        answer = httpx2.post(f"{up.issuer}/time/mcp", json={}, headers=headers, timeout=60, trust_env=False)
+        assert answer.status_code == 401
+    until(lambda: any(one.data["rule"] == "forged_tokens" for one in receiver.taken()), "the alert")
+    alert = next(one.data for one in receiver.taken() if one.data["rule"] == "forged_tokens")
+    assert alert["gateway"] == up.issuer
+    assert alert["extent"] == ["portcullis audit search --source 127.0.0.0/24 --since -1d"]
+    place = ["--config", str(up.state.parent / "portcullis.toml"), "--audit-dir", str(up.state / "audit")]
+    command = [*PORTCULLIS, "alerts", "list", "--json", *place]
+    shown = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=True)
+    assert alert["id"] in {one["id"] for one in json.loads(shown.stdout)["alerts"]}
 
 
 def test_no_secret_is_on_a_command_line_or_in_anothers_environment(up: Gateway) -> None:

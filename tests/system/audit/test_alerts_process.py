@@ -1,0 +1,84 @@
+"""`portcullis alerts run` as a process: it survives its end at any time, and one at a time uses an outbox."""
+
+from __future__ import annotations
+
+import ssl
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.alerts import AlertWorld, receiving, reuse
+from tests.support.certificates import Authority
+from tests.support.http_servers import serving
+from tests.support.programs import running, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AlertWorld:
+    monkeypatch.chdir(tmp_path)
+    made = AlertWorld(tmp_path)
+    made.configure("interval = 1")
+    return made
+
+
+def test_an_alert_is_delivered_by_the_next_process_if_this_one_is_killed(world: AlertWorld) -> None:
+    arguments = ["alerts", "run", "--config", str(world.config)]
+    with receiving() as receiver:
+        receiver.status = 503
+        world.webhook("hook", receiver.url)
+        world.happen(reuse())
+        with running(arguments, world.root / "first.log") as first:
+            until(lambda: receiver.received, "an attempt")
+            until(lambda: world.listed()["alerts"][0]["deliveries"][0]["attempts"], "the note of it")
+            other = world.run("run")
+            assert other.exit_code != 0
+            assert f"another `alerts run` (process {first.pid}) uses" in str(other.exception)
+            first.kill()
+            first.wait(PATIENCE)
+        receiver.status = 204
+        with running(arguments, world.root / "second.log") as second:
+            [alert] = world.listed()["alerts"]
+            assert world.run("resend", alert["id"]).exit_code == 0  # so that it is due now
+            until(receiver.taken, "the alert")
+            world.happen(reuse("grant-2", hours=0.001))
+            until(lambda: len(receiver.taken()) == 2, "the alert of a later event")
+            second.terminate()
+            assert second.wait(PATIENCE) == 0
+    assert [one.data["subject"] for one in receiver.taken()] == ["grant_id grant-1", "grant_id grant-2"]
+    assert {one.data["id"] for one in receiver.received if one.answered == 503} == {alert["id"]}
+    assert "hook: it answers 503; trying again" in (world.root / "first.log").read_text()
+
+
+def test_without_a_destination_the_program_says_so(world: AlertWorld) -> None:
+    for name in ("run", "test"):
+        assert "alerts.destinations is empty" in str(world.run(name).exception)
+
+
+def test_a_receiver_with_a_certificate_of_an_unknown_authority_gets_nothing(world: AlertWorld) -> None:
+    requests: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            requests.append(self.path)
+            self.send_response(204)
+            self.end_headers()
+
+    identity = Authority(world.root, "authority").identity("localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(identity.cert, identity.key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    place = f"127.0.0.1:{server.server_address[1]}"
+    world.webhook("hook", f"https://{place}/")
+    world.service("json", f"jsons://{place}/?verify=no")
+    with serving(server):
+        result = world.run("test")
+    assert result.exit_code == 1
+    assert result.stdout.count("not taken") == 2
+    assert requests == []
