@@ -216,6 +216,11 @@ class EventKind(StrEnum):
     )
     ALERT_SILENCE_ENDED = "alert.silence_ended", Outcome.SUCCESS, "An operator ended such a silence."
     ALERT_RESENT = "alert.resent", Outcome.SUCCESS, "An operator had the alert of this id (`key`) sent again."
+    AUDIT_PRUNED = (
+        "audit.pruned",
+        Outcome.SUCCESS,
+        "Retention deleted old segments of the audit record; the reason names the signed notes.",
+    )
     ACCESS_ALLOWED = "access.allowed", Outcome.ALLOWED, "A request to a service was allowed."
     ACCESS_DENIED = "access.denied", Outcome.DENIED, "A request to a service was refused."
 

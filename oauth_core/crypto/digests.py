@@ -25,6 +25,23 @@ def sha256(data: bytes) -> bytes:
     return _sha256(data).digest()
 
 
+class RunningSha256:
+    """The SHA-256 of data that comes piece by piece."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self) -> None:
+        self._hash = _sha256()
+
+    def add(self, data: bytes) -> None:
+        """Add a piece."""
+        self._hash.update(data)
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of all pieces so far: 32 bytes."""
+        return self._hash.digest()
+
+
 def sha256_hex(data: bytes) -> str:
     """Return the SHA-256 of `data` in hexadecimal: 64 characters."""
     return _sha256(data).hexdigest()

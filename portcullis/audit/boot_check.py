@@ -91,8 +91,17 @@ def part_within(
 class BootCheck:
     """The verification of one boot. `sealed` is empty for a boot that the tree does not have."""
 
-    def __init__(self, boot: Boot, sealed: SealedBoot, checkpoint: Checkpoint, report: Report) -> None:
+    def __init__(
+        self,
+        boot: Boot,
+        sealed: SealedBoot,
+        checkpoint: Checkpoint,
+        report: Report,
+        deleted: frozenset[int] = frozenset(),
+    ) -> None:
+        """`deleted` are segments that a signed deletion names, and whose frames `sealed` has as seen."""
         self._boot = boot
+        self._deleted = deleted
         self._sealed = sealed
         self._checkpoint = checkpoint
         self._report = report
@@ -135,6 +144,8 @@ class BootCheck:
                     self._last = self._highest = number - 1
             is_first = False
             if isinstance(found, Damage):
+                if found.kind is DamageKind.NO_SEGMENT and found.segment in self._deleted:
+                    continue
                 if not self._sealed.has_fault(found):
                     word = Word.MISSING if found.kind is DamageKind.NO_SEGMENT else Word.ALTERED
                     self._report.find(word, self._place, str(found))

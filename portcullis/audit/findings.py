@@ -48,6 +48,10 @@ class Report:
     """Boots that ended without a closing frame: the program was killed, or the machine stopped."""
     gaps: list[str] = field(default_factory=list)
     """Times in which no checkpoint was signed."""
+    deleted: list[str] = field(default_factory=list)
+    """Deletions by retention that a signed note names: how much, when and why."""
+    undeleted: list[str] = field(default_factory=list)
+    """Segments that a signed note names and that are still there: the deletion was interrupted."""
     size: int = 0
     """Entries of the sealed tree."""
     time: str = ""

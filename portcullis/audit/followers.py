@@ -11,7 +11,7 @@ from oauth_core.audit_log.frames import FrameKind
 from portcullis.audit.segments import Boot, BootReader, Damage, DamageKind, StoredFrame, node_of, opening_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from oauth_core.audit_log.entries import Entry
 
@@ -36,6 +36,8 @@ class Follower:
     chain: Chain = field(default_factory=Chain)
     node: str = NO_NODE
     catching_up: bool = False
+    is_deleted: Callable[[Boot, int], bool] = lambda _boot, _segment: False
+    """Whether retention has deleted a segment of the boot."""
 
     @property
     def key(self) -> str:
@@ -82,7 +84,8 @@ class Follower:
 
     def _entries_of(self, found: StoredFrame | Damage) -> Iterator[Entry]:
         if isinstance(found, Damage):
-            if not self.catching_up:
+            is_deleted = found.kind is DamageKind.NO_SEGMENT and self.is_deleted(self.boot, found.segment)
+            if not self.catching_up and not is_deleted:
                 yield self._fault(found.segment, found.offset, _REASONS[found.kind])
             return
         frame = found.frame

@@ -17,6 +17,8 @@ from oauth_core.audit_log import frames
 from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
 from portcullis.audit import moments, record_files
+from portcullis.audit.deletions import DeletionNotes
+from portcullis.audit.sealed_folder import NAME
 from portcullis.audit.segments import BootReader, Damage, boots, node_of, opening_of
 
 if TYPE_CHECKING:
@@ -164,9 +166,12 @@ def events(
     not read; their events are in the streams `others`, whose order is the same.
     """
     streams = [*others]
+    # `verify` proves that a note is signed, and that nothing else is missing.
+    deleted = DeletionNotes(audit_dir / NAME).named()
     for boot in boots(audit_dir):
         listed = boot.segments()
-        for index in sorted({*range(1, listed[-1])} - {*listed}) if listed else ():
+        known = {*listed, *deleted.get(boot.key, ())}
+        for index in sorted({*range(1, listed[-1])} - known) if listed else ():
             reading.fault(f"{boot.writer}/{boot.name}, segment {index:06} is missing")
         segments = [
             _segment(boot, index, is_last=index == listed[-1]) for index in listed if not is_elsewhere(boot, index)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from oauth_core.audit_log.entries import FaultEntry, FaultReason
 from oauth_core.audit_log.frames import FrameKind
 from oauth_core.audit_log.merkle import HASH_BYTES
+from oauth_core.crypto.digests import sha256
 from portcullis.audit.segments import Damage, DamageKind
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ class SealedBoot:
             return self._others[number][-1][0]
         begin = (number - self._start) * HASH_BYTES
         return bytes(self._digests[begin : begin + HASH_BYTES]) or None if begin >= 0 else None
+
+    def has_frames(self, number: int, count: int, digest: bytes) -> bool:
+        """Whether `count` regular frames from `number` on have digests with this SHA-256."""
+        begin = (number - self._start) * HASH_BYTES
+        found = self._digests[begin : begin + count * HASH_BYTES] if begin >= 0 else b""
+        return len(found) == count * HASH_BYTES and sha256(bytes(found)) == digest
 
     def __contains__(self, number: int) -> bool:
         is_regular = 0 <= number - self._start < len(self._digests) // HASH_BYTES

@@ -12,13 +12,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oauth_core.audit_log import merkle
 from oauth_core.audit_log.checkpoints import BootState, Checkpoint, SealedBoot, open_checkpoint
 from oauth_core.audit_log.entries import EntryError, FaultEntry, parse_entry
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.process import private_files
+from portcullis.audit.deletions import DeletionNotes
 from portcullis.audit.followers import Follower
 from portcullis.audit.record_files import UnusableFileError
 from portcullis.audit.seal_key import KeyFileError
@@ -231,7 +232,7 @@ class Sealer:
                 continue
             for boot in boots_of(folder):
                 if boot.key not in tree.open and boot.key not in tree.finished:
-                    tree.open[boot.key] = Follower(boot, BootReader(boot))
+                    tree.open[boot.key] = self._follower(boot)
                     tree.heard[boot.key] = clock
             tree.looked[folder] = changed if time.time_ns() - changed > _FRESH_NS else 0
         if is_due:
@@ -315,14 +316,8 @@ class Sealer:
         try:
             if start > checkpoint.size:
                 raise ValueError(start)
-            awake = {
-                key: Follower.restored(Boot.at(self._audit_dir, key), place) for key, place in open_ones.items()
-            }
-            asleep = {
-                key: Follower.restored(Boot.at(self._audit_dir, key), place)
-                for key, place in finished.items()
-                if key not in awake
-            }
+            awake = {key: self._restored(key, place) for key, place in open_ones.items()}
+            asleep = {key: self._restored(key, place) for key, place in finished.items() if key not in awake}
         except (ValueError, KeyError, TypeError):
             start, awake, asleep = 0, {}, {}
         for entry in self._entries(start, checkpoint):
@@ -331,9 +326,27 @@ class Sealer:
                 awake[key] = asleep.pop(key)
             elif key not in awake:
                 boot = Boot.at(self._audit_dir, key)
-                awake[key] = Follower(boot, BootReader(boot))
+                awake[key] = self._follower(boot)
             awake[key].take(entry)
         return awake, asleep
+
+    def _follower(self, boot: Boot) -> Follower:
+        return Follower(boot, BootReader(boot), is_deleted=self._is_deleted)
+
+    def _restored(self, key: str, place: dict[str, Any]) -> Follower:
+        found = Follower.restored(Boot.at(self._audit_dir, key), place)
+        found.is_deleted = self._is_deleted
+        return found
+
+    def _is_deleted(self, boot: Boot, segment: int) -> bool:
+        """Whether a segment is gone by a deletion that this key has signed: such a gap is no fault."""
+        if self._tree is None:
+            return False
+        return any(
+            (one.key, one.segment) == (boot.key, segment)
+            for deletion in DeletionNotes(self._folder.root).signed(self._tree.signer.verifier)
+            for one in deletion.segments
+        )
 
     def _entries(self, start: int, checkpoint: Checkpoint) -> Iterator[Entry]:
         reader = TreeReader(self._folder.root, checkpoint.size)

@@ -6,6 +6,7 @@ was kept elsewhere shows in addition that the folder was not rolled back to an e
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,10 +14,12 @@ from itertools import pairwise
 from typing import IO, TYPE_CHECKING
 
 from oauth_core.audit_log.checkpoints import open_checkpoint
+from oauth_core.audit_log.entries import FrameEntry
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.process import file_lock
 from portcullis.audit import record_files
 from portcullis.audit.boot_check import BootCheck, SealTimes, part_within
+from portcullis.audit.deletions import DeletionNotes
 from portcullis.audit.findings import Report, Word
 from portcullis.audit.record_files import UnusableFileError
 from portcullis.audit.sealed_boot import SealedBoot
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from oauth_core.audit_log.checkpoints import Checkpoint
+    from oauth_core.audit_log.deletions import Deletion
     from oauth_core.audit_log.signed_notes import VerifierKey
 
 _PATIENCE_SECONDS = 10.0
@@ -70,10 +74,20 @@ class Verification:
         self._kept = kept
         self._since = since
         self._until = until
+        self._notes = DeletionNotes(sealed)
         self.report = Report()
 
     def run(self) -> Report:
         """Verify everything. Raises `OSError` for a folder that cannot be read."""
+        while True:
+            notes = self._notes.paths()
+            report = self._run()
+            # Segments that were deleted meanwhile are not missing: their note was written before.
+            if report.is_intact or self._notes.paths() == notes:
+                return report
+            self.report = Report()
+
+    def _run(self) -> Report:
         report = self.report
         # The newest checkpoint is read after all others: a sealer may be at work.
         days = self._days()
@@ -89,11 +103,68 @@ class Verification:
         tree.run(kept + days)
         self._note_gaps([found.time for _, found in days] + [newest.time])
         sealed: dict[str, SealedBoot] = {}
+        deletions = self._deletions()
+        lasts = {one.last: "" for _, deletion in deletions for one in deletion.segments}
         for index, entry in tree.entries():
-            sealed.setdefault(f"{entry.writer}/{entry.boot}", SealedBoot()).add(entry, index)
+            key = f"{entry.writer}/{entry.boot}"
+            sealed.setdefault(key, SealedBoot()).add(entry, index)
+            if index in lasts and isinstance(entry, FrameEntry):
+                lasts[index] = f"{key}/{entry.number}"
         signed = sorted({(found.size, found.time) for found in (*(found for _, found in days), newest)})
-        self._check_boots(sealed, newest, SealTimes(signed))
+        deleted = self._deleted(deletions, sealed, lasts)
+        self._check_boots(sealed, newest, SealTimes(signed), deleted)
         return report
+
+    def _deletions(self) -> list[tuple[str, Deletion]]:
+        """The deletions that the key has signed, each with the name of its note."""
+        found = []
+        for path in self._notes.paths():
+            place = f"{self._sealed.name}/deletions/{path.name}"
+            try:
+                found.append((place, self._notes.opened(path, self._key)))
+            except NoteError as error:
+                self.report.find(Word.FORGED, place, str(error))
+            except OSError as error:
+                self.report.find(Word.ALTERED, place, error.strerror or str(error))
+        for path in self._notes.others():
+            place = f"{self._sealed.name}/deletions/{path.name}"
+            self.report.find(Word.ADDED, place, "no program that deletes segments makes it")
+        return found
+
+    def _deleted(
+        self, deletions: list[tuple[str, Deletion]], sealed: dict[str, SealedBoot], lasts: dict[int, str]
+    ) -> dict[str, set[int]]:
+        """The segments of each boot that were deleted as signed. Their frames count as seen.
+
+        A note is believed only as far as the tree has exactly these frames, and only while the segment is gone. A
+        segment that is there is compared like all others.
+        """
+        gone: dict[str, set[int]] = {}
+        for place, deletion in deletions:
+            segments = events = 0
+            for one in deletion.segments:
+                entries = sealed.get(one.key, SealedBoot())
+                is_sealed = (
+                    entries.has_frames(one.number, one.frames, one.digest)
+                    and entries.openings.get(one.number) == one.first
+                    and lasts[one.last] == f"{one.key}/{one.number + one.frames - 1}"
+                )
+                name = f"{one.key}, segment {one.segment:06}"
+                if not is_sealed:
+                    self.report.find(Word.ALTERED, place, f"{name} was not sealed as the note names it")
+                elif os.path.lexists(Boot.at(self._audit_dir, one.key).segment(one.segment)):
+                    self.report.undeleted.append(f"{name}: named by {place}, and still there")
+                elif one.segment not in gone.setdefault(one.key, set()):
+                    gone[one.key].add(one.segment)
+                    for number in range(one.number, one.number + one.frames):
+                        entries.mark(number)
+                    segments, events = segments + 1, events + one.events
+            if segments:
+                self.report.deleted.append(
+                    f"{segments} segments with {events} events at {deletion.time} by {deletion.operator}: "
+                    f"{deletion.reason} ({place})"
+                )
+        return gone
 
     def _newest(self, expected: int) -> Checkpoint | None:
         """The checkpoint of the folder. A sealer at work gets some time to write one of `expected` size."""
@@ -160,7 +231,9 @@ class Verification:
             if after - before > LONGEST_GAP:
                 self.report.gaps.append(f"{before.isoformat()} to {after.isoformat()}")
 
-    def _check_boots(self, sealed: dict[str, SealedBoot], newest: Checkpoint, times: SealTimes) -> None:
+    def _check_boots(
+        self, sealed: dict[str, SealedBoot], newest: Checkpoint, times: SealTimes, deleted: dict[str, set[int]]
+    ) -> None:
         report = self.report
         there = {boot.key: boot for boot in boots(self._audit_dir)}
         newest_of = {boot.writer: boot.name for boot in there.values()}  # in the order of their times
@@ -173,7 +246,7 @@ class Verification:
             if part is None:
                 continue
             try:
-                is_closed = BootCheck(boot, entries, newest, report).run(part)
+                is_closed = BootCheck(boot, entries, newest, report, frozenset(deleted.get(key, ()))).run(part)
             except OSError as error:
                 report.find(Word.ALTERED, key, f"it cannot be read: {error.strerror or error}")
                 continue

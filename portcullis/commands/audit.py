@@ -17,6 +17,7 @@ _COMMANDS = {
     "rules": "List the detection rules.",
     "seal": "Seal the record: build its tree, and sign checkpoints.",
     "key": "Print the public key of checkpoints; make the key if there is none.",
+    "prune": "Delete the oldest segments, with a signed note of what was deleted.",
     "verify": "Verify that the audit record is complete and unaltered.",
     "check-proof": "Check the proof of one event against a checkpoint.",
 }

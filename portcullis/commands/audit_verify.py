@@ -20,6 +20,7 @@ from portcullis.audit.proofs import EventName, Proof, ProofError, has_event, sto
 from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
 from portcullis.audit.sealed_folder import NAME, read_note
 from portcullis.audit.segments import Boot, BootReader
+from portcullis.audit.shown import printable
 from portcullis.audit.tree import TreeError, TreeReader
 from portcullis.audit.verification import KeptNote, Verification
 from portcullis.cli.audit_folder import audit_dir_option, key_of
@@ -124,6 +125,10 @@ def _show(report: Report) -> None:
         click.echo(str(finding))
     for sentence in report.unsealed:
         click.echo(f"unsealed: {sentence}")
+    for sentence in report.deleted:
+        click.echo(f"deleted: {printable(sentence)}")
+    for sentence in report.undeleted:
+        click.echo(f"not deleted yet: {printable(sentence)}; run `portcullis audit prune` again")
     for boot in report.unclosed:
         click.echo(f"not closed: {boot}: ended without a closing frame; its last batch may be lost")
     for gap in report.gaps:
@@ -140,6 +145,7 @@ def _show(report: Report) -> None:
 def _as_json(report: Report) -> dict[str, object]:
     findings = [{**asdict(finding), "word": finding.word.value} for finding in report.findings]
     others = {"unsealed": report.unsealed, "unclosed": report.unclosed, "gaps": report.gaps}
+    others |= {"deleted": report.deleted, "undeleted": report.undeleted}
     numbers = {"size": report.size, "time": report.time, "frames": report.frames, "events": report.events}
     return {"intact": report.is_intact, "findings": findings, **others, **numbers}
 
@@ -172,7 +178,7 @@ def _proof(audit_dir: Path, tree: TreeReader, checkpoint: Checkpoint, name: Even
     boot = Boot.at(audit_dir, f"{name.writer}/{name.boot}")
     found = stored_frame(BootReader(boot).read(), entry.digest)
     if found is None:
-        raise ProofError(f"{name} was sealed, and its frame is altered or missing now")
+        raise ProofError(f"{name} was sealed, and its frame is altered or missing now, or deleted by retention")
     with record_files.reading(boot.segment(found.segment)) as file:
         file.seek(found.offset)
         frame = file.read(found.frame.size)

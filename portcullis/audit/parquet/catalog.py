@@ -11,14 +11,15 @@ another size now.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from oauth_core.process import private_files
+from oauth_core.process import file_lock, private_files
 from portcullis.audit import record_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Set
     from pathlib import Path
 
 FOLDER = "parquet"
@@ -81,6 +82,35 @@ def copies(audit_dir: Path) -> list[Copy]:
     except OSError:
         return []
     return [copy for path in paths if (copy := _read(path)) is not None]
+
+
+@contextmanager
+def held(audit_dir: Path) -> Iterator[Path]:
+    """Yield the folder of copies, which is made if needed, and keep every other run from changing it.
+
+    Raises `OSError`, and `file_lock.HeldError` while another run works.
+    """
+    folder = audit_dir / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with file_lock.held(folder / "lock"):
+        yield folder
+
+
+def remove_with(audit_dir: Path, keys: Set[tuple[str, str, int]]) -> None:
+    """Remove the copies that have one of these segments. The next compaction copies their other segments again.
+
+    The caller holds the folder. Raises `OSError`.
+    """
+    described = set()
+    for copy in copies(audit_dir):
+        if keys & {*copy.segments, *copy.refused}:
+            copy.remove()
+        else:
+            described.add(copy.path)
+    # A file without a description may have them too: a run that was killed left it.
+    for path in (audit_dir / FOLDER).glob("*.parquet"):
+        if path not in described:
+            path.unlink(missing_ok=True)
 
 
 def counted(

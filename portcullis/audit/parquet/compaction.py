@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from oauth_core.audit_log.frames import MOST_CONTENT, FrameError, FrameKind
-from oauth_core.process import file_lock, private_files
+from oauth_core.process import private_files
 from portcullis.audit import moments
 from portcullis.audit.parquet import catalog, database
 from portcullis.audit.parquet.catalog import Copy, SegmentKey
@@ -57,9 +57,7 @@ def compact(audit_dir: Path, *, now: datetime, report: Callable[[str], None]) ->
     replaces is removed by the next run, because a search may still read it. Raises `OSError`, and
     `file_lock.HeldError` while another run works.
     """
-    folder = audit_dir / catalog.FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with file_lock.held(folder / "lock"):
+    with catalog.held(audit_dir) as folder:
         for left in folder.glob(f"{_MAKING}*"):
             # A run that was killed left it.
             shutil.rmtree(left)
