@@ -275,8 +275,8 @@ def test_one_record_has_the_events_of_all_programs_and_keeps_them_when_container
     _eventually(lambda: len({event["boot"] for event in _recorded(stack) if event["writer"] == "oauth_web"}) > 1)
     stack.execute("sealer", "portcullis", "audit", "verify")
     # What the operator's own container shows, with all of the record and its key.
-    stack.compose("run", "--rm", "audit", "portcullis", "audit", "verify")
-    stack.compose("run", "--rm", "audit", "portcullis", "audit", "compact")
+    stack.compose("run", "--rm", "-T", "audit", "portcullis", "audit", "verify")
+    stack.compose("run", "--rm", "-T", "audit", "portcullis", "audit", "compact")
 
 
 def test_only_the_sealer_can_read_its_key_and_it_cannot_change_events(stack: Stack) -> None:
