@@ -20,6 +20,7 @@ from portcullis.audit.deletions import DeletionNotes
 from portcullis.audit.parquet import catalog
 from portcullis.audit.pruning import Plan, Pruning
 from portcullis.audit.segments import StoredFrame, boots, frames
+from portcullis.audit.verification import Verification
 from portcullis.cli.main import cli
 from tests.support.audit_sealing import START, SealedWorld
 from tests.support.audit_segments import BOOT, SegmentWriter, event
@@ -308,6 +309,39 @@ def test_a_checkpoint_is_no_note_and_a_note_is_no_checkpoint(record: Record) -> 
     note.unlink()
     record.world.folder.checkpoint.write_text(text)
     assert "forged" in record.words()
+
+
+def test_a_deletion_during_a_verification_is_no_fault(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    deletions, is_pruned = Verification._deletions, False
+
+    def pruning_after(verification: Verification) -> Any:
+        nonlocal is_pruned
+        found = deletions(verification)
+        if not is_pruned:
+            is_pruned = True
+            record.prune_everything()
+        return found
+
+    monkeypatch.setattr(Verification, "_deletions", pruning_after)
+    report = record.verified()
+    assert (report["findings"], len(report["deleted"])) == ([], 1)
+
+
+def test_notes_that_come_all_the_time_do_not_keep_a_verification_from_its_end(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deletions = Verification._deletions
+    other = Signer(record.world.signer.verifier.name, b"x" * 32)
+    (first, *_) = record.named()
+
+    def adding(verification: Verification) -> Any:
+        found = deletions(verification)
+        record.write_note(first, signer=other)
+        return found
+
+    record.write_note(first, signer=other)
+    monkeypatch.setattr(Verification, "_deletions", adding)
+    assert record.words() == {"forged"}
 
 
 def test_a_file_that_no_program_makes_is_added(record: Record) -> None:
