@@ -19,10 +19,10 @@ _SECONDS = 30.0
 _ERROR = re.compile(r"error=([0-9]{3})\b")
 _KINDS = {"critical": "failure", "high": "failure", "medium": "warning"}
 
-_LOGGER = logging.getLogger("apprise")
-# Lines of Apprise's log can have addresses and names of people. They go nowhere.
-_LOGGER.propagate = False
-_LOGGER.addHandler(logging.NullHandler())
+# Lines of these logs can have addresses and names of people. They go nowhere.
+for _name in ("apprise", "requests", "urllib3"):
+    logging.getLogger(_name).propagate = False
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Service:

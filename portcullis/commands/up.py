@@ -242,13 +242,13 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
             unset = "check.jwks_verification_key is not set"
             faults += [fault for fault in error.faults if not fault.startswith(unset)]
     faults += faults_of_files(options.settings)
-    faults += _faults_of_alerts(options)
+    faults += faults_of_alerts(options)
     if faults or envoy is None:
         raise SettingsError(list(dict.fromkeys(faults)))
     return envoy
 
 
-def _faults_of_alerts(options: UpOptions) -> list[str]:
+def faults_of_alerts(options: UpOptions) -> list[str]:
     """The faults that would keep alerts back: a missing package, and files that cannot be read."""
     destinations = options.settings.alerts_destinations
     needed = {"duckdb", "sigma"} if destinations else set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -385,6 +386,16 @@ def test_a_secret_of_another_form_is_refused_and_not_shown(world: AlertWorld, te
     assert "secret_file" in str(result.exception)
     hidden = text.removeprefix("whsec_")
     assert not hidden or hidden not in str(result.exception)
+
+
+def test_without_apprise_the_commands_say_how_to_install_it(
+    world: AlertWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "portcullis.alerts.services", raising=False)
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    world.service("mail", "mailtos://mail.example.com")
+    for arguments in (["test"], ["run", "--once"]):
+        assert "requirements/audit.txt" in str(world.run(*arguments).exception)
 
 
 @pytest.mark.parametrize("url", ["mailto://mail.example.com?from=a@example.com", "json://hush.example.com/x"])

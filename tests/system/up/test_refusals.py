@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from portcullis.commands import up
+from portcullis.supervisor.options import read_options
+from tests.support.ports import free_port
 from tests.support.programs import PORTCULLIS, plain_environment
 from tests.support.supervised import CONFIG
 
@@ -113,3 +116,24 @@ def test_a_link_in_the_temporary_folder_is_not_followed(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, broken, *arguments, TMPDIR=str(temporary))
     assert "is not a folder of this user" in line
     assert (theirs / "file").exists()
+
+
+ALERTS = '\n[[alerts.destinations]]\nname = "mail"\nkind = "apprise"\nurl_file = "{}"\n'
+
+
+def test_a_destination_of_alerts_whose_file_cannot_be_read(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, CONFIG + ALERTS.format(tmp_path / "nowhere.url"), "--port", str(free_port()))
+    assert line == f"portcullis: alerts.destinations mail: {tmp_path}/nowhere.url: it cannot be read"
+
+
+def test_destinations_of_alerts_without_the_packages_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, url = tmp_path / "portcullis.toml", tmp_path / "mail.url"
+    file.write_text(CONFIG + ALERTS.format(url), encoding="utf-8")
+    url.write_text("mailtos://mail.example.com", encoding="utf-8")
+    options = read_options(file, {}, free_port())
+    assert up.faults_of_alerts(options) == []
+    monkeypatch.setattr(up, "find_spec", lambda _name: None)
+    (fault,) = up.faults_of_alerts(options)
+    assert fault.startswith("alerts.destinations: not installed: apprise, duckdb, sigma; pip install")
