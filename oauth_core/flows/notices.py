@@ -31,6 +31,8 @@ class NoticeKind(StrEnum):
 
     SIGNED_IN = "signed_in"
     APP_ALLOWED = "app_allowed"
+    APP_VOUCHED_FOR = "app_vouched_for"
+    """The client got access with an assertion of a trusted issuer, without the person."""
     APP_DISCONNECTED = "app_disconnected"
     """By the person, on the account page."""
     APP_ENDED_BY_ITSELF = "app_ended_by_itself"

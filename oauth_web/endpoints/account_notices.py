@@ -46,6 +46,11 @@ _WORDS = {
         "If this was not you, sign out everywhere at the end of this page, and check your account at GitHub.",
     ),
     NoticeKind.APP_ALLOWED: Words("got access", "You allowed this app to act for you."),
+    NoticeKind.APP_VOUCHED_FOR: Words(
+        "got access",
+        "An identity provider that this gateway trusts vouched for you to this app. You were not asked.",
+        "If you did not use the app at that time, tell an operator.",
+    ),
     NoticeKind.APP_DISCONNECTED: Words(
         "was disconnected",
         "Its access was ended on this page, by you.",

@@ -23,6 +23,7 @@ from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.flows import token_requests
 from oauth_core.flows.notices import NoticeKind
+from oauth_core.grant_types import JWT_BEARER
 from oauth_core.policy import scopes
 from oauth_core.refusals import OAuthReason, refused
 from oauth_core.tokens import access_tokens, refresh_tokens
@@ -107,7 +108,7 @@ class Issuing:
             grant, token, new.audience, new.scope, kind=EventKind.TOKEN_ISSUED, certificate=certificate
         )
         await self._check_not_revoked(client, grant, new)
-        await self._give_notice(client, grant)
+        await self._give_notice(grant_type, client, grant)
         await self._make_room(grant)
         return answer
 
@@ -150,11 +151,12 @@ class Issuing:
     async def _end(self, grant: Grant, client: Client, why: GrantEnd) -> None:
         await self.end_grant(grant.grant_id, client, why)
 
-    async def _give_notice(self, client: Client, grant: Grant) -> None:
+    async def _give_notice(self, grant_type: TokenGrant, client: Client, grant: Grant) -> None:
         if grant.user is None:
             return
+        kind = NoticeKind.APP_VOUCHED_FOR if grant_type.name == JWT_BEARER else NoticeKind.APP_ALLOWED
         notice = replace(
-            here(NoticeKind.APP_ALLOWED, self.clock),
+            here(kind, self.clock),
             client_id=grant.client_id,
             client_name=client.client_name,
             grant_id=grant.grant_id,

@@ -77,6 +77,7 @@ def web(publisher: Publisher) -> Iterator[WebServer]:
         settings = {
             "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
             "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
+            "ALLOWED_GITHUB_USERS": "octocat, Monalisa, hubot",
         }
         with running_web(settings, more=more) as server:
             yield server
@@ -126,6 +127,28 @@ async def test_an_assertion_gives_a_token_for_its_person_and_nothing_to_refresh(
     assert claims["jti"] in live_tokens(web)
     (told,) = [one for one in events(web, "identity.asserted") if one["reason"] == f"{SUBJECT} of {PROVIDER}"][-1:]
     assert (told["user"], told["user_id"], told["client_id"]) == ("octocat", 583231, client_id)
+
+
+async def test_the_account_page_says_that_a_provider_vouched_for_the_person(
+    web: WebServer, client: OAuthClient, client_id: str
+) -> None:
+    to_github = await client.http.post(f"{client.issuer}/account/sign-in")
+    await client.http.get(await client.from_github(to_github, "hubot"))
+    with web.redis.client() as redis:
+        (index,) = redis.keys("user-sessions:*")
+    own: dict[str, Any] = {
+        "iss": _AT_AN_ADDRESS,
+        "github_id": int(str(index).partition(":")[2]),
+        "github_user": "hubot",
+        "scope": None,
+        "resource": web.resource,
+    }
+    vouched = asserted(client_id, client.issuer, by=key(name="at an address"), **own)
+    answer = await presented(client, client_id, vouched)
+    assert answer.status_code == 200, answer.text
+    page = (await client.http.get(f"{client.issuer}/account")).text
+    assert "An identity provider that this gateway trusts vouched for you to this app." in page
+    assert "You allowed this app" not in page
 
 
 async def test_scopes_of_other_servers_are_left_out(client: OAuthClient, client_id: str) -> None:

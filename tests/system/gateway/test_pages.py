@@ -308,7 +308,13 @@ def test_every_page_is_readable(
         app.poll(codes["device_code"])
         page.goto(app.authorize_url())
         look("consent")
+        somebody.click("Allow as octavia")
+        came_back = page.url
+        app.redeem(came_back)
+        with pytest.raises(httpx2.HTTPStatusError, match="400"):
+            app.redeem(came_back)
         page.goto(f"{url}/account")
+        assert "its code was used twice" in page.inner_text("li.warning")
         look("account")
 
 
