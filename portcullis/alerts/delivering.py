@@ -70,18 +70,11 @@ class Courier:
         end = self.quiet_hours.end_after(datetime.fromtimestamp(self.now(), UTC))
         return None if end is None else end.timestamp()
 
-    def _fault_of(self, delivery: Delivery) -> NotTakenError | None:
+    def _attempt(self, delivery: Delivery, outbox: Outbox) -> bool:
+        name = self.destination.name
         try:
             self.destination.sender.send(delivery.alert)
         except NotTakenError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - its thread must go on, and the text can have a secret
-            return NotTakenError(f"it failed ({type(error).__name__})")
-        return None
-
-    def _attempt(self, delivery: Delivery, outbox: Outbox) -> bool:
-        name = self.destination.name
-        if (error := self._fault_of(delivery)) is not None:
             now = self.now()
             first = now if delivery.first is None else delivery.first
             again = now + wait_after(delivery.attempts, self.share())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings.alerting import webhook_fault
+from portcullis.alerts.sending import BoundedSender
 from portcullis.alerts.webhook import Webhook, secret_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def opened(settings: AlertSettings, names: Sequence[str] = ()) -> list[Destinati
         if names and one.name not in names:
             continue
         try:
-            found.append(Destination(one.name, lowest[one.name], _sender(one)))
+            found.append(Destination(one.name, lowest[one.name], BoundedSender(_sender(one))))
         except ValueError as error:
             faults.append(f"alerts.destinations {one.name}: {error}")
     if faults:

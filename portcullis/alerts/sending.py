@@ -1,11 +1,16 @@
-"""The interface of a destination's sender, and its error."""
+"""The interface of a destination's sender, its error, and its time limit."""
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from portcullis.alerts.alert import Alert
+
+
+ATTEMPT_SECONDS = 60.0
+"""The time limit of an attempt: a receiver that sends a byte now and then must not hold it for ever."""
 
 
 class NotTakenError(Exception):
@@ -28,3 +33,39 @@ class Sender(Protocol):
 
     def send(self, alert: Alert) -> None:
         """Send an alert, and return when the destination has it. Raises `NotTakenError`."""
+
+
+class BoundedSender:
+    """A sender whose attempts end in `seconds`, with `NotTakenError` for every fault.
+
+    An attempt that takes longer goes on by itself, and no other one begins before it ends: so a receiver that
+    never answers holds one thread, and not one for each attempt.
+    """
+
+    def __init__(self, sender: Sender, seconds: float = ATTEMPT_SECONDS) -> None:
+        self._sender = sender
+        self._seconds = seconds
+        self._late: threading.Thread | None = None
+        self.address = sender.address
+
+    def send(self, alert: Alert) -> None:
+        """Send an alert. Raises `NotTakenError`."""
+        if self._late is not None and self._late.is_alive():
+            raise NotTakenError("an earlier attempt has not ended")
+        faults: list[NotTakenError] = []
+        thread = threading.Thread(target=self._try, args=(alert, faults), name="alert attempt", daemon=True)
+        thread.start()
+        thread.join(self._seconds)
+        if thread.is_alive():
+            self._late = thread
+            raise NotTakenError(f"no answer after {self._seconds:g} seconds")
+        if faults:
+            raise faults[0]
+
+    def _try(self, alert: Alert, faults: list[NotTakenError]) -> None:
+        try:
+            self._sender.send(alert)
+        except NotTakenError as error:
+            faults.append(error)
+        except Exception as error:  # noqa: BLE001 - others go on, and the text can have a secret
+            faults.append(NotTakenError(f"it failed ({type(error).__name__})"))

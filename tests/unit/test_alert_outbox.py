@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from portcullis.alerts.delivering import FIRST_WAIT, LONGEST_WAIT, Courier, wait
 from portcullis.alerts.destinations import Destination
 from portcullis.alerts.outbox import Found, Outbox, OutboxError, Silence
 from portcullis.alerts.quiet_hours import QuietHours
-from portcullis.alerts.sending import NotTakenError
+from portcullis.alerts.sending import BoundedSender, NotTakenError
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +73,7 @@ class Desk:
         """Begin anew with what is on the disk."""
         self.outbox.close()
         self.outbox = Outbox(self.path)
-        destination = Destination("hook", "medium", self.sender)
+        destination = Destination("hook", "medium", BoundedSender(self.sender))
         self.courier = Courier(
             destination, self.quiet, 24 * HOUR, self.reports.append, now=lambda: self.now, share=lambda: 0.0
         )
@@ -235,6 +237,25 @@ def test_any_error_of_a_sender_is_a_failed_attempt_and_its_text_is_not_kept(desk
     assert not desk.deliver()
     [delivery] = desk.outbox.newest(1)[0].deliveries
     assert (delivery.state, delivery.fault) == ("waiting", "it failed (RuntimeError)")
+
+
+def test_a_receiver_that_never_answers_holds_one_attempt_and_not_more() -> None:
+    released = threading.Event()
+
+    class Silent(Sender):
+        def send(self, alert: Alert) -> None:
+            released.wait()
+            super().send(alert)
+
+    silent = Silent()
+    sender = BoundedSender(silent, 0.01)
+    with pytest.raises(NotTakenError, match=r"no answer after 0\.01 seconds"):
+        sender.send(found().alert)
+    with pytest.raises(NotTakenError, match="an earlier attempt has not ended"):
+        sender.send(found().alert)
+    released.set()
+    until(lambda: silent.sent, "the first attempt to end")
+    assert silent.attempts == 1
 
 
 def test_an_alert_for_a_destination_that_was_removed_is_given_up(desk: Desk) -> None:
