@@ -17,6 +17,7 @@ from oauth_core.store.records.notices import NoticeStore
 from tests.support import forks
 from tests.support.master_key import RECORD_KEY
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
+from tests.support.redis_groups import until
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
@@ -350,7 +351,7 @@ async def test_rights_end_in_a_full_redis_although_no_notice_can_be_stored(
     finally:
         await redis.config_set("maxmemory", 0)
     assert not await redis.exists(keyspace.notices(app.person))
-    assert "notice.lost" in web.log.read_text()
+    until(lambda: "notice.lost" in web.log.read_text())
     assert "There is nothing to report." in await page_of(client)
 
 
