@@ -1,7 +1,7 @@
 # Two images from one file. `services` holds the authorization server and the check service:
 #   python -m oauth_web, python -m ext_authz
 # `gateway` adds what serves MCP, renders Envoy's configuration and searches a large audit record:
-#   portcullis bridge | example-server | github-standin | envoy render | acme run | audit compact | audit detect
+#   portcullis bridge | example-server | github-standin | envoy render | acme run | audit compact | audit detect | alerts run
 #
 # Any base with Python 3.11 or later as `python3` and its venv module will do. Settings of pip for the build, such
 # as PIP_INDEX_URL and PIP_CERT, can be given as build arguments; nothing of them stays in the images.
