@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.alerts import AlertWorld, receiving, reuse
+from tests.support.alerts import AlertWorld, Receiver, receiving, reuse
 from tests.support.certificates import Authority
 from tests.support.http_servers import serving
 from tests.support.programs import running, until
@@ -25,6 +25,11 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AlertWorld:
     made = AlertWorld(tmp_path)
     made.configure("interval = 1")
     return made
+
+
+def subjects(receiver: Receiver) -> list[str]:
+    """The subjects of the alerts that the receiver took, in their order."""
+    return [one.data["subject"] for one in receiver.taken()]
 
 
 def test_an_alert_is_delivered_by_the_next_process_if_this_one_is_killed(world: AlertWorld) -> None:
@@ -47,10 +52,11 @@ def test_an_alert_is_delivered_by_the_next_process_if_this_one_is_killed(world: 
             assert world.run("resend", alert["id"]).exit_code == 0  # so that it is due now
             until(receiver.taken, "the alert")
             world.happen(reuse("grant-2", hours=0.001))
-            until(lambda: len(receiver.taken()) == 2, "the alert of a later event")
+            until(lambda: "grant_id grant-2" in subjects(receiver), "the alert of a later event")
             second.terminate()
             assert second.wait(PATIENCE) == 0
-    assert [one.data["subject"] for one in receiver.taken()] == ["grant_id grant-1", "grant_id grant-2"]
+    # On a slow machine the alert can be sent again before `resend`.
+    assert list(dict.fromkeys(subjects(receiver))) == ["grant_id grant-1", "grant_id grant-2"]
     assert {one.data["id"] for one in receiver.received if one.answered == 503} == {alert["id"]}
     assert "hook: it answers 503; trying again" in (world.root / "first.log").read_text()
 
