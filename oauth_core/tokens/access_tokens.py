@@ -1,6 +1,7 @@
 """The access token: the only module that defines its format (RFC 9068), and makes and checks it.
 
-`verify` checks the token alone. `oauth_core.policy.decision` checks its audience, and Redis has its status.
+`verify` checks the token alone. `oauth_core.policy.decision` checks its audience, and Redis has its status. A new
+claim is a field of `model.AccessClaims`, its value in `flows.token_requests`, and its name and its check here.
 """
 
 from __future__ import annotations

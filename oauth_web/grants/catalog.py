@@ -1,7 +1,7 @@
 """The list of all grant types: the token endpoint, registration and metadata depend on it.
 
-A new grant type is one module with its `GRANT_TYPE`, and one line here. Metadata and registrations name the grant
-types in this order.
+A new grant type is one module with its `GRANT_TYPE`, and one line here. `oauth_core.grant_types` has the form of
+`GRANT_TYPE`. Metadata and registrations name the grant types in this order.
 """
 
 from __future__ import annotations
