@@ -83,6 +83,7 @@ NO_CREDENTIAL = {
         "user_sessions",
         "consents",
         "consent_field",
+        "notices",
         "stored_by",
         "login",
         "cutoff_of_clients_of",
