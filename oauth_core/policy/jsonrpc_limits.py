@@ -1,8 +1,8 @@
 """The limits of the JSON-RPC body of an MCP request: its bytes, its depth, and the names and URIs in it.
 
-`mcp_request` enforces them with `strict_json`. An operator can set the bytes (`settings.envoy`), and Envoy
-enforces these. Resource URIs have a limit of their own for the ways to read one of them (`resource_uris`),
-and ids for what an answer repeats of them (`jsonrpc_errors`).
+`mcp_request` enforces them with `strict_json`. An operator can set the bytes (`settings.envoy`): the check service
+refuses a body with more, and Envoy holds little more than that. Resource URIs have a limit of their own for the
+ways to read one of them (`resource_uris`), and ids for what an answer repeats of them (`jsonrpc_errors`).
 """
 
 from __future__ import annotations

@@ -11,11 +11,15 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+import h2.connection
+import h2.events
 import pytest
+from envoy_data_plane.envoy.type.v3 import StatusCode
 
+from ext_authz.decision.envoy_messages import PARTIAL_BODY
 from oauth_core.settings.envoy import SMALLEST_BODY_BUFFER
 from oauth_core.settings.roles import PermissionSettings
-from tests.envoy.check_service import GOOD, Check, allow, undecided
+from tests.envoy.check_service import GOOD, Check, allow, deny, undecided
 from tests.envoy.world import World, world_of
 from tests.support.programs import until
 
@@ -41,7 +45,7 @@ def gateway() -> Iterator[World]:
     with world_of(
         issuer="https://gate.example.com",
         local=False,
-        rules=PermissionSettings(tools={"*": "mcp.time.all"}),  # type: ignore[dict-item]
+        rules=PermissionSettings.model_validate({"tools": {"*": "mcp.time.all"}}),
         max_request_bytes=SMALLEST_BODY_BUFFER,
         max_checked_bytes=1024,
         change=_wait_for_checks,
@@ -69,14 +73,7 @@ def test_a_body_of_any_size_is_read_to_its_end_or_refused_however_it_arrives(
 
 def _answer_of(gateway: World, path: str, at_once: int, size: int, *, is_chunked: bool) -> bytes:
     """The beginning of the answer to a body of which `at_once` bytes arrive during the check."""
-    gateway.forget()
-    is_decided = Event()
-
-    def decide(check: Check) -> CheckResponse:
-        assert is_decided.wait(60)
-        return undecided() if check.step == "headers" and check.service == "time" else allow()
-
-    gateway.checks.decide = decide
+    is_decided = _held_checks(gateway)
     length = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {size}"
     authorization = f"Authorization: {GOOD['authorization']}"
     head = gateway.gate.head("POST", path, authorization, "Content-Type: application/json", length)
@@ -87,6 +84,68 @@ def _answer_of(gateway: World, path: str, at_once: int, size: int, *, is_chunked
         rest = _sent_at_once(connection, gateway.gate.pid, body[_BEFORE : _BEFORE + at_once])
         is_decided.set()
         return _answer_to(connection, rest + body[_BEFORE + at_once :])
+
+
+@pytest.mark.parametrize("at_once", [33_000, 66_000])
+@pytest.mark.parametrize("size", [100_000, 170_000, SMALLEST_BODY_BUFFER, 400_000, 600_000])
+@pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp/deep"])
+def test_a_body_over_http2_is_read_to_its_end_or_refused_too(
+    gateway: World, path: str, size: int, at_once: int
+) -> None:
+    is_decided = _held_checks(gateway)
+    fields = {":method": "POST", ":path": path, ":scheme": "https", ":authority": gateway.gate.host}
+    stream = h2.connection.H2Connection()
+    stream.initiate_connection()
+    stream.send_headers(1, [*fields.items(), *GOOD.items(), ("content-type", "application/json")])
+    left, status = size, ""
+    with socket.create_connection(("127.0.0.1", gateway.gate.port), timeout=60) as connection:
+        left -= _as_the_window_allows(stream, _BEFORE, left)
+        connection.sendall(stream.data_to_send())
+        until(lambda: gateway.checks.asked, "the check")
+        left -= _as_the_window_allows(stream, at_once, left)
+        rest = _sent_at_once(connection, gateway.gate.pid, stream.data_to_send())
+        is_decided.set()
+        connection.sendall(rest)
+        while not status:
+            received = connection.recv(65536)
+            assert received, "Envoy closed the connection without an answer"
+            for event in stream.receive_data(received):
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = dict(event.headers)[b":status"].decode()
+            if left and not status:
+                left -= _as_the_window_allows(stream, left, left)
+            connection.sendall(stream.data_to_send())
+    if size > SMALLEST_BODY_BUFFER:
+        assert (status, gateway.received) == ("413", [])
+    else:
+        assert (status, [request.body for request in gateway.received]) == ("200", [b"x" * size])
+
+
+def _as_the_window_allows(stream: h2.connection.H2Connection, most: int, left: int) -> int:
+    """Add DATA to what is to be sent. Return how many bytes of the `left` ones of the body it has."""
+    added = 0
+    while piece := min(most - added, left - added, stream.local_flow_control_window(1), 16_384):
+        added += piece
+        stream.send_data(1, b"x" * piece, end_stream=added == left)
+    return added
+
+
+def _held_checks(gateway: World) -> Event:
+    """Let every check wait for the event. Then allow, where there are rules by the check that has the whole body.
+
+    As our own, it refuses the beginning of a body.
+    """
+    gateway.forget()
+    is_decided = Event()
+
+    def decide(check: Check) -> CheckResponse:
+        assert is_decided.wait(60)
+        if check.headers.get(PARTIAL_BODY) == "true":  # Envoy holds somewhat more than it sends
+            return deny(StatusCode.PayloadTooLarge, {})
+        return undecided() if check.step == "headers" and check.service == "time" else allow()
+
+    gateway.checks.decide = decide
+    return is_decided
 
 
 def _sent_at_once(connection: socket.socket, envoy: int, data: bytes) -> bytes:

@@ -71,7 +71,8 @@ def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settin
 
 def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_want_them() -> None:
     first, *others = LOCAL.services
-    ruled = first.model_copy(update={"permissions": PermissionSettings(tools={"*": "mcp.time.read"})})  # type: ignore[dict-item]
+    rules = PermissionSettings.model_validate({"tools": {"*": "mcp.time.read"}})
+    ruled = first.model_copy(update={"permissions": rules})
     settings = LOCAL.model_copy(update={"services": (ruled, *others), "max_checked_bytes": 4096})
     for _, route in _routes(settings):
         checks = route["typed_per_filter_config"]
