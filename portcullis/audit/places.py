@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from portcullis.audit.filters import EventFilter
 from portcullis.audit.reading import Reading, events_of
-from portcullis.audit.segments import BootReader, Damage, boots, opening_of
+from portcullis.audit.segments import BootReader, Damage, boots, node_of, opening_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +63,7 @@ def _beginning(boot: Boot, index: int) -> tuple[int | None, str | None]:
     found = next(BootReader(boot, segment=index).read_segment(), None)
     if found is None or isinstance(found, Damage):
         return None, None
-    node = opening_of(found.frame).get("node")
-    return found.frame.first, node if isinstance(node, str) else None
+    return found.frame.first, node_of(opening_of(found.frame))
 
 
 def _in_segment(boot: Boot, index: int, sequence: int, node: str) -> FoundEvent | None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def command(audit_dir: Path, place: str, *, as_json: bool) -> None:
     """Show one event: every field, the frame that it is in, and whether that is sealed.
 
-    Its place is in the JSON lines of `search`, `timeline` and `export`.
+    Its place is in the JSON lines of `search`, `timeline` and `export`. The node is - where a segment names none:
+    write -- before such a place.
     """
     try:
         found = places.find(audit_dir, place)

@@ -200,6 +200,15 @@ def test_one_event_is_shown_by_its_place(tmp_path: Path) -> None:
         assert (found["call"], found["sequence"]) == (f"call-{number}", number)
 
 
+def test_the_place_of_an_event_of_a_forged_node_is_the_one_that_a_search_shows(tmp_path: Path) -> None:
+    write_segment(tmp_path, "oauth_web", batches=[[event(1)]], node="a\tb\nsealed  yes")
+    [line] = run(tmp_path, "search", "--json").stdout.splitlines()
+    assert json.loads(line)["node"] == "-"
+    shown = run(tmp_path, "show", "--json", "--", f"-/oauth_web/{BOOT}/1")
+    assert json.loads(shown.stdout)["call"] == "call-1"
+    assert "is of the node -" in run(tmp_path, "show", f"node-9/oauth_web/{BOOT}/1").output
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [
