@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from portcullis.audit.shown import printable
+from portcullis.detection.labels import LABELS, listed
 from portcullis.detection.levels import LEVELS
 
 if TYPE_CHECKING:
@@ -17,18 +18,6 @@ TEST_RULE = "test"
 INCOMPLETE = "detection_incomplete"
 """The rule of alerts that say that the rules do not see everything."""
 _WIDTH = 100
-_PEOPLE = {
-    "user": "people",
-    "user_id": "accounts",
-    "client_id": "clients",
-    "operator": "operators",
-    "service": "services",
-    "tool": "tools",
-    "source": "addresses",
-    "network": "networks",
-    "grant_id": "grants",
-    "jti": "tokens",
-}
 
 
 @dataclass(frozen=True)
@@ -88,9 +77,7 @@ class Alert:
         """Everything in words, one subject after the other."""
         lines = [*textwrap.wrap(printable(self.reason), _WIDTH), ""]
         for name, found in self.values.items():
-            shown = [printable(value) for value in found["shown"]]
-            more = found["count"] - len(shown)
-            lines.append(f"{_PEOPLE.get(name, name)}: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}")
+            lines.append(f"{LABELS.get(name, name)}: {listed(found['shown'], found['count'])}")
         if self.first and self.last:
             times = [printable(event["time"]) for event in (self.first, self.last)]
             count = "1 event" if self.events == 1 else f"{self.events} events"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from portcullis.alerts.alert import INCOMPLETE, Alert
 from portcullis.alerts.outbox import LOOK_FAULT, LOOKED, Found, new_id
@@ -167,9 +167,9 @@ def found_of(finding: Finding, raised: str, gateway: Gateway) -> Found:
         node=gateway.node,
         because=f"{finding.metric}: {rule.condition}" if rule.condition else "",
         events=finding.events,
-        first=_event(finding.first.time, finding.first.place),
-        last=_event(finding.last.time, finding.last.place),
-        values={name: {"shown": list(each.shown), "count": each.count} for name, each in finding.values.items()},
+        first=asdict(finding.first),
+        last=asdict(finding.last),
+        values={name: asdict(each) for name, each in finding.values.items()},
         false_alarms=rule.false_positives,
         extent=filled(rule.response.extent, shown) or [f"portcullis audit detect --rule {rule.name} --since -1d"],
         end=filled(rule.response.end, shown),
@@ -178,24 +178,17 @@ def found_of(finding: Finding, raised: str, gateway: Gateway) -> Found:
     return Found(alert, repr(sorted(subject.items())), finding.last.time)
 
 
-def _event(time: str, place: str) -> dict[str, str]:
-    return {"time": time, "place": place}
-
-
 def _incomplete(faults: Sequence[str], raised: str, gateway: Gateway) -> Alert:
-    minutes = int(timedelta(seconds=FAULT_SECONDS).total_seconds() // 60)
-    values: dict[str, Any] = {}
     return Alert(
         id=new_id(),
         raised=raised,
         rule=INCOMPLETE,
         title="Detection does not see everything",
         level="high",
-        reason=f"For {minutes} minutes or longer: {'; '.join(faults)}. An attack may make no alert.",
+        reason=f"For {FAULT_SECONDS / 60:g} minutes or longer: {'; '.join(faults)}. An attack may make no alert.",
         subject="",
         gateway=gateway.issuer,
         node=gateway.node,
-        values=values,
         false_alarms=("A disk or a program that was stopped on purpose",),
         extent=("portcullis audit verify --since -1d", "portcullis alerts list"),
         advice="Start the sealer (`portcullis audit seal`), or repair what the reason names.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from portcullis.cli.event_options import time_options
 from portcullis.cli.event_output import exit_if_incomplete, sealing_of
 from portcullis.cli.json_option import as_json
 from portcullis.cli.printed_lines import until_the_reader_goes
+from portcullis.detection.labels import LABELS, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,18 +29,6 @@ if TYPE_CHECKING:
 
 FOUND = 3
 _PERIOD = timedelta(days=1)
-_LABELS = {
-    "user": "people",
-    "user_id": "accounts",
-    "client_id": "clients",
-    "operator": "operators",
-    "service": "services",
-    "tool": "tools",
-    "source": "addresses",
-    "network": "networks",
-    "grant_id": "grants",
-    "jti": "tokens",
-}
 
 
 @click.command("detect")
@@ -113,9 +103,7 @@ def lines(finding: Finding) -> list[str]:
     if rule.condition:
         found.append(f"  because   {finding.metric}: {rule.condition}{f' ({group})' if group else ''}")
     for name, values in finding.values.items():
-        more = values.count - len(values.shown)
-        text = ", ".join(map(printable, values.shown)) + (f" and {more} more" if more else "")
-        found.append(f"  {_LABELS[name]:<9} {text}")
+        found.append(f"  {LABELS[name]:<9} {listed(values.shown, values.count)}")
     found.append(f"  events    {finding.events}{'' if finding.is_sealed else ', not all sealed'}")
     for label, event in (("first", finding.first), ("last", finding.last)):
         found.append(f"  {label:<9} {printable(event.time)}  {printable(event.place)}")
@@ -135,11 +123,9 @@ def document(finding: Finding) -> dict[str, Any]:
         "group": finding.group,
         "metric": finding.metric,
         "events": finding.events,
-        "values": {
-            name: {"shown": list(values.shown), "count": values.count} for name, values in finding.values.items()
-        },
-        "first": {"place": finding.first.place, "time": finding.first.time},
-        "last": {"place": finding.last.place, "time": finding.last.time},
+        "values": {name: asdict(values) for name, values in finding.values.items()},
+        "first": asdict(finding.first),
+        "last": asdict(finding.last),
         "sealed": finding.is_sealed,
         "tags": list(rule.tags),
     }

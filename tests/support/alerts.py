@@ -101,8 +101,8 @@ class Mailbox:
 
     async def handle_DATA(  # noqa: N802
         self,
-        server: SMTP,  # noqa: ARG002
-        session: Session,  # noqa: ARG002
+        _server: SMTP,
+        _session: Session,
         envelope: Envelope,
     ) -> str:
         """Take a mail; the server calls this."""

@@ -13,7 +13,8 @@ from portcullis.alerts.quiet_hours import QuietHours
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/Havana"]
 MINUTES = st.integers(0, 24 * 60 - 1)
-MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001
+FIRST = datetime(2024, 1, 1, tzinfo=UTC)
+MOMENTS = st.timedeltas(timedelta(), timedelta(days=6 * 365)).map(lambda after: FIRST + after)
 
 
 def at(minutes: int) -> time:
