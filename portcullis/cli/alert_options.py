@@ -20,7 +20,7 @@ from portcullis.cli.command_record import WRITER, CommandRecorder, Intent
 from portcullis.cli.settings_file import settings_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from oauth_core.audit import EventKind
 
@@ -44,6 +44,20 @@ class AlertPlace:
     def lock(self) -> Path:
         """The file that a running `portcullis alerts run` holds."""
         return lock_of(self.outbox)
+
+    def destinations(self, names: Sequence[str] = ()) -> list[str]:
+        """Return `names`, or the names of all destinations.
+
+        Raises `SettingsError` if the settings have no destination, and `UsageError` for an unknown name.
+        """
+        known = [one.name for one in self.settings.alerts_destinations]
+        if not known:
+            raise SettingsError(["alerts.destinations is empty: there is no place to send alerts to"])
+        if unknown := [name for name in names if name not in known]:
+            raise click.UsageError(
+                f"there is no destination {', '.join(unknown)}; the settings have {', '.join(known)}"
+            )
+        return list(names) or known
 
     @contextmanager
     def opened(self) -> Iterator[Outbox]:

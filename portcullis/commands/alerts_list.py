@@ -53,6 +53,8 @@ def command(place: AlertPlace, limit: int, *, as_json: bool) -> None:
         for silence in silences:
             click.echo(_silence_line(silence))
         click.echo(f"The rules looked last at {looked}." if looked else "The rules have not looked yet.")
+        if not place.settings.alerts_destinations:
+            click.echo("No destination is configured: alerts.destinations is empty, so no alert is made or sent.")
         if fault:
             click.echo(f"They do not see everything: {printable(fault)}.")
 

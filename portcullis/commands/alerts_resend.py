@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from oauth_core.audit import EventKind
-from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
 from portcullis.cli.alert_options import alert_options
 
@@ -26,18 +25,12 @@ def command(place: AlertPlace, alert_id: str, names: tuple[str, ...], reason: st
 
     Its level and silences do not count; quiet hours do. `portcullis alerts run` sends it. The audit record has it.
     """
-    known = [one.name for one in place.settings.alerts_destinations]
-    if not known:
-        raise SettingsError(["alerts.destinations is empty: there is no place to send alerts to"])
-    if unknown := [name for name in names if name not in known]:
-        raise click.UsageError(
-            f"there is no destination {', '.join(unknown)}; the settings have {', '.join(known)}"
-        )
+    chosen = place.destinations(names)
     with place.opened() as outbox:
         if outbox.find(alert_id) is None:
             raise click.ClickException(f"there is no alert {alert_id}; `portcullis alerts list` has the newest")
         with place.recorded(EventKind.ALERT_RESENT, alert_id, reason, always=False):
-            outbox.resend(alert_id, names or known, time.time())
-    click.echo(f"The alert {alert_id} waits for {', '.join(names or known)}.")
+            outbox.resend(alert_id, chosen, time.time())
+    click.echo(f"The alert {alert_id} waits for {', '.join(chosen)}.")
     if not file_lock.is_held(place.lock):
         click.echo("No `portcullis alerts run` is running: start one, or use `alerts run --once`.", err=True)

@@ -42,8 +42,7 @@ def command(place: AlertPlace, *, once: bool) -> None:
     them, also over restarts. Exits with 2 for wrong settings, or if another process does this already. With --once
     it exits with 1 if the rules could not look at everything, or if a destination did not take an alert.
     """
-    if not place.settings.alerts_destinations:
-        raise SettingsError(["alerts.destinations is empty: there is no place to send alerts to"])
+    place.destinations()
     with ExitStack() as stack:
         try:
             stack.enter_context(file_lock.held(place.lock))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from oauth_core.errors import SettingsError
 from portcullis.alerts.alert import TEST_RULE, Alert
 from portcullis.alerts.destinations import opened
 from portcullis.alerts.outbox import new_id
@@ -31,14 +30,7 @@ def command(place: AlertPlace, names: tuple[str, ...]) -> None:
     It passes the outbox by: quiet hours and silences do not count. Exits with 1 if one did not take it, and with 2
     for an unknown destination or one that cannot be used.
     """
-    known = [one.name for one in place.settings.alerts_destinations]
-    if not known:
-        raise SettingsError(["alerts.destinations is empty: there is no place to send alerts to"])
-    if unknown := [name for name in names if name not in known]:
-        raise click.UsageError(
-            f"there is no destination {', '.join(unknown)}; the settings have {', '.join(known)}"
-        )
-    destinations = opened(place.settings, names)
+    destinations = opened(place.settings, place.destinations(names))
     results: dict[str, str] = {}
     threads = [threading.Thread(target=_try, args=(one, _alert(place), results)) for one in destinations]
     for thread in threads:

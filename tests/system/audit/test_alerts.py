@@ -357,6 +357,12 @@ def test_a_text_of_a_caller_changes_no_terminal_and_no_command(world: AlertWorld
     assert "\x1b" not in world.run("list").stdout
 
 
+def test_without_a_destination_the_list_says_so(world: AlertWorld) -> None:
+    assert "No destination is configured" in world.run("list").stdout
+    world.webhook("hook", DEAD)
+    assert "No destination is configured" not in world.run("list").stdout
+
+
 @pytest.mark.parametrize(
     ("destination", "fault"),
     [
