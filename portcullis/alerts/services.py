@@ -25,6 +25,19 @@ for _name in ("apprise", "requests", "urllib3"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
+_MENTION = re.compile(r"(?<![\w.+-])@|@(?=(?:everyone|here|channel|all)\b)", re.IGNORECASE)
+_LINK = re.compile(r"\](?=\s*[(\[:])")
+
+
+def without_markup(text: str) -> str:
+    """Return `text` without what chats take for a link with another text, for a mention or for a tag.
+
+    Callers choose a part of the text, and Apprise escapes it for some services only. The characters in place of
+    these are of full width, so that they look alike.
+    """
+    return _LINK.sub("\uff3d", _MENTION.sub("\uff20", text.replace("<", "\uff1c")))
+
+
 class Service:
     """One Apprise URL. It verifies certificates and follows no redirects, whatever the URL says."""
 
@@ -45,6 +58,9 @@ class Service:
             raise ValueError("is no URL that Apprise knows, or a part of it is missing")
         service.verify_certificate = True
         service.redirects = False
+        if service.overflow_mode is apprise.OverflowMode.UPSTREAM:
+            # A service refuses a text that is too long for it, and callers choose the length of a part of it.
+            service.overflow_mode = apprise.OverflowMode.SPLIT
         if is_clear_text(service):
             raise ValueError(
                 "sends in clear text to another machine: use the scheme with TLS, such as mailtos or jsons"
@@ -60,8 +76,8 @@ class Service:
         try:
             is_taken = bool(
                 box.notify(
-                    title=alert.headline,
-                    body=alert.text(),
+                    title=without_markup(alert.headline),
+                    body=without_markup(alert.text()),
                     notify_type=_KINDS.get(alert.level, "info"),
                     body_format="text",
                     log_callback=lambda entry, _service: codes.extend(_ERROR.findall(str(entry.message))),

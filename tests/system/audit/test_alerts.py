@@ -357,6 +357,65 @@ def test_a_text_of_a_caller_changes_no_terminal_and_no_command(world: AlertWorld
     assert "\x1b" not in world.run("list").stdout
 
 
+def chat_url(receiver: Receiver) -> str:
+    """A Mattermost server at the receiver: its texts are Markdown, and it takes 4,000 characters."""
+    return f"mmost://{receiver.url.split('/')[2]}/3ccdd113474722377935511fc85d3dd4"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[Sign in again](https://evil.example)",
+        "[Sign in again] (https://evil.example)",
+        "[Sign in again][evil]",
+        "[evil]: https://evil.example",
+        "![x](https://evil.example/x.png)",
+        "@all",
+        "now @channel",
+        "x@everyone",
+        "@HERE",
+        "<!channel>",
+        "<https://evil.example|Sign in again>",
+        "<@U0123>",
+        "<b>bold</b>",
+    ],
+)
+def test_a_text_of_a_caller_is_no_link_and_no_mention_in_a_chat(
+    world: AlertWorld, receiver: Receiver, text: str
+) -> None:
+    receiver.status = 200
+    world.service("chat", chat_url(receiver))
+    world.happen(reuse(text, client_id=text))
+    assert world.run("run", "--once").exit_code == 0
+    [request] = receiver.received
+    said = json.loads(request.body)["text"]
+    assert "clients: " in said
+    for markup in (text, "](", "] (", "][", "]:", " @", "@everyone", "<"):
+        assert markup not in said
+
+
+def test_an_address_and_an_account_stay_as_they_are_in_a_chat(world: AlertWorld, receiver: Receiver) -> None:
+    receiver.status = 200
+    world.service("chat", chat_url(receiver))
+    client = "https://[2001:db8::1]/client.json?a=[b]&c=mona.lisa@allied.example"
+    world.happen(reuse(client_id=client))
+    world.run("run", "--once")
+    assert client in json.loads(receiver.received[0].body)["text"]
+
+
+def test_an_alert_that_is_too_long_for_a_chat_arrives_in_parts(world: AlertWorld, receiver: Receiver) -> None:
+    receiver.status = 200
+    world.service("chat", chat_url(receiver))
+    world.happen(
+        *(reuse(user=f"{n}" * 256, client_id="c" * 256, service="s" * 256, jti="j" * 256) for n in range(10))
+    )
+    assert world.run("run", "--once").exit_code == 0
+    parts = [json.loads(one.body)["text"] for one in receiver.received]
+    assert len(parts) > 1
+    assert max(map(len, parts)) <= 4000
+    assert "portcullis grants revoke grant-1" in "".join(parts)
+
+
 def test_without_a_destination_the_list_says_so(world: AlertWorld) -> None:
     assert "No destination is configured" in world.run("list").stdout
     world.webhook("hook", DEAD)
