@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import socket
+import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 SECRET_PREFIX = "whsec_"
 _SHORTEST_SECRET, _LONGEST_SECRET = 24, 64
 _TIMEOUT_SECONDS = 10.0
+_TOTAL_SECONDS = 30.0
 _SUCCESS, _REDIRECT, _GONE = 200, 300, 410
 
 
@@ -53,13 +57,54 @@ def signature(secret: bytes, message_id: str, timestamp: int, body: bytes) -> st
     return f"v1,{base64.b64encode(hmac_sha256_bytes(secret, signed)).decode()}"
 
 
+class _Connection:
+    """The connection of one attempt, which ends after `seconds`, whatever the receiver sends.
+
+    Each read has a time limit of its own. A receiver that sends a byte now and then, or answers "100 Continue" for
+    ever, never reaches it. Such an attempt would keep back all later ones, and the second kind a core too.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._socket: socket.socket | None = None
+        self._has_ended = False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> _Connection:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        if self._socket is not None:
+            self._socket.close()
+
+    def follow(self, step: str, info: dict[str, Any]) -> None:
+        """Take the socket of the connection. The client calls this at each step."""
+        if step.endswith(".connect_tcp.complete"):
+            # A second descriptor of it, because TLS takes the first one over, and its handshake can be slow too.
+            self._socket = info["return_value"].get_extra_info("socket").dup()
+            if self._has_ended:
+                self._end()
+
+    def _end(self) -> None:
+        self._has_ended = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
 class Webhook:
     """Sends alerts to `url`. Any answer of class 2xx accepts one; redirects are not followed."""
 
-    def __init__(self, url: str, secret: bytes, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, url: str, secret: bytes, *, now: Callable[[], float] = time.time, seconds: float = _TOTAL_SECONDS
+    ) -> None:
         self._url = url
         self._secret = secret
         self._now = now
+        self._seconds = seconds
         parts = urlsplit(url)
         self.address = f"{parts.scheme}://{parts.hostname or ''}"
 
@@ -75,9 +120,13 @@ class Webhook:
         }
         try:
             # The answer's body is not read: it could be endless.
-            with httpx2.stream(
-                "POST", self._url, content=body, headers=headers, timeout=_TIMEOUT_SECONDS, follow_redirects=False
-            ) as answer:
+            with (
+                _Connection(self._seconds) as connection,
+                httpx2.Client(timeout=_TIMEOUT_SECONDS, follow_redirects=False) as client,
+                client.stream(
+                    "POST", self._url, content=body, headers=headers, extensions={"trace": connection.follow}
+                ) as answer,
+            ):
                 status = answer.status_code
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise NotTakenError(f"no answer ({type(error).__name__})") from None
