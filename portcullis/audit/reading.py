@@ -11,6 +11,7 @@ import heapq
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oauth_core.audit_log import frames
@@ -22,7 +23,7 @@ from portcullis.audit.sealed_folder import NAME
 from portcullis.audit.segments import BootReader, Damage, boots, node_of, opening_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from oauth_core.audit_log.frames import Frame
@@ -170,9 +171,8 @@ def events(
     deleted = DeletionNotes(audit_dir / NAME).named()
     for boot in boots(audit_dir):
         listed = boot.segments()
-        known = {*listed, *deleted.get(boot.key, ())}
-        for index in sorted({*range(1, listed[-1])} - known) if listed else ():
-            reading.fault(f"{boot.writer}/{boot.name}, segment {index:06} is missing")
+        for sentence in _gaps({*listed, *deleted.get(boot.key, ())}, before=listed[-1] if listed else 0):
+            reading.fault(f"{boot.key}, {sentence}")
         segments = [
             _segment(boot, index, is_last=index == listed[-1]) for index in listed if not is_elsewhere(boot, index)
         ]
@@ -187,6 +187,16 @@ def events(
             bound = TimeKey(min(one.begins for one in fitting), newest_first)
         streams.append(Stream(bound, _wanted(fitting, wanted, reading, backwards=newest_first)))
     yield from _merged(streams, newest_first=newest_first)
+
+
+def _gaps(known: Set[int], *, before: int) -> Iterator[str]:
+    """Yield a sentence for each gap. The work is that of the known numbers: a gap can have 999,999,998."""
+    for last, following in pairwise([0, *sorted(index for index in known if index <= before)]):
+        first, end = last + 1, following - 1
+        if first == end:
+            yield f"segment {first:06} is missing"
+        elif first < end:
+            yield f"segments {first:06} to {end:06} are missing"
 
 
 def opening(segment: Path) -> dict[str, Any]:

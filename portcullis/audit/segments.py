@@ -26,6 +26,8 @@ WRITER_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 BOOT_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")
 _SEGMENT = re.compile(r"(?:(?!000000)[0-9]{6}|[1-9][0-9]{6,8})\.seg\Z")
 """Each number in its one form: two files are never the same segment."""
+_MOST_MISSING = 1000
+"""Missing segments that are named in one gap. One file with the highest number makes a gap of 999,999,998."""
 _PIECE = 1024 * 1024
 """Bytes that are read at once."""
 
@@ -154,7 +156,7 @@ class BootReader:
                 damages.append(Damage(DamageKind.CUT, self.segment, self.offset, detail))
             damages += [
                 Damage(DamageKind.NO_SEGMENT, index, 0, self.boot.segment(index).name)
-                for index in range(self.segment, following)
+                for index in range(self.segment, min(following, self.segment + _MOST_MISSING))
                 if not self.boot.segment(index).exists()
             ]
             # Before anything is yielded: the caller may stop there, and a later call goes on behind it.

@@ -168,6 +168,20 @@ def test_a_segment_has_one_name(world: SealedWorld, name: str) -> None:
     assert found(world) == [("added", f"segments/{PLACE}/{name}")]
 
 
+def test_a_segment_with_the_highest_number_stops_no_reader(world: SealedWorld) -> None:
+    segment = write_segment(world.audit_dir, batches=[[event(1)]]).folder / "999999999.seg"
+    segment.touch()
+    world.seal()
+    assert set(found(world)) == {("damaged", PLACE)}
+    assert f"{PLACE}, segments 000002 to 999999998 are missing" in shown(world, "search")
+    assert '"call-1"' in shown(world, "search", "--json")
+    shown(world, "tail")
+    segment.unlink()
+    world.new_sealer()
+    world.seal()
+    assert set(found(world)) == {("damaged", PLACE)}
+
+
 def test_the_name_of_a_file_writes_no_line_of_its_own(world: SealedWorld) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
     world.seal()
