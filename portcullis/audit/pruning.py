@@ -7,7 +7,8 @@ run that was killed in between is finished by the next one. The tree stays, with
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+import os
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -147,6 +148,9 @@ class Pruning:
     def held(self) -> Iterator[None]:
         """Hold the deletions of this folder for this process. Raises `file_lock.HeldError`."""
         self._checkpoint()
+        for folder in (self._audit_dir / "segments", self._notes.folder):
+            if folder.is_symlink():
+                raise PruneError(f"{folder} is a link")
         self._notes.folder.mkdir(mode=0o700, exist_ok=True)
         with file_lock.held(self._notes.lock):
             yield
@@ -184,7 +188,13 @@ class Pruning:
         return plan
 
     def carry_out(self, plan: Plan, *, operator: str, reason: str) -> list[Path]:
-        """Sign notes of the plan, and delete its segments. Returns the notes. The caller holds the folder."""
+        """Sign notes of the plan, and delete its segments. Returns the notes. The caller holds the folder.
+
+        The segments are compared once more: much time may be between the plan and its confirmation.
+        """
+        for one in plan.segments:
+            if not self._is_ready(one.sealed):
+                raise PruneError(f"{one.boot.key}, segment {one.sealed.segment:06} has changed meanwhile")
         notes = []
         for start in range(0, len(plan.segments), MOST_SEGMENTS):
             segments = tuple(one.sealed for one in plan.segments[start : start + MOST_SEGMENTS])
@@ -204,8 +214,7 @@ class Pruning:
         """
         count = 0
         for deletion in self._notes.signed(self._signer.verifier):
-            left = [one for one in deletion.segments if self._boot(one).segment(one.segment).exists()]
-            unfinished = [one for one in left if _is_as_named(self._boot(one), one)]
+            unfinished = [one for one in deletion.segments if self._is_ready(one)]
             if unfinished:
                 self._delete(unfinished)
                 count += len(unfinished)
@@ -213,16 +222,26 @@ class Pruning:
 
     def _delete(self, segments: Sequence[DeletedSegment]) -> None:
         self._remove_copies({(one.writer, one.boot, one.segment) for one in segments})
-        folders = set()
+        by_boot: dict[Boot, list[DeletedSegment]] = {}
         for one in segments:
-            path = self._boot(one).segment(one.segment)
-            path.unlink(missing_ok=True)
-            folders.add(path.parent)
-        for folder in sorted(folders):
-            with suppress(FileNotFoundError):
-                private_files.sync_folder(folder)
-            with suppress(OSError):  # it has other segments
-                folder.rmdir()
+            by_boot.setdefault(self._boot(one), []).append(one)
+        for boot, its in by_boot.items():
+            with suppress(FileNotFoundError), ExitStack() as stack:
+                root = stack.enter_context(_folder(self._audit_dir / "segments"))
+                writer = stack.enter_context(_folder(boot.writer, root))
+                folder = stack.enter_context(_folder(boot.name, writer))
+                for one in its:
+                    with suppress(FileNotFoundError):
+                        os.unlink(boot.segment(one.segment).name, dir_fd=folder)
+                private_files.sync_folder(boot.folder)
+                with suppress(OSError):  # it has other segments
+                    os.rmdir(boot.name, dir_fd=writer)
+
+    def _is_ready(self, one: DeletedSegment) -> bool:
+        """Whether a segment is in its own folder, exactly as it was sealed. Raises `OSError`."""
+        boot = self._boot(one)
+        is_linked = any(path.is_symlink() for path in (boot.folder, *boot.folder.parents[:2]))
+        return not is_linked and _is_as_named(boot, one)
 
     def _boot(self, one: DeletedSegment) -> Boot:
         return Boot.at(self._audit_dir, one.key)
@@ -278,6 +297,16 @@ class Pruning:
             for note in notes_in(file):
                 with suppress(NoteError):
                     yield open_checkpoint(note, self._signer.verifier)
+
+
+@contextmanager
+def _folder(path: Path | str, parent: int | None = None) -> Iterator[int]:
+    """Open a folder that is no link. Otherwise a person who makes one has segments elsewhere deleted."""
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
 
 
 def _span_of(boot: Boot, index: int, sealed: _SealedBoot) -> _Span | None:

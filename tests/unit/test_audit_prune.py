@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +20,7 @@ from oauth_core.audit_log.signed_notes import NoteError, Signer
 from oauth_core.errors import SettingsError
 from portcullis.audit.deletions import DeletionNotes
 from portcullis.audit.parquet import catalog
-from portcullis.audit.pruning import Plan, Pruning
+from portcullis.audit.pruning import Plan, PruneError, Pruning
 from portcullis.audit.segments import StoredFrame, boots, frames
 from portcullis.audit.verification import Verification
 from portcullis.cli.main import cli
@@ -397,25 +399,30 @@ class _KilledError(BaseException):
     """The process ends here."""
 
 
+class _Unlinking:
+    """Deletes so many segments and is killed then. Other files are deleted as always."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self._unlink = os.unlink
+
+    def __call__(self, path: str | Path, *, dir_fd: int | None = None) -> None:
+        if str(path).endswith(".seg"):
+            self.left -= 1
+            if self.left < 0:
+                raise _KilledError
+        self._unlink(path, dir_fd=dir_fd)
+
+
 def test_a_run_that_is_killed_at_any_point_is_finished_by_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for steps in range(5):
         record = Record(tmp_path / str(steps))
-        left, unlink = steps, Path.unlink
-
-        def killing(path: Path, *, missing_ok: bool = False) -> None:
-            nonlocal left
-            if path.suffix == ".seg":
-                left -= 1
-                if left < 0:
-                    raise _KilledError
-            unlink(path, missing_ok=missing_ok)  # noqa: B023
-
         before = record.segments()
         pruning = record.pruning()
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "unlink", killing)
+            patch.setattr(os, "unlink", _Unlinking(steps))
             with pruning.held():
                 plan = pruning.plan(keep_bytes=0)
                 if steps < len(plan.segments):
@@ -454,6 +461,80 @@ def test_a_signed_segment_that_was_altered_meanwhile_is_not_deleted_by_the_next_
     path.write_bytes(path.read_bytes() + b"x")
     record.run("prune", "--keep-size", "1TB", "--yes")
     assert path.exists()
+
+
+# -- what a person with access to the folder tries -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("linked", ["segments", "segments/oauth_web", f"segments/oauth_web/{BOOT}"])
+def test_a_link_to_a_backup_has_nothing_deleted_there(record: Record, tmp_path: Path, linked: str) -> None:
+    record.write_note(*record.named())
+    backup, folder = tmp_path / "backup", record.audit_dir / linked
+    shutil.move(folder, backup)
+    folder.symlink_to(backup)
+    before = sorted(backup.rglob("*.seg"))
+    place = ["--audit-dir", str(record.audit_dir), "--key-file", str(record.world.key.path)]
+    CliRunner().invoke(cli, ["audit", "prune", "--keep-size", "0", "--yes", *place])
+    assert sorted(backup.rglob("*.seg")) == before
+    assert len(before) >= 3
+
+
+@pytest.mark.parametrize("linked", ["segments", "segments/oauth_web", f"segments/oauth_web/{BOOT}"])
+def test_a_link_that_is_made_after_the_note_has_nothing_deleted_elsewhere(
+    record: Record, tmp_path: Path, linked: str
+) -> None:
+    backup, folder = tmp_path / "backup", record.audit_dir / linked
+    before = len(list(folder.rglob("*.seg")))
+
+    def link(_keys: Set[tuple[str, str, int]]) -> None:
+        shutil.move(folder, backup)
+        folder.symlink_to(backup)
+
+    pruning = record.pruning(link)
+    with pruning.held():
+        plan = pruning.plan(keep_bytes=0)
+        with pytest.raises(OSError, match=r"Not a directory|symbolic links"):
+            pruning.carry_out(plan, operator="op", reason="age")
+    assert len(list(backup.rglob("*.seg"))) == before
+
+
+@pytest.mark.parametrize("command", ["prune", "compact"])
+def test_a_link_in_the_place_of_the_copies_has_no_file_elsewhere_deleted(
+    record: Record, tmp_path: Path, command: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "sales.parquet").touch()
+    (record.audit_dir / catalog.FOLDER).symlink_to(other)
+    before = record.segments()
+    arguments = ["--keep-size", "0", "--yes"] if command == "prune" else []
+    place = ["--audit-dir", str(record.audit_dir)]
+    place += ["--key-file", str(record.world.key.path)] if command == "prune" else []
+    assert CliRunner().invoke(cli, ["audit", command, *arguments, *place]).exit_code != 0
+    assert [path.name for path in other.iterdir()] == ["sales.parquet"]
+    assert record.segments() == before
+
+
+def test_no_note_is_written_into_a_folder_elsewhere(record: Record, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    record.notes.folder.symlink_to(other)
+    before = record.segments()
+    assert "is a link" in record.run("prune", "--keep-size", "0", "--yes", code=1).output
+    assert record.segments() == before
+    assert list(other.iterdir()) == []
+
+
+def test_a_segment_that_changes_between_the_plan_and_its_confirmation_stays(record: Record) -> None:
+    before, pruning = record.segments(), record.pruning()
+    with pruning.held():
+        plan = pruning.plan(keep_bytes=0)
+        path = plan.segments[-1].path
+        path.write_bytes(path.read_bytes() + b"x")
+        with pytest.raises(PruneError, match="has changed meanwhile"):
+            pruning.carry_out(plan, operator="op", reason="age")
+    assert record.segments() == before
+    assert record.notes.paths() == []
 
 
 # -- refusals --------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core.process import file_lock, private_files
 from portcullis.audit import record_files
+from portcullis.audit.record_files import UnusableFileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Set
@@ -90,8 +91,8 @@ def held(audit_dir: Path) -> Iterator[Path]:
 
     Raises `OSError`, and `file_lock.HeldError` while another run works.
     """
-    folder = audit_dir / FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    (audit_dir / FOLDER).mkdir(mode=0o700, exist_ok=True)
+    folder = _own_folder(audit_dir)
     with file_lock.held(folder / "lock"):
         yield folder
 
@@ -101,16 +102,23 @@ def remove_with(audit_dir: Path, keys: Set[tuple[str, str, int]]) -> None:
 
     The caller holds the folder. Raises `OSError`.
     """
-    described = set()
+    folder, described = _own_folder(audit_dir), set()
     for copy in copies(audit_dir):
         if keys & {*copy.segments, *copy.refused}:
             copy.remove()
         else:
             described.add(copy.path)
     # A file without a description may have them too: a run that was killed left it.
-    for path in (audit_dir / FOLDER).glob("*.parquet"):
+    for path in folder.glob("*.parquet"):
         if path not in described:
             path.unlink(missing_ok=True)
+
+
+def _own_folder(audit_dir: Path) -> Path:
+    """The folder of copies. Raises `UnusableFileError` for a link: files elsewhere would be deleted."""
+    if (folder := audit_dir / FOLDER).is_symlink():
+        raise UnusableFileError(folder, "it is a link")
+    return folder
 
 
 def counted(
