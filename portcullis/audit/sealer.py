@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,10 @@ class _Tree:
     """When each open boot had its last frame, by the monotonic clock."""
     looked: dict[Path, int]
     """The time of change of each writer's folder at the last look."""
+    notes: list[Path] = field(default_factory=list)
+    """The files of deletions that were read."""
+    deleted: set[tuple[str, int]] = field(default_factory=set)
+    """The segments in them, by boot and number."""
 
 
 class Sealer:
@@ -340,13 +344,15 @@ class Sealer:
 
     def _is_deleted(self, boot: Boot, segment: int) -> bool:
         """Whether a segment is gone by a deletion that this key has signed: such a gap is no fault."""
-        if self._tree is None:
+        if (tree := self._tree) is None:
             return False
-        return any(
-            (one.key, one.segment) == (boot.key, segment)
-            for deletion in DeletionNotes(self._folder.root).signed(self._tree.signer.verifier)
-            for one in deletion.segments
-        )
+        notes = DeletionNotes(self._folder.root)
+        # A note is there before its segments go. All are read again only when there is another one.
+        if (paths := notes.paths()) != tree.notes:
+            deletions = notes.signed(tree.signer.verifier)
+            tree.deleted = {(one.key, one.segment) for deletion in deletions for one in deletion.segments}
+            tree.notes = paths
+        return (boot.key, segment) in tree.deleted
 
     def _entries(self, start: int, checkpoint: Checkpoint) -> Iterator[Entry]:
         reader = TreeReader(self._folder.root, checkpoint.size)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from oauth_core.audit_log.deletions import DeletedSegment, Deletion, open_deletion, parse_deletion, words
-from oauth_core.audit_log.signed_notes import NoteError, Signer
+from oauth_core.audit_log.signed_notes import NoteError, Signer, VerifierKey
 from oauth_core.errors import SettingsError
 from portcullis.audit.deletions import DeletionNotes
 from portcullis.audit.parquet import catalog
@@ -535,6 +535,28 @@ def test_a_segment_that_changes_between_the_plan_and_its_confirmation_stays(reco
             pruning.carry_out(plan, operator="op", reason="age")
     assert record.segments() == before
     assert record.notes.paths() == []
+
+
+def test_the_notes_are_read_once_for_many_deleted_segments(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record.prune_everything()
+    opened, paths = DeletionNotes.opened, list[Path]()
+
+    def counting(notes: DeletionNotes, path: Path, key: VerifierKey) -> Deletion:
+        paths.append(path)
+        return opened(notes, path, key)
+
+    boot = SegmentWriter(record.audit_dir, "oauth_web", LATER)
+    for _ in range(3):
+        boot.open_segment()
+        boot.write(event(50))
+    for index in (1, 2, 3):
+        (boot.folder / f"{index:06}.seg").unlink()
+    monkeypatch.setattr(DeletionNotes, "opened", counting)
+    record.world.seal(MINUTE)
+    assert len(paths) == 1
+    assert sum("no-segment" in sentence for sentence in record.world.reports) == 3
 
 
 # -- refusals --------------------------------------------------------------------------------------------------
