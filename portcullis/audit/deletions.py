@@ -71,7 +71,11 @@ class DeletionNotes:
     def named(self) -> dict[str, set[int]]:
         """The segments of each boot that some note names. No signature is verified: `verify` does that."""
         found: dict[str, set[int]] = {}
-        for path in self.paths():
+        try:
+            paths = self.paths()
+        except OSError:  # a link to itself, or a folder of another person
+            return found
+        for path in paths:
             try:
                 deletion = parse_deletion(split_note(read_note(path))[0])
             except (NoteError, OSError, UnicodeDecodeError):

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from oauth_core.audit_log.entries import NO_NODE
 from oauth_core.audit_log.frames import FrameError, FrameKind
+from portcullis.audit.deletions import DeletionNotes
 from portcullis.audit.reading import events_of
-from portcullis.audit.segments import BootReader, Damage, boots, node_of, opening_of
+from portcullis.audit.sealed_folder import NAME
+from portcullis.audit.segments import BootReader, Damage, DamageKind, boots, node_of, opening_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +60,15 @@ class Follower:
         return sorted(found, key=lambda event: event.time)
 
     def _frames(self, boot: Boot, reader: BootReader) -> Iterator[Frame]:
+        deleted: set[int] | None = None
         try:
             for found in reader.read():
                 if isinstance(found, Damage):
+                    if found.kind is DamageKind.NO_SEGMENT:
+                        if deleted is None:
+                            deleted = DeletionNotes(self._audit_dir / NAME).named().get(boot.key, set())
+                        if found.segment in deleted:
+                            continue
                     self._reading.fault(f"{boot.writer}/{boot.name}, {found}")
                     continue
                 self._note(boot, found)

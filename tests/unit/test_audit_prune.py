@@ -19,8 +19,11 @@ from oauth_core.audit_log.deletions import DeletedSegment, Deletion, open_deleti
 from oauth_core.audit_log.signed_notes import NoteError, Signer, VerifierKey
 from oauth_core.errors import SettingsError
 from portcullis.audit.deletions import DeletionNotes
+from portcullis.audit.filters import EventFilter
+from portcullis.audit.following import Follower
 from portcullis.audit.parquet import catalog
 from portcullis.audit.pruning import Plan, PruneError, Pruning
+from portcullis.audit.reading import Reading
 from portcullis.audit.segments import StoredFrame, boots, frames
 from portcullis.audit.verification import Verification
 from portcullis.cli.main import cli
@@ -258,12 +261,15 @@ def test_the_last_segment_of_a_killed_boot_goes_a_day_after_it_was_sealed_if_the
 def test_a_boot_that_lives_goes_on_after_its_last_segment_was_deleted(record: Record) -> None:
     SegmentWriter(record.audit_dir, "ext_authz.0", LATER)
     record.world.seal(MINUTE)
+    reading = Reading()
+    following = Follower(record.audit_dir, EventFilter(), reading)
     pruning = record.pruning(days=9)
     with pruning.held():
         pruning.carry_out(pruning.plan(keep_bytes=0), operator="op", reason="age")
     record.running.folder.mkdir(exist_ok=True)
     record.running.open_segment()
     record.running.write(event(99))
+    assert ([each.fields["call"] for each in following.added()], reading.faults) == (["call-99"], [])
     record.world.seal(MINUTE)
     record.world.new_sealer()
     record.world.seal(MINUTE)
@@ -535,6 +541,11 @@ def test_a_segment_that_changes_between_the_plan_and_its_confirmation_stays(reco
             pruning.carry_out(plan, operator="op", reason="age")
     assert record.segments() == before
     assert record.notes.paths() == []
+
+
+def test_a_folder_of_notes_that_cannot_be_read_stops_no_search(record: Record) -> None:
+    record.notes.folder.symlink_to(record.notes.folder)
+    assert record.run("search", "--json").stdout.count('"access.allowed"') == 7
 
 
 def test_the_notes_are_read_once_for_many_deleted_segments(
