@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from oauth_core.display_text import is_displayable
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.flows.notices import Notice, NoticeKind
 from oauth_core.store.connection import connect
@@ -46,10 +47,25 @@ T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
 
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+
+
+def _readable(_context: click.Context, _option: click.Parameter, reason: str | None) -> str | None:
+    """`reason` as one line that can be stored and shown.
+
+    It is changed and not refused, because the commands take rights away: in a terminal with another encoding, a
+    letter with an accent is no text at all.
+    """
+    if reason is None:
+        return None
+    text = reason.encode(errors="replace").decode()
+    return "".join(character if is_displayable(character) else " " for character in text).strip() or None
+
+
 why = click.option(
     "--reason",
     metavar="TEXT",
-    help="The reason, for the audit log. People whose access ends read it on their account page.",
+    callback=_readable,
+    help="The reason, for the audit log. People whose access ends can read it on their account page.",
 )
 
 

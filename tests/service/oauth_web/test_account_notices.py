@@ -363,3 +363,19 @@ async def test_where_reuse_is_only_refused_the_person_reads_that_too() -> None:
             (newest, *_) = await notices(client)
             assert newest.startswith(f"{app.name} used an old key, which was refused")
             assert any("got access" in one and "You can disconnect" in one for one in await notices(client))
+
+
+async def test_a_reason_in_any_bytes_ends_what_it_is_given_for_and_is_shown_as_one_line(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    """In a terminal of another encoding an accent is a byte that is not UTF-8; a text can also turn the line."""
+    login, reason = somebody(), "caf\udce9 of\n\N{RIGHT-TO-LEFT OVERRIDE}today\x1b"
+    by_client = await connected(client, login)
+    operate(web, "clients", "revoke", by_client.client_id, "--reason", reason)
+    assert "The operator's reason: caf? of today" in of(by_client, await notices(client))[0]
+    by_grant = await connected(client, login)
+    operate(web, "grants", "revoke", by_grant.grant_id, "--reason", reason)
+    assert "The operator's reason: caf? of today" in of(by_grant, await notices(client))[0]
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in await page_of(client)
+    operate(web, "users", "block", login, "--reason", reason)
+    assert await redis.exists(keyspace.block(by_client.person))
