@@ -30,7 +30,7 @@ from portcullis.supervisor import operator_environment, reserve
 from portcullis.supervisor.state import is_held
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from redis.asyncio import Redis
 
@@ -219,20 +219,24 @@ class Ended:
             raise click.ClickException(self.missing)
 
 
-async def end_as_far_as_possible(
-    revocation: Awaitable[tuple[Grant, ...]], notices: NoticeStore, reason: str | None = None
-) -> Ended:
-    """The grants that `revocation` could end; their people get a notice with `reason`.
-
-    Raises `StoreUnavailableError` if it could end none.
-    """
+async def end_as_far_as_possible(revocation: Awaitable[tuple[Grant, ...]]) -> Ended:
+    """The grants that `revocation` could end."""
     try:
-        grants = await revocation
-        ended = Ended(grants, len(grants))
+        ended = await revocation
     except IncompleteError as error:
-        ended = Ended(error.ended, error.count, str(error))
-    await notices.add_ended(ended.grants, notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason))
-    return ended
+        return Ended(error.ended, error.count, str(error))
+    return Ended(ended, len(ended))
+
+
+async def give_notice_of_end(
+    redis: Redis, settings: WebSettings, ended: Iterable[Grant], reason: str | None = None
+) -> None:
+    """Give the people of these grants a notice with `reason`.
+
+    Call it once, as the last step: no right may wait for the notices of thousands of people.
+    """
+    notice = notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason)
+    await notice_store(redis, settings).add_ended(ended, notice)
 
 
 def notice_store(redis: Redis, settings: WebSettings) -> NoticeStore:

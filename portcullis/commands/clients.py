@@ -28,8 +28,8 @@ from portcullis.cli.operator_commands import (
     by_operator,
     end_as_far_as_possible,
     format_time,
+    give_notice_of_end,
     grant_store,
-    notice_store,
     operator_group,
     show_table,
     why,
@@ -174,7 +174,9 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
             existed = await clients.exists(client_id)
         # Also without a record: an earlier deletion may have left grants.
         deletion = Revocation(redis, grants).delete_client(clients, client_id, finish=True)
-        return existed, await end_as_far_as_possible(deletion, notice_store(redis, settings))
+        ended = await end_as_far_as_possible(deletion)
+        await give_notice_of_end(redis, settings, ended.grants)
+        return existed, ended
 
     intent = Intent(EventKind.CLIENT_DELETED, client_id)
     existed, ended = with_redis(settings, run, intent=intent, must_last=True)
@@ -206,14 +208,16 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
         clients = ClientStore(redis, settings.record_key)
         grants = grant_store(redis, settings)
         revoke_client = Revocation(redis, grants).revoke_client
-        notices = notice_store(redis, settings)
-        ended = await end_as_far_as_possible(revoke_client(client_id), notices, reason)
-        # A client with a metadata document has no record here. A deleted one may have left grants.
-        is_url = client_id_documents.is_url(client_id)
-        known = ended.missing is not None or is_url or await clients.exists(client_id)
-        others = await _siblings(clients, client_id) if siblings else ()
-        for other in others:
-            ended = ended.and_also(await end_as_far_as_possible(revoke_client(other), notices, reason))
+        ended = await end_as_far_as_possible(revoke_client(client_id))
+        try:
+            # A client with a metadata document has no record here. A deleted one may have left grants.
+            is_url = client_id_documents.is_url(client_id)
+            known = ended.missing is not None or is_url or await clients.exists(client_id)
+            others = await _siblings(clients, client_id) if siblings else ()
+            for other in others:
+                ended = ended.and_also(await end_as_far_as_possible(revoke_client(other)))
+        finally:
+            await give_notice_of_end(redis, settings, ended.grants, reason)
         return known, (client_id, *others), ended
 
     intent = Intent(EventKind.CLIENT_REVOKED, f"{client_id}{' --siblings' if siblings else ''}", reason)

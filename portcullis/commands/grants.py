@@ -9,7 +9,6 @@ import click
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import is_identifier
-from oauth_core.flows.notices import NoticeKind
 from oauth_core.store.records.users import UserStore
 from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
@@ -18,9 +17,8 @@ from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     format_time,
+    give_notice_of_end,
     grant_store,
-    notice_of_operator,
-    notice_store,
     operator_group,
     show_table,
     why,
@@ -87,8 +85,7 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
         # Also without a record: some of its tokens may be left, if a node was away when it ended.
         ended = await grants.end(grant_id)
         if ended and grant is not None:
-            notice = notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason)
-            await notice_store(redis, settings).add_ended([grant], notice)
+            await give_notice_of_end(redis, settings, [grant], reason)
         return grant if ended else None
 
     intent = Intent(EventKind.GRANT_REVOKED, grant_id, reason)

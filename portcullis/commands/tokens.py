@@ -11,7 +11,6 @@ import click
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import is_identifier
-from oauth_core.flows.notices import NoticeKind
 from oauth_core.store import clock
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
 from oauth_core.store.records.refresh_rotation import RefreshState
@@ -27,9 +26,8 @@ from portcullis.cli.operator_commands import (
     as_json,
     by_operator,
     format_time,
+    give_notice_of_end,
     grant_store,
-    notice_of_operator,
-    notice_store,
     operator_group,
     show_table,
     why,
@@ -139,8 +137,7 @@ def revoke(
             return await grants.end_token(named.jti)
         if named.grant is None or not await grants.end(named.grant.grant_id):
             return False
-        notice = notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason)
-        await notice_store(redis, settings).add_ended([named.grant], notice)
+        await give_notice_of_end(redis, settings, [named.grant], reason)
         return True
 
     kind = EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED

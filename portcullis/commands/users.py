@@ -24,6 +24,7 @@ from portcullis.cli.operator_commands import (
     by_operator,
     end_as_far_as_possible,
     format_time,
+    give_notice_of_end,
     grant_store,
     notice_of_operator,
     notice_store,
@@ -124,9 +125,9 @@ def block(settings: WebSettings, user: str, reason: str | None, *, as_json: bool
         users, grants = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
         block = Block(person.github_id, now, person.login or None, reason)
-        notices = notice_store(redis, settings)
-        ended = await end_as_far_as_possible(Revocation(redis, grants).block(block), notices, reason)
-        await notices.add(person.github_id, notice_of_operator(NoticeKind.BLOCKED, reason))
+        ended = await end_as_far_as_possible(Revocation(redis, grants).block(block))
+        await give_notice_of_end(redis, settings, ended.grants, reason)
+        await notice_store(redis, settings).add(person.github_id, notice_of_operator(NoticeKind.BLOCKED, reason))
         return person, ended
 
     intent = Intent(EventKind.USER_BLOCKED, user, reason)
@@ -168,10 +169,9 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
     async def run(redis: Redis) -> tuple[User, Ended]:
         users, grants = _stores(redis, settings)
         person = await _as_user(users, await find_person(users, user))
-        notices = notice_store(redis, settings)
-        revocation = Revocation(redis, grants).revoke_user(person.github_id)
-        ended = await end_as_far_as_possible(revocation, notices, reason)
-        await notices.add(person.github_id, notice_of_operator(NoticeKind.REVOKED, reason))
+        ended = await end_as_far_as_possible(Revocation(redis, grants).revoke_user(person.github_id))
+        await give_notice_of_end(redis, settings, ended.grants, reason)
+        await notice_store(redis, settings).add(person.github_id, notice_of_operator(NoticeKind.REVOKED, reason))
         return person, ended
 
     intent = Intent(EventKind.USER_REVOKED, user, reason)
@@ -204,8 +204,8 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
         person, ended = User(github_id, login), Ended((), 0)
         before = await users.account_of(login.lower(), first_seen=None)
         if before not in {None, github_id}:
-            revocation = Revocation(redis, grants).revoke_user(before or 0)
-            ended = await end_as_far_as_possible(revocation, notice_store(redis, settings))
+            ended = await end_as_far_as_possible(Revocation(redis, grants).revoke_user(before or 0))
+            await give_notice_of_end(redis, settings, ended.grants, reason)
             if ended.missing is not None:
                 return person, ended
         await users.accept_account(login.lower(), github_id)

@@ -60,10 +60,15 @@ def somebody() -> str:
 
 
 async def connected(
-    client: OAuthClient, login: str, *, name: str | None = None, app_address: str | None = None
+    client: OAuthClient,
+    login: str,
+    *,
+    name: str | None = None,
+    app_address: str | None = None,
+    **metadata: object,
 ) -> App:
     name = name or f"App {secrets.token_hex(4)}"
-    registration, pkce = await client.register(client_name=name), Pkce.fresh()
+    registration, pkce = await client.register(client_name=name, **metadata), Pkce.fresh()
     came_back = await client.authorize(client.authorize_url(registration.client_id, pkce.challenge), login)
     with_address = {"X-Portcullis-Address": app_address} if app_address else {}
     client.http.headers.update(with_address)
@@ -379,3 +384,23 @@ async def test_a_reason_in_any_bytes_ends_what_it_is_given_for_and_is_shown_as_o
     assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in await page_of(client)
     operate(web, "users", "block", login, "--reason", reason)
     assert await redis.exists(keyspace.block(by_client.person))
+
+
+async def test_a_revocation_of_siblings_tries_notices_that_cannot_be_stored_once(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
+    """They come after all siblings have ended. Otherwise each of thousands of siblings would wait for them."""
+    same = {"name": f"App {secrets.token_hex(4)}", "software_version": "1"}
+    people = []
+    for _ in range(3):
+        people.append(await connected(client, somebody(), **same))
+        client.http.cookies.clear()
+    for app in people:
+        await redis.delete(keyspace.notices(app.person))
+        await redis.set(keyspace.notices(app.person), "not a hash")
+    arguments = ("clients", "revoke", people[1].client_id, "--siblings")
+    done = forks.run("portcullis", *arguments, environment=web.environment)
+    assert done.returncode == 0, done.stderr
+    for app in people:
+        assert not await redis.exists(keyspace.grant(app.grant_id))
+    assert done.stderr.count("the account page will not report this") == 1
