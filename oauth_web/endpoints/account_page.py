@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
 from quart import render_template
 
 from oauth_core.clients import client_id_documents
+from oauth_core.errors import StoreUnavailableError
 from oauth_core.flows.notices import MOST_NOTICES, NOTICE_LIFETIME
 from oauth_web.endpoints import account_invitation, account_notices
 
 if TYPE_CHECKING:
     from oauth_core.flows.consent import RememberedConsent
+    from oauth_core.flows.notices import RepeatedNotice
     from oauth_core.model import Grant
     from oauth_web.login.browser_session import SignedInBrowser
     from oauth_web.runtime.deps import Deps
@@ -50,15 +53,17 @@ async def render(deps: Deps, signed_in: SignedInBrowser, *, done: str | None) ->
     github_id = signed_in.user.github_id
     consents = await deps.consents.all(github_id, now=deps.clock())
     grants = await deps.grants.of_user(github_id)
-    notices = await deps.notices.all(github_id, now=deps.clock())
-    sources = {one.latest.grant_id: one.latest.source for one in notices if one.latest.grant_id}
+    notices = await _notices(deps, github_id)
+    sources = {one.latest.grant_id: one.latest.source for one in notices or () if one.latest.grant_id}
     return await render_template(
         "account.html",
         user=signed_in.user,
         form_token=signed_in.form_token,
         connected=[await _connected(deps, grant, sources.get(grant.grant_id)) for grant in grants],
         remembered=[await _remembered(deps, consent) for consent in consents],
-        notices=await account_notices.shown(
+        notices=None
+        if notices is None
+        else await account_notices.shown(
             deps,
             notices,
             active={grant.grant_id for grant in grants},
@@ -70,6 +75,15 @@ async def render(deps: Deps, signed_in: SignedInBrowser, *, done: str | None) ->
         offers_registration=account_invitation.is_offered(deps, signed_in.user, signed_in.session.groups),
         done=done,
     )
+
+
+async def _notices(deps: Deps, github_id: int) -> tuple[RepeatedNotice, ...] | None:
+    """The notices of a person; `None` if they cannot be read. The page must disconnect apps without them."""
+    try:
+        return await deps.notices.all(github_id, now=deps.clock())
+    except StoreUnavailableError as error:
+        structlog.get_logger("notices").warning("notices.unreadable", reason=str(error))
+        return None
 
 
 async def _connected(deps: Deps, grant: Grant, source: str | None) -> ConnectedApp:

@@ -7,6 +7,7 @@ fail: without memory, or without an answer of Redis, the notice is lost and the 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from oauth_core.model import Grant
 
 _NOTICE = SealedCodec(Notice)
-_STORED = re.compile(r"([0-9]+) ([0-9]+) ([0-9]+) ([0-9]+) (.+)\Z")
+_STORED = re.compile(r"([0-9]{1,12}) ([0-9]{1,18}) ([0-9]{1,9}) ([0-9]{1,12}) (.+)\Z")
 """The second of the latest notice, the microsecond at which it was stored, the number of notices, the second of
-the first, and the latest notice, encrypted.
+the first, and the latest notice, encrypted. Only this last part cannot be forged, so the numbers are bounded.
 """
 
 # KEYS: a person's notices. ARGV: field, second, encrypted notice, most entries, lifetime in seconds. Beyond the
@@ -119,7 +120,9 @@ class NoticeStore:
         parts = _STORED.match(text)
         if parts is None:
             return None
-        latest = _NOTICE.load(parts[5], self._key, location)
+        latest = None
+        with suppress(ValueError):  # from a newer version, with a kind that this one does not have
+            latest = _NOTICE.load(parts[5], self._key, location)
         if latest is None:
             return None
         return int(parts[2]), RepeatedNotice(latest, int(parts[3]), min(int(parts[4]), latest.at))

@@ -13,6 +13,7 @@ import pytest
 
 from oauth_core.flows.notices import MOST_NOTICES, NOTICE_LIFETIME, Notice, NoticeKind
 from oauth_core.store import keyspace
+from oauth_core.store.codec import location_in_hash
 from oauth_core.store.records.notices import NoticeStore
 from tests.support import forks
 from tests.support.master_key import RECORD_KEY
@@ -404,3 +405,31 @@ async def test_a_revocation_of_siblings_tries_notices_that_cannot_be_stored_once
     for app in people:
         assert not await redis.exists(keyspace.grant(app.grant_id))
     assert done.stderr.count("the account page will not report this") == 1
+
+
+async def test_entries_that_this_version_never_writes_do_not_stop_the_page(
+    client: OAuthClient, redis: Redis
+) -> None:
+    app = await connected(client, somebody())
+    redis_key = keyspace.notices(app.person)
+    before = await notices(client)
+    field = "a_newer_kind:1"
+    newer = RECORD_KEY.seal(location_in_hash(redis_key, field), '{"kind":"a_newer_kind","at":1}')
+    await redis.hset(redis_key, field, f"1 1 1 1 {newer}")
+    assert await notices(client) == before
+    entries = {str(name): str(text) for name, text in (await redis.hgetall(redis_key)).items()}
+    (signed_in_field,) = (name for name in entries if name.startswith("signed_in:"))
+    for place in range(4):
+        parts = entries[signed_in_field].split(" ")
+        parts[place] = "9" * 5000
+        await redis.hset(redis_key, signed_in_field, " ".join(parts))
+        assert await notices(client) == before[:1], "the entry that Redis changed is left out"
+
+
+async def test_apps_can_be_disconnected_while_notices_cannot_be_read(client: OAuthClient, redis: Redis) -> None:
+    app = await connected(client, somebody())
+    await redis.delete(keyspace.notices(app.person))
+    await redis.set(keyspace.notices(app.person), "not a hash")
+    assert "What happened cannot be shown at the moment." in await page_of(client)
+    await press(client, "disconnect", grant=app.grant_id)
+    assert not await redis.exists(keyspace.grant(app.grant_id))
