@@ -336,13 +336,6 @@ class Outbox:
         """Return the newest alerts, the newest first."""
         return self._listed("ORDER BY raised DESC, rowid DESC LIMIT ?", limit)
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of deliveries in each state."""
-        return {
-            str(state): int(count)
-            for state, count in self._rows("SELECT state, count(*) FROM deliveries GROUP BY state")
-        }
-
     def _listed(self, which: str, *values: object) -> list[Listed]:
         rows = self._rows(f"SELECT id, raised, document, more, silence FROM alerts {which}", *values)  # noqa: S608
         return [
