@@ -1,1 +1,1 @@
-"""The local cache of Redis: its protocol model-checked, and the real thing under faults."""
+"""The client-side cache of Redis: a model check of its protocol, and tests of the real cache under faults."""

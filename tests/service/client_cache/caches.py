@@ -1,4 +1,4 @@
-"""The client cache over one Redis or several, and what to wait for in it."""
+"""Caches of one Redis or several, and functions that wait for a state of the cache."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ PATIENCE = 60.0
 
 
 class Written(Protocol):
-    """One server or several: what tokens are written to."""
+    """One server or several servers that tests write tokens to."""
 
     def client(self) -> Any:
         """A blocking client with every right."""
 
 
 def bring_to_life(redis: Written, jti: str, **how_long: int) -> None:
-    """Make the token `jti` alive, for ten minutes if nothing else is said (`px`, `ex`)."""
+    """Write an active token `jti`, with a lifetime of ten minutes unless `px` or `ex` gives another."""
     with redis.client() as client:
         client.set(keyspace.token(jti), "grant-1", **(how_long or {"ex": 600}))
 
 
 def revoke(redis: Written, jti: str) -> None:
-    """What an operator does."""
+    """Delete the token, as an operator does."""
     with redis.client() as client:
         assert client.delete(keyspace.token(jti)) == 1
 
@@ -80,7 +80,7 @@ async def cache_of(
 
 
 async def eventually(happened: Callable[[], object]) -> None:
-    """Return once `happened()` is true; fail if that does not come."""
+    """Return once `happened()` is true. Fail if it stays false."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline
@@ -88,12 +88,12 @@ async def eventually(happened: Callable[[], object]) -> None:
 
 
 async def connected_after(cache: ClientCache, connections: int) -> None:
-    """Return once the cache has opened more than so many connections."""
+    """Return once the cache has opened more than `connections` connections."""
     await eventually(lambda: cache.counts.connections > connections)
 
 
 async def answers_until(cache: ClientCache, jti: str, wanted: TokenStatus) -> list[TokenStatus]:
-    """Ask again and again until `wanted` is the answer; every answer on the way."""
+    """Ask until the answer is `wanted`. Return all answers, including that one."""
     answers: list[TokenStatus] = []
     deadline = time.monotonic() + PATIENCE
     while not answers or answers[-1] is not wanted:
@@ -104,7 +104,7 @@ async def answers_until(cache: ClientCache, jti: str, wanted: TokenStatus) -> li
 
 
 async def learned(cache: ClientCache, jti: str) -> None:
-    """Return once the cache knows without asking that `jti` is alive."""
+    """Return once the cache answers from memory that `jti` is active."""
     deadline = time.monotonic() + PATIENCE
     while cache.cached_status(jti) is not TokenStatus.ACTIVE:
         assert time.monotonic() < deadline
@@ -135,7 +135,7 @@ def redis_settings(url: str, *, password: str) -> RedisSettings:
 
 @asynccontextmanager
 async def cache_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
-    """A cache of several servers, from the settings on as the check service makes it."""
+    """A cache of several servers, made from settings as the check service makes it."""
     settings = redis_settings(url, password=PASSWORD)
     servers = redis_topology(settings, bound=BOUND, clock=unsleeping_clock)
     cache = ClientCache(servers, **{"timeout": BOUND, "bound": BOUND, "size": 1000, **changes})
@@ -149,13 +149,13 @@ async def cache_over(url: str, **changes: Any) -> AsyncIterator[ClientCache]:
 
 
 def assert_never_passes_again(answers: Sequence[TokenStatus]) -> None:
-    """After the first answer that is not ACTIVE, none is."""
+    """Assert that no answer after the first other answer is ACTIVE."""
     refused = [answer is not TokenStatus.ACTIVE for answer in answers]
     assert refused == sorted(refused), answers
 
 
 async def more_answers(cache: ClientCache, jti: str) -> list[TokenStatus]:
-    """Answers over some more of the time in which something stale might turn up."""
+    """Collect further answers, for as long as a stale one could still appear."""
     answers = []
     for _ in range(8):
         answers.append(await cache.token_status(jti))

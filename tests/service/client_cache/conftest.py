@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
-    """A Redis of the test's own, in which the token `live` is alive."""
+    """A Redis for one test, in which the token `live` is active."""
     with running_redis(password=ADMIN_PASSWORD, users=USERS) as server:
         bring_to_life(server, "live")
         yield server

@@ -1,4 +1,4 @@
-"""What is true of tokens in a model, and was: when each of them was alive."""
+"""The true state of tokens in a model: the periods in which each of them was active."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOREVER = float("inf")
 
 @dataclass
 class Life:
-    """One stretch of a token's life: alive from `begin` to `end`, as far as is known now."""
+    """One period in which a token is active, from `begin` to `end`, as far as `end` is known now."""
 
     begin: float
     end: float
@@ -19,22 +19,22 @@ class Life:
 
 @dataclass
 class Lives:
-    """The lives of every token, oldest first."""
+    """The active periods of every token, oldest first."""
 
     lives: dict[str, list[Life]] = field(default_factory=dict)
 
     def life(self, jti: str, now: float) -> Life | None:
-        """That of a token that is alive at this moment, which is the last there was."""
+        """The period of a token that is active at this moment. It is the last one."""
         last = self.lives.get(jti, [])[-1:]
         return last[0] if last and now < last[0].end else None
 
     def begin(self, jti: str, now: float, end: float = FOREVER) -> None:
-        """It comes to life, or its life is changed."""
+        """The token becomes active, or its lifetime is changed."""
         self.end(jti, now)
         self.lives.setdefault(jti, []).append(Life(now, end))
 
     def end(self, jti: str, now: float) -> bool:
-        """It dies. Answers whether it was alive."""
+        """The token ends. Return whether it was active."""
         life = self.life(jti, now)
         if life is not None:
             life.end = now
@@ -45,7 +45,7 @@ class Lives:
         if status is TokenStatus.ACTIVE:
             return any(life.begin <= now and life.end > since for life in self.lives.get(jti, []))
         lives = [life for life in self.lives.get(jti, []) if life.end > life.begin or life.begin == now]
-        # It was dead before its first life, after each, and always if it never had one.
+        # A token is inactive before its first period, after each period, and always if it has none.
         ends = [-FOREVER, *(life.end for life in lives)]
         begins = [*(life.begin for life in lives), FOREVER]
         return any(end <= now and begin > since and end <= begin for end, begin in zip(ends, begins, strict=True))

@@ -1,4 +1,4 @@
-"""Bad connections: proxies that can slow down, swallow or cut what goes through them, each way."""
+"""Proxies that can delay, drop or cut the data of a connection, in each direction."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ class Way:
 
 @dataclass(eq=False)
 class Connection:
-    """One connection through the proxy. Its ends never learn that a direction is swallowed: it is half-open."""
+    """One connection through the proxy.
+
+    A dropped direction is not visible to its ends: the connection is half-open.
+    """
 
     to_redis: Way = field(default_factory=Way)
     to_client: Way = field(default_factory=Way)
 
 
 class Proxy:
-    """Passes on to what `connect` leads to. Changes of `connections` take effect at once."""
+    """Forward to the target of `connect`. Changes of `connections` take effect at once."""
 
     def __init__(self, connect: Callable[[], Awaitable[Streams]]) -> None:
         self.connections: list[Connection] = []
@@ -44,7 +47,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass one connection on, both ways, until either end closes."""
+        """Forward one connection in both directions until either end closes."""
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -71,7 +74,7 @@ class Proxy:
         finally:
             self.connections.remove(connection)
             ends = [end for end in (writer, far_writer) if end is not None]
-            for end in ends:  # all of them first: waiting may be cut short
+            for end in ends:  # stop all of them first, because the wait may be cancelled
                 end.close()
             for end in ends:
                 with suppress(OSError):
@@ -85,7 +88,7 @@ class Proxy:
 
     @staticmethod
     async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
-        """Pass on in order. Each piece is late by the delay of `way`, however many pieces are under way."""
+        """Forward in order. Each piece is delayed by the delay of `way`, however many pieces are on their way."""
         clock = asyncio.get_running_loop().time
         pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
@@ -129,7 +132,8 @@ async def bad_connection(target: Path) -> AsyncIterator[tuple[Proxy, Path]]:
 async def bad_connections(ports: Iterable[int]) -> AsyncIterator[dict[int, Proxy]]:
     """A proxy before each of these loopback ports, by port.
 
-    What this process connects to inside the block goes through them, though servers tell it their own addresses.
+    Connections of this process inside the block go through the proxies, although the servers announce their own
+    addresses.
     """
     straight = asyncio.open_connection
     proxies = {port: Proxy(partial(straight, "127.0.0.1", port)) for port in ports}

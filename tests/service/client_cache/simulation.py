@@ -73,7 +73,7 @@ class Place:
     answers: list[Answer] = field(default_factory=list)
 
     def call(self, work: Callable[[], Any]) -> Awaitable[Any]:
-        """Send a request that runs `work` there. The future gets the result if the answer arrives."""
+        """Send a request that runs `work` there. The future gets the result when the answer arrives."""
         result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def arrive(value: Any) -> None:
@@ -84,7 +84,7 @@ class Place:
         return result
 
     def flow(self) -> bool:
-        """Deliver what the line lets through. Return whether there was anything."""
+        """Deliver the messages that the line lets through. Return whether there were any."""
         if self.line == "dark":
             self.requests.clear()
             self.answers.clear()
@@ -110,7 +110,7 @@ class SentinelPlace(Place):
     """A Sentinel."""
 
     def client(self, others: int) -> Any:
-        """What `Sentinels` asks; this Sentinel knows of so many others."""
+        """The client with which `Sentinels` asks. This Sentinel reports `others` other Sentinels."""
 
         async def execute_command(*command: str) -> Any:
             if command[1] == "MASTER":
@@ -157,7 +157,7 @@ class Server(Place):
                 self._push(wire, [key.encode()])
 
     def become_like(self, other: Server) -> None:
-        """Take another's data instead of one's own."""
+        """Replace the data by that of `other`."""
         self.keys = set(other.keys)
         for wire, noted in self.tracking.items():
             noted.clear()
@@ -171,7 +171,7 @@ class Server(Place):
         self.tracking.clear()
 
     def flow(self) -> bool:
-        """See `Place`. A connection that lost something does not go on: TCP loses nothing in between."""
+        """See `Place`. A connection that lost data ends: TCP does not lose data in the middle."""
         if self.line == "dark":
             self.has_swallowed = self.has_swallowed or bool(self.requests or self.answers)
         elif self.has_swallowed:
@@ -194,7 +194,7 @@ class Server(Place):
                 return b"PONG"
 
     def _slots(self) -> list[Any]:
-        """All slots but the last are in question; each of the others has one of those."""
+        """All slots but the last are in question. Each of the other primaries has one of those."""
         rest = SLOTS - len(self.others)
         return [[0, rest - 1, self.opinion], *([rest + n, rest + n, other] for n, other in enumerate(self.others))]
 
@@ -213,7 +213,7 @@ class Wire:
         self._handler: Callable[[list[Any]], Awaitable[Any]] | None = None
 
     async def connect(self) -> None:
-        """Reach the server, which may take for ever."""
+        """Reach the server, which may never happen."""
         await self.server.call(lambda: None)
         self.is_connected = True
 
@@ -234,7 +234,7 @@ class Wire:
         return not self.inbox.empty()
 
     def pack_command(self, *command: str) -> list[tuple[str, ...]]:
-        """Nothing is packed here."""
+        """Return the commands as they are."""
         return [command]
 
     async def send_command(self, *command: str, check_health: bool) -> None:
@@ -261,7 +261,7 @@ class Wire:
         return self
 
     def set_invalidation_push_handler(self, handler: Callable[[list[Any]], Awaitable[Any]]) -> None:
-        """For `open_connection`: what makes an item of a push."""
+        """For `open_connection`: the handler that makes an item of a push."""
         self._handler = handler
 
 

@@ -1,7 +1,7 @@
 """The faults of `test_faults.py` on the way to one of several servers, behind Sentinels and in a cluster.
 
-The servers are well all the time, and nobody fails over: it is this process alone that cannot reach one of them as
-it should. So the same servers do for all tests.
+The servers work all the time, and there is no failover: only this process cannot reach one of them. So all
+tests share the servers.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ Group = SentinelGroup | ClusterGroup
 
 @pytest.fixture(scope="module", params=[running_sentinels, running_cluster], ids=["sentinels", "cluster"])
 def group(request: pytest.FixtureRequest) -> Iterator[Group]:
-    """Several servers, which every test leaves as they are."""
+    """Several servers, which each test leaves unchanged."""
     with request.param(password=ADMIN_PASSWORD, users=USERS) as servers:
         yield servers
 
 
 @pytest.fixture
 def jti(group: Group, request: pytest.FixtureRequest) -> str:
-    """A token of the test's own that is alive."""
+    """An active token for one test."""
     name = request.node.name
     bring_to_life(group, name)
     return str(name)
@@ -70,21 +70,21 @@ def port_of(group: Group, jti: str) -> int:
 
 
 def swallow(proxy: Proxy, *ways: str) -> None:
-    """Let nothing through that connections of this moment carry in these directions."""
+    """Drop all data that the present connections carry in these directions."""
     for connection in proxy.connections:
         for way in ways:
             getattr(connection, way).is_swallowing = True
 
 
 async def refused_for_good(cache: ClientCache, jti: str) -> None:
-    """The token is refused, perhaps unknown before, and never passes again."""
+    """Assert that the token is refused, perhaps after unknown, and never passes again."""
     assert_never_passes_again(
         await answers_until(cache, jti, TokenStatus.REVOKED) + await more_answers(cache, jti)
     )
 
 
 @pytest.mark.parametrize("ways", [("to_client",), ("to_redis",), ("to_client", "to_redis")])
-async def test_on_half_open_connections_a_revoked_token_is_refused_by_asking_elsewhere(
+async def test_a_revoked_token_is_refused_by_asking_elsewhere_when_a_connection_is_half_open(
     group: Group, jti: str, ways: tuple[str, ...]
 ) -> None:
     async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
@@ -96,7 +96,7 @@ async def test_on_half_open_connections_a_revoked_token_is_refused_by_asking_els
         await learned(cache, jti)
 
 
-async def test_cut_off_from_the_one_server_that_counts_its_tokens_are_unknown_until_it_is_reached_again(
+async def test_tokens_are_unknown_while_the_only_server_that_counts_is_unreachable_and_refused_afterwards(
     group: Group, jti: str
 ) -> None:
     async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
@@ -123,7 +123,7 @@ async def test_connections_that_are_slow_but_within_the_bound_are_used(group: Gr
             await refused_for_good(cache, jti)
 
 
-async def test_what_arrives_later_than_the_bound_is_not_believed(group: Group, jti: str) -> None:
+async def test_an_answer_later_than_the_bound_is_not_used(group: Group, jti: str) -> None:
     async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
         await learned(cache, jti)
         proxy = proxies[port_of(group, jti)]
@@ -137,7 +137,7 @@ async def test_what_arrives_later_than_the_bound_is_not_believed(group: Group, j
         await refused_for_good(cache, jti)
 
 
-async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_missed(group: Group, jti: str) -> None:
+async def test_killed_and_cut_connections_are_replaced_and_no_revocation_is_missed(group: Group, jti: str) -> None:
     async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
         for turn in range(4):
             await learned(cache, jti)
@@ -155,8 +155,8 @@ async def test_connections_that_are_killed_or_cut_come_back_and_nothing_is_misse
             bring_to_life(group, jti)
 
 
-async def test_random_troubles_never_let_a_revoked_token_pass_again(group: Group) -> None:
-    """Tokens everywhere, revoked one by one while the way to their servers is slowed, swallowed or cut."""
+async def test_random_faults_never_let_a_revoked_token_pass_again(group: Group) -> None:
+    """Revoke tokens of all servers one by one while the connection to their server is delayed, dropped or cut."""
     async with bad_connections(ports(group)) as proxies, cache_over(group.url(user="check")) as cache:
         for turn in range(9):
             jti = f"trouble-{turn}"
@@ -168,7 +168,7 @@ async def test_random_troubles_never_let_a_revoked_token_pass_again(group: Group
                     swallow(proxy, "to_client")
                 case 1:
                     for connection in proxy.connections:
-                        # Close to the bound, servers could not be asked again in time.
+                        # With a delay close to the bound, servers could not be asked again in time.
                         connection.to_client.delay = BOUND / 10
                 case 2:
                     await proxy.stop()

@@ -1,4 +1,4 @@
-"""The cache of a real Redis Cluster: whatever happens to a node or a slot, what was revoked stays refused."""
+"""The cache of a real Redis Cluster: revoked tokens stay refused through every fault of a node or a slot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def group() -> Iterator[ClusterGroup]:
-    """A cluster of the test's own."""
+    """A cluster for one test."""
     with running_cluster(password=ADMIN_PASSWORD, users=USERS) as nodes:
         yield nodes
 
@@ -38,12 +38,12 @@ def _slot(jti: str) -> int:
 
 
 def _of_first(group: ClusterGroup, count: int) -> list[str]:
-    """Names of tokens of which the first primary, the one with a replica, keeps the keys."""
+    """Names of tokens whose keys are on the first primary, the one with a replica."""
     first = group.owner_of(0)
     return [jti for n in range(1000) if group.owner_of(_slot(jti := f"first-{n}")) is first][:count]
 
 
-async def test_tokens_of_every_node_are_known_without_asking_and_their_end_is_told(group: ClusterGroup) -> None:
+async def test_tokens_of_every_node_are_cached_and_their_revocation_arrives(group: ClusterGroup) -> None:
     async with cache_over(group.url(user="check")) as cache:
         names = [f"token-{number}" for number in range(30)]
         assert len({id(group.owner_of(_slot(jti))) for jti in names}) == 3
@@ -60,7 +60,7 @@ async def test_tokens_of_every_node_are_known_without_asking_and_their_end_is_to
         assert_never_passes_again(await answers_until(cache, "again", TokenStatus.REVOKED))
 
 
-async def test_a_primary_that_is_killed_is_followed_to_its_replica_and_the_others_answer_meanwhile(
+async def test_after_a_primary_is_killed_its_replica_is_used_and_other_nodes_answer_meanwhile(
     group: ClusterGroup,
 ) -> None:
     (lost,) = _of_first(group, 1)
@@ -84,7 +84,7 @@ async def test_a_primary_that_is_killed_is_followed_to_its_replica_and_the_other
         assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
 
 
-async def test_a_failover_that_an_operator_asks_for_lets_nothing_revoked_pass(group: ClusterGroup) -> None:
+async def test_a_manual_failover_lets_no_revoked_token_pass(group: ClusterGroup) -> None:
     names = _of_first(group, 12)
     for jti in names:
         bring_to_life(group, jti)
@@ -106,7 +106,7 @@ async def test_a_failover_that_an_operator_asks_for_lets_nothing_revoked_pass(gr
         assert old is not new
 
 
-async def test_a_slot_that_moves_takes_its_tokens_along_and_what_was_known_of_them_is_forgotten(
+async def test_the_cache_drops_the_tokens_of_a_slot_that_moves_and_asks_the_new_owner(
     group: ClusterGroup,
 ) -> None:
     (jti,) = _of_first(group, 1)
@@ -121,7 +121,7 @@ async def test_a_slot_that_moves_takes_its_tokens_along_and_what_was_known_of_th
             at_source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
             moving: tuple[object, ...] = ("MIGRATE", "127.0.0.1", group.port_of(target), "", 0, 5000)
             at_source.execute_command(*moving, "AUTH", ADMIN_PASSWORD, "KEYS", key)
-            # Neither side owns all of it now: who asks is sent on.
+            # Neither node owns all of the slot now: clients are redirected.
             assert (await answers_until(cache, jti, TokenStatus.ACTIVE))[-1] is TokenStatus.ACTIVE
             for client in (at_target, at_source):
                 client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
@@ -131,7 +131,7 @@ async def test_a_slot_that_moves_takes_its_tokens_along_and_what_was_known_of_th
         assert_never_passes_again([answer for answer in answers if answer is not TokenStatus.UNKNOWN])
 
 
-async def test_a_node_that_is_silent_or_comes_back_empty_is_unknown_and_then_right(group: ClusterGroup) -> None:
+async def test_tokens_of_a_silent_node_are_unknown_and_of_an_empty_node_revoked(group: ClusterGroup) -> None:
     jti = next(j for n in range(100) if group.owner_of(_slot(j := f"last-{n}")) is group.owner_of(16383))
     last = group.owner_of(16383)
     bring_to_life(group, jti)

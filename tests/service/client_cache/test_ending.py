@@ -1,4 +1,4 @@
-"""The end of a cache: what its topology hears while everything is being cancelled begins nothing new."""
+"""The end of a cache: a server that the topology reports during cancellation starts no new connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LateTopology:
-    """Hears of another server at the very end, as when an answer and the end come together."""
+    """Reports another server at the very end, as when an answer and the cancellation arrive together."""
 
     is_spread = False
     until = float("inf")
@@ -30,7 +30,7 @@ class LateTopology:
         return None, self.until
 
     def client(self, _address: Address) -> Redis:
-        return cast("Redis", None)  # nothing asks it: no connection is begun
+        return cast("Redis", None)  # nothing uses it: no connection is begun
 
     async def keep_current(self, changed: Callable[[], None]) -> Never:
         self.has_begun.set()
@@ -45,12 +45,12 @@ class LateTopology:
         """There is nothing to close."""
 
 
-async def test_a_server_that_is_heard_of_at_the_end_gets_no_connection() -> None:
+async def test_a_server_that_is_reported_during_cancellation_gets_no_connection() -> None:
     topology = LateTopology()
     cache = ClientCache(topology, timeout=1, bound=1, size=1)
     keeping = asyncio.create_task(cache.maintain_connections())
     await topology.has_begun.wait()
     keeping.cancel()
     (ended,) = await asyncio.gather(keeping, return_exceptions=True)
-    assert isinstance(ended, asyncio.CancelledError), "and no error of ours"
-    gc.collect()  # what was begun and never awaited would be an error here
+    assert isinstance(ended, asyncio.CancelledError), "no other error"
+    gc.collect()  # a coroutine that was never awaited would cause an error here

@@ -1,18 +1,18 @@
-"""Fail-over against every order of events: servers, Sentinels and the network do as they like, step by step.
+"""Failover against every order of events: servers, Sentinels and the network act in any order, step by step.
 
-The process under test is the real one (`tests/service/client_cache/simulation.py` says how). Around it, Sentinels
-do their own work and no more: when a majority agrees on a primary, a replica that followed it may be made the next
-one, of which one Sentinel knows first and the others sooner, later or never; none goes back to what it believed
-before. The old primary may continue to answer, and to call itself a primary, until it learns of the new one.
+The process under test is the real one (see `tests/service/client_cache/simulation.py`). Sentinels do only their
+own work: when a majority agrees on a primary, a replica that followed it may be promoted. One Sentinel sees the
+promotion first; the others see it sooner, later or never. No Sentinel returns to an earlier primary. The old
+primary may continue to answer, and to report itself as a primary, until it learns of the new one.
 
-The truth is what the server says that a majority of the Sentinels names: what is written there is acknowledged by
-the current primary. What that knew and its successor does not is lost, and counts from then on as never having
-been written; more is not promised by Redis.
+The truth is the state of the server that a majority of the Sentinels names: a write there is acknowledged by
+the current primary. Data that its successor does not have is lost, and counts from then on as never written.
+Redis does not promise more.
 
-In a cluster the witnesses are the primaries of other slots, of which there are two, and the server itself.
+In a cluster the voters are the primaries of other slots, of which there are two, and the server itself.
 
-Whatever happens, nobody is let through with a token that has been dead for as long as the bound, and once all is
-calm again the truth is told.
+In every order of events, a token that has been revoked for as long as the bound is refused. Once all faults
+have ended, the answers are true.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FailOver(RuleBasedStateMachine):
             self.write(self.true_server, jti, exists=True)
 
     def surroundings(self) -> tuple[Sequence[Place], RedisTopology]:
-        """Who bears witness, and how the process asks them."""
+        """The voters, and how the process asks them."""
         sentinels = [SentinelPlace(("sentinel", number)) for number in range(3)]
         topology = Sentinels(
             "portcullis",
@@ -81,7 +81,7 @@ class FailOver(RuleBasedStateMachine):
         return sentinels, topology
 
     def named(self) -> Server | None:
-        """The server that a majority of the witnesses calls the primary."""
+        """The server that a majority of the voters names as the primary."""
         opinions = [witness.opinion for witness in self.witnesses]
         for server in self.servers:
             if opinions.count(server.address) * 2 > len(opinions):
@@ -89,7 +89,7 @@ class FailOver(RuleBasedStateMachine):
         return None
 
     def note_the_truth(self) -> None:
-        """While no majority names anybody, what the last one says stays the truth: nobody can find another."""
+        """While no majority names a primary, the state of the last one stays the truth: no other can be found."""
         self.true_server = self.named() or self.true_server
         for jti in NAMES:
             was_alive = self.truth.life(jti, self.loop.now) is not None
@@ -100,14 +100,14 @@ class FailOver(RuleBasedStateMachine):
                 self.truth.end(jti, self.loop.now)
 
     def flow(self) -> None:
-        """Let everything happen that needs no time and that no line holds up."""
+        """Deliver everything that needs no time and that no line delays."""
         self.note_the_truth()
         self.loop.settle()
         while any(place.flow() for place in self.places.values()):
             self.loop.settle()
 
     def teardown(self) -> None:
-        """All becomes calm, and the truth is told."""
+        """All faults end, and the answers are true."""
         try:
             self.calm_down()
             for jti in NAMES:
@@ -117,7 +117,7 @@ class FailOver(RuleBasedStateMachine):
                     self.pass_time(BOUND / 40)
                 wanted = TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED
                 assert told.result() is wanted, jti
-                assert self.cache.cached_status(jti) is wanted, "and it is remembered"
+                assert self.cache.cached_status(jti) is wanted, "and it is cached"
             assert self.cache.is_connected
         finally:
             self.keeping.cancel()
@@ -137,7 +137,7 @@ class FailOver(RuleBasedStateMachine):
         self.loop.now += seconds
         self.flow()
 
-    # -- what is written
+    # -- writes
 
     def write(self, server: Server, jti: str, *, exists: bool) -> None:
         followers = [other for other in self.servers if not other.is_primary and server is self.primaries[-1]]
@@ -157,12 +157,12 @@ class FailOver(RuleBasedStateMachine):
             if server.is_primary and server is not self.named():
                 self.write(server, jti, exists=False)
 
-    # -- what servers and Sentinels do
+    # -- actions of servers and Sentinels
 
     @precondition(lambda self: self.next_primary() is not None)
     @rule(leader=WITNESSES)
     def a_replica_is_made_the_primary(self, leader: int) -> None:
-        """It knows, and so does the witness that led the others to it."""
+        """The replica is promoted. It and the voter that led the promotion have this information."""
         new = self.next_primary()
         if new is not None:
             new.is_primary = True
@@ -175,7 +175,7 @@ class FailOver(RuleBasedStateMachine):
         return self.witnesses[number % len(self.witnesses)]
 
     def next_primary(self) -> Server | None:
-        """A replica of the one that a majority names, with all that it has."""
+        """A replica of the primary that a majority names, with all of its data."""
         named = self.named()
         if named is None or named is not self.primaries[-1]:
             return None
@@ -201,7 +201,7 @@ class FailOver(RuleBasedStateMachine):
                 server.become_like(self.primaries[-1])
         self.flow()
 
-    # -- what the network does
+    # -- actions of the network
 
     @rule(place=st.integers(0, 4), line=LINES)
     def a_line_changes(self, place: int, line: str) -> None:
@@ -231,7 +231,7 @@ class FailOver(RuleBasedStateMachine):
         self.servers[server].cut()
         self.flow()
 
-    # -- what the process does
+    # -- actions of the process
 
     @rule(jti=TOKENS)
     def ask(self, jti: str) -> None:
@@ -257,7 +257,7 @@ class FailOver(RuleBasedStateMachine):
     def the_process_is_frozen_for_a_while(self, seconds: float) -> None:
         self.pass_time(seconds)
 
-    # -- what must always hold
+    # -- invariants
 
     @invariant()
     def nobody_passes_with_what_has_been_dead_for_as_long_as_the_bound(self) -> None:

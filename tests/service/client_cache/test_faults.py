@@ -1,4 +1,4 @@
-"""Whatever breaks between a process and Redis: a revoked token is refused, and good ones come back by themselves.
+"""Faults between a process and Redis: a revoked token is refused, and active tokens pass again without a restart.
 
 A fault is judged by the order of answers: once a revoked token was refused, or unknown, it never passes again.
 """
@@ -35,11 +35,11 @@ PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
 
 
 async def another_connection(cache: ClientCache, before: int) -> None:
-    """Return once more than `before` were made."""
+    """Return once there were more than `before` connections."""
     await eventually(lambda: cache.counts.connections > before)
 
 
-async def test_a_redis_that_dies_is_unknown_and_one_that_comes_back_empty_has_revoked_everything(
+async def test_tokens_are_unknown_while_redis_is_down_and_revoked_when_it_returns_empty(
     redis: RedisServer,
 ) -> None:
     async with cache_of(redis) as cache:
@@ -54,7 +54,7 @@ async def test_a_redis_that_dies_is_unknown_and_one_that_comes_back_empty_has_re
         await learned(cache, "live")
 
 
-async def test_a_redis_that_was_replaced_by_an_empty_one_between_two_questions_is_noticed(
+async def test_a_redis_that_is_replaced_by_an_empty_one_between_two_lookups_is_detected(
     redis: RedisServer,
 ) -> None:
     async with cache_of(redis) as cache:
@@ -66,7 +66,7 @@ async def test_a_redis_that_was_replaced_by_an_empty_one_between_two_questions_i
         )
 
 
-async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_when_it_goes_on(
+async def test_tokens_are_unknown_once_redis_is_silent_for_the_bound_and_known_again_when_it_continues(
     redis: RedisServer,
 ) -> None:
     async with cache_of(redis, **PATIENT) as cache:
@@ -83,7 +83,7 @@ async def test_a_redis_that_is_silent_is_unknown_within_the_bound_and_forgiven_w
         await answers_until(cache, "live", TokenStatus.REVOKED)
 
 
-async def test_it_starts_without_redis_and_finds_it_later(redis: RedisServer) -> None:
+async def test_a_cache_that_starts_without_redis_connects_later(redis: RedisServer) -> None:
     redis.kill()
     async with cache_of(redis) as cache:
         assert await cache.token_status("live") is TokenStatus.UNKNOWN
@@ -93,10 +93,10 @@ async def test_it_starts_without_redis_and_finds_it_later(redis: RedisServer) ->
 
 
 @pytest.mark.parametrize("way", ["to_client", "to_redis", "both"])
-async def test_on_a_half_open_connection_a_revoked_token_is_refused_by_asking_elsewhere(
+async def test_on_a_half_open_connection_a_revoked_token_is_refused_by_a_new_connection(
     redis: RedisServer, way: str
 ) -> None:
-    """The connection is dead, its ends do not know it, and new connections work."""
+    """The connection is dead, its ends do not detect that, and new connections work."""
     async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
         await learned(cache, "live")
         for connection in proxy.connections:
@@ -111,7 +111,7 @@ async def test_on_a_half_open_connection_a_revoked_token_is_refused_by_asking_el
 
 
 @pytest.mark.parametrize("new_connections_open", [True, False])
-async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_after_it(
+async def test_in_a_partition_every_token_is_unknown_and_active_tokens_pass_again_afterwards(
     redis: RedisServer, *, new_connections_open: bool
 ) -> None:
     bring_to_life(redis, "good")
@@ -136,7 +136,7 @@ async def test_in_a_partition_every_token_is_unknown_and_good_ones_come_back_aft
 
 
 @pytest.mark.parametrize("is_revoked", [False, True])
-async def test_a_process_that_stood_still_remembers_what_nobody_has_changed_meanwhile(
+async def test_a_process_that_was_stopped_keeps_unchanged_tokens_and_refuses_revoked_ones(
     redis: RedisServer, is_revoked: bool
 ) -> None:
     async with cache_of(redis, **PATIENT) as cache:
@@ -165,7 +165,7 @@ async def test_a_connection_that_is_slow_but_within_the_bound_is_used(redis: Red
             assert cache.counts.connections == 1
 
 
-async def test_what_arrives_later_than_the_bound_is_not_believed(redis: RedisServer) -> None:
+async def test_an_answer_later_than_the_bound_is_not_used(redis: RedisServer) -> None:
     async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
         await learned(cache, "live")
         proxy.delay = BOUND * 1.5
@@ -178,7 +178,7 @@ async def test_what_arrives_later_than_the_bound_is_not_believed(redis: RedisSer
         await answers_until(cache, "live", TokenStatus.REVOKED)
 
 
-async def test_connections_that_are_killed_are_made_again_and_nothing_is_missed(redis: RedisServer) -> None:
+async def test_killed_connections_are_replaced_and_no_revocation_is_missed(redis: RedisServer) -> None:
     async with cache_of(redis) as cache:
         for turn in range(10):
             jti = f"turn-{turn}"
@@ -194,7 +194,7 @@ async def test_connections_that_are_killed_are_made_again_and_nothing_is_missed(
             await another_connection(cache, before)
 
 
-async def test_a_token_that_was_revoked_while_there_was_no_connection_is_refused_by_the_next(
+async def test_a_token_that_is_revoked_without_a_connection_is_refused_by_the_next_connection(
     redis: RedisServer,
 ) -> None:
     async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
@@ -209,7 +209,7 @@ async def test_a_token_that_was_revoked_while_there_was_no_connection_is_refused
         assert TokenStatus.ACTIVE not in answers
 
 
-async def test_questions_that_were_under_way_when_the_connection_broke_are_asked_again(redis: RedisServer) -> None:
+async def test_lookups_in_progress_are_repeated_when_the_connection_breaks(redis: RedisServer) -> None:
     async with (
         bad_connection(redis.socket) as (proxy, socket),
         cache_of(redis, socket=socket, timeout=60.0) as cache,
@@ -220,8 +220,8 @@ async def test_questions_that_were_under_way_when_the_connection_broke_are_asked
         assert await cache.token_status("never-seen") is TokenStatus.REVOKED
 
 
-async def test_random_troubles_never_let_a_revoked_token_pass_again(redis: RedisServer) -> None:
-    """Many tokens, revoked one by one, while the connection is slowed, swallowed and cut in turn."""
+async def test_random_faults_never_let_a_revoked_token_pass_again(redis: RedisServer) -> None:
+    """Revoke many tokens one by one while the connection is delayed, dropped and cut in turn."""
     async with bad_connection(redis.socket) as (proxy, socket), cache_of(redis, socket=socket) as cache:
         for turn in range(24):
             jti = f"turn-{turn}"

@@ -1,4 +1,4 @@
-"""The bounded memory: what was used last stays, and nothing grows without end."""
+"""The bounded LRU cache: it keeps the entries that were used last, and does not grow without limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ KEYS = st.integers(0, 12)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["put", "get", "discard"]), KEYS), max_size=200), st.integers(1, 5))
-def test_the_last_used_are_always_there_and_a_value_is_never_stale(
-    steps: list[tuple[str, int]], size: int
-) -> None:
+def test_the_last_used_entries_are_present_and_no_value_is_stale(steps: list[tuple[str, int]], size: int) -> None:
     recent: LruCache[int, int] = LruCache(size)
-    newest: dict[int, int] = {}  # the value last put, in the order of use
+    newest: dict[int, int] = {}  # the last value that was put, in the order of use
     for number, (what, key) in enumerate(steps):
         if what == "put":
             recent.put(key, number)
@@ -34,7 +32,7 @@ def test_the_last_used_are_always_there_and_a_value_is_never_stale(
         assert recent.get(key) == newest[key]
 
 
-def test_everything_can_be_forgotten() -> None:
+def test_clear_removes_all_entries() -> None:
     recent: LruCache[int, int] = LruCache(3)
     for key in range(5):
         recent.put(key, key)
@@ -43,7 +41,7 @@ def test_everything_can_be_forgotten() -> None:
     assert [recent.get(key) for key in range(5)] == [None] * 5
 
 
-def test_a_memory_that_is_cleared_again_and_again_frees_what_it_held() -> None:
+def test_a_cache_that_is_cleared_repeatedly_frees_its_entries() -> None:
     recent: LruCache[int, int] = LruCache(100)
     for turn in range(50):
         for key in range(100):
@@ -54,6 +52,6 @@ def test_a_memory_that_is_cleared_again_and_again_frees_what_it_held() -> None:
     assert sum(map(len, recent._dying)) <= 100
 
 
-def test_a_memory_for_nobody_is_a_mistake() -> None:
+def test_a_cache_of_size_zero_is_an_error() -> None:
     with pytest.raises(ValueError, match="room"):
         LruCache(0)

@@ -1,8 +1,8 @@
 """The protocol of the cache against every order of events: a model of Redis, of the connection, and of time.
 
-Redis here does what it promises and no more: it tells of a change once, to those who asked since the last time,
-and never of an expiry. The connection keeps its order but for invalidations, which may overtake anything; it may
-swallow everything from some moment on; and it may be lost.
+The model of Redis does only what Redis promises: it sends one invalidation for a change, to connections that
+have read the key since the last one, and none for an expiry. The connection keeps the order, except for
+invalidations, which may overtake any answer. It may drop all data from some moment on, and it may be lost.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Asked = Lookup[None]
 
 @dataclass
 class Redis(Lives):
-    """What is true, and what was noted about the one connection."""
+    """The true state of keys, and the tracking state of the one connection."""
 
     noted: set[str] = field(default_factory=set)
 
 
 class Protocol(RuleBasedStateMachine):
-    """A cache, and all that can happen around it."""
+    """A cache, and all events that can happen around it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,11 +64,11 @@ class Protocol(RuleBasedStateMachine):
         if not self.is_dark:
             self.to_cache.append(("changed", jti, 0))
 
-    # -- what others do to tokens
+    # -- changes of tokens by others
 
     @rule(jti=TOKENS, seconds=st.sampled_from([3.0, 12.0, FOREVER, FOREVER]))
     def issue(self, jti: str, seconds: float) -> None:
-        """A token comes to life, or its life is changed."""
+        """A token becomes active, or its lifetime is changed."""
         self.redis.begin(jti, self.now, self.now + seconds)
         self.tell(jti)
 
@@ -82,7 +82,7 @@ class Protocol(RuleBasedStateMachine):
             self.redis.end(jti, self.now)
         self.tell(None)
 
-    # -- what the process does
+    # -- actions of the process
 
     @rule(jti=TOKENS)
     def ask(self, jti: str) -> None:
@@ -93,7 +93,7 @@ class Protocol(RuleBasedStateMachine):
     def beat(self) -> None:
         self.to_redis.append(("ping", self.now))
 
-    # -- what the connection and Redis do
+    # -- actions of the connection and of Redis
 
     @precondition(lambda self: self.to_redis)
     @rule()
@@ -135,13 +135,13 @@ class Protocol(RuleBasedStateMachine):
             self.cache.invalidate(what)
 
     def the_connection_goes_dark(self) -> None:
-        """Everything that is on its way, and all that comes after it, is swallowed, and nobody notices."""
+        """All data on its way, and all later data, is dropped without a sign."""
         self.to_cache.clear()
         self.is_dark = True
 
     @rule(what=st.sampled_from(["nothing", "flush", "dark", "dark", "lost"]))
     def misfortune(self, what: str) -> None:
-        """Rarely enough that there is something to lose."""
+        """A fault, rarely enough that there is something to lose."""
         match what:
             case "flush":
                 self.flush()
@@ -156,10 +156,10 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(jti=TOKENS)
     def all_is_calm_and_one_is_asked_for(self, jti: str) -> None:
-        """With a good connection the cache learns: what it was told it then knows, and it is exactly true."""
+        """On a good connection the cache is correct: it then answers from memory, and the answer is true."""
         if self.is_dark:
             return
-        for _ in range(2):  # the first time, an old question may be under way
+        for _ in range(2):  # the first time, an old lookup may still be pending
             self.beat()
             self.ask(jti)
             while self.to_redis or self.to_cache:
@@ -167,7 +167,7 @@ class Protocol(RuleBasedStateMachine):
         is_alive = self.redis.life(jti, self.now) is not None
         assert self.cache.cached_status(jti, self.now) is (TokenStatus.ACTIVE if is_alive else TokenStatus.REVOKED)
 
-    # -- what must always hold
+    # -- invariants
 
     @invariant()
     def nothing_is_believed_that_has_been_false_for_as_long_as_the_bound(self) -> None:
@@ -195,27 +195,27 @@ def linked(bound: float = BOUND) -> TokenCache[None]:
     return cache
 
 
-def test_an_answer_is_remembered_until_the_heartbeat_stops() -> None:
+def test_an_answer_is_cached_until_the_heartbeat_stops() -> None:
     cache = linked()
     assert cache.complete(cache.begin_lookup("a", 0.0, None), -1, 0.1) is TokenStatus.ACTIVE
     assert cache.cached_status("a", BOUND - 0.1) is TokenStatus.ACTIVE
     assert cache.cached_status("a", BOUND) is None
     cache.extend_trust(BOUND)
-    assert cache.cached_status("a", BOUND) is TokenStatus.ACTIVE, "and counts again when it goes on"
+    assert cache.cached_status("a", BOUND) is TokenStatus.ACTIVE, (
+        "the entry is valid again when the heartbeat continues"
+    )
 
 
-def test_an_invalidation_that_overtakes_the_answer_is_not_lost() -> None:
+def test_an_answer_that_an_invalidation_overtook_is_not_cached() -> None:
     cache = linked()
     question = cache.begin_lookup("a", 0.0, None)
     cache.invalidate("a")
-    assert cache.pending_lookup("a") is None, "whoever asks now must ask anew"
-    assert cache.complete(question, -1, 0.1) is TokenStatus.ACTIVE, (
-        "whoever asked before is told what was true then"
-    )
+    assert cache.pending_lookup("a") is None, "a later caller starts a new lookup"
+    assert cache.complete(question, -1, 0.1) is TokenStatus.ACTIVE, "an earlier caller gets the state of that time"
     assert cache.cached_status("a", 0.2) is None
 
 
-def test_a_flush_overtakes_every_question() -> None:
+def test_a_flush_invalidates_every_pending_lookup() -> None:
     cache = linked()
     question = cache.begin_lookup("a", 0.0, None)
     cache.invalidate_all()
@@ -223,7 +223,7 @@ def test_a_flush_overtakes_every_question() -> None:
     assert cache.cached_status("a", 0.2) is None
 
 
-def test_the_late_answer_of_an_overtaken_question_does_not_end_the_new_one() -> None:
+def test_the_late_answer_of_an_invalidated_lookup_does_not_complete_the_new_one() -> None:
     cache = linked()
     old = cache.begin_lookup("a", 0.0, None)
     cache.invalidate("a")
@@ -234,28 +234,28 @@ def test_the_late_answer_of_an_overtaken_question_does_not_end_the_new_one() -> 
     assert cache.cached_status("a", 0.3) is TokenStatus.REVOKED
 
 
-def test_an_answer_that_was_on_its_way_for_too_long_is_not_told() -> None:
+def test_an_answer_that_took_longer_than_the_bound_is_not_returned() -> None:
     cache = linked()
     assert cache.complete(cache.begin_lookup("a", 0.0, None), -1, BOUND) is None
     cache.extend_trust(BOUND)
     assert cache.cached_status("a", BOUND) is None
 
 
-def test_a_token_is_not_believed_past_the_life_that_redis_told_even_if_redis_tells_no_more() -> None:
+def test_a_token_is_not_active_beyond_the_lifetime_that_redis_gave_even_without_an_invalidation() -> None:
     cache = linked()
     cache.complete(cache.begin_lookup("a", 1.0, None), 2000, 1.5)
     assert cache.cached_status("a", 2.9) is TokenStatus.ACTIVE
     assert cache.cached_status("a", 3.0) is None
 
 
-def test_a_dead_token_is_remembered_briefly() -> None:
+def test_an_absent_token_is_cached_briefly() -> None:
     cache = linked()
     cache.complete(cache.begin_lookup("a", 0.0, None), -2, 0.1)
     assert cache.cached_status("a", ABSENT_FOR_SECONDS - 0.1) is TokenStatus.REVOKED
     assert cache.cached_status("a", ABSENT_FOR_SECONDS) is None
 
 
-def test_dead_tokens_do_not_push_good_ones_out() -> None:
+def test_absent_tokens_do_not_evict_active_ones() -> None:
     cache: TokenCache[None] = TokenCache(bound=BOUND, size=2, absent_size=5)
     cache.extend_trust(0.0)
     cache.complete(cache.begin_lookup("good", 0.0, None), -1, 0.0)
@@ -265,7 +265,7 @@ def test_dead_tokens_do_not_push_good_ones_out() -> None:
     assert len(cache) <= 11
 
 
-def test_a_lost_connection_takes_everything_along() -> None:
+def test_a_lost_connection_clears_the_cache() -> None:
     cache = linked()
     cache.complete(cache.begin_lookup("a", 0.0, None), -1, 0.1)
     cache.connection_lost()

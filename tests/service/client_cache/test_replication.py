@@ -1,4 +1,4 @@
-"""An operator is told whether what they took away would survive the primary, and if they were told so, it does."""
+"""A command reports whether a revocation would survive the loss of the primary, and that report is true."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WARNING = "no replica of Redis has confirmed it"
 
 @pytest.fixture(scope="module", params=[running_sentinels, running_cluster], ids=["sentinels", "cluster"])
 def group(request: pytest.FixtureRequest) -> Iterator[Group]:
-    """Several servers, which every test leaves as they are."""
+    """Several servers, which each test leaves unchanged."""
     with request.param(password=ADMIN_PASSWORD) as servers:
         yield servers
 
@@ -39,7 +39,7 @@ def replica_of(group: Group) -> RedisServer:
 
 
 async def asked(url: str) -> bool:
-    """What is said of all that was written so far."""
+    """Whether all writes so far are confirmed by a replica."""
     settings = redis_settings(url, password=ADMIN_PASSWORD).model_copy(update={"redis_timeout": 3.0})
     redis = connect(settings)
     try:
@@ -59,12 +59,12 @@ async def test_a_replica_that_follows_confirms_and_a_frozen_one_does_not(group: 
     assert await asked(group.url())
 
 
-async def test_one_server_has_nobody_to_wait_for() -> None:
+async def test_one_server_without_a_replica_counts_as_replicated() -> None:
     with running_redis(password=ADMIN_PASSWORD) as server:
         assert await asked(server.url())
 
 
-async def test_who_may_not_ask_is_told_that_nothing_is_confirmed(group: Group) -> None:
+async def test_a_user_without_the_right_to_ask_gets_no_confirmation(group: Group) -> None:
     settings = redis_settings(group.url(user="nobody"), password="wrong")
     redis = connect(settings)
     try:
@@ -73,9 +73,7 @@ async def test_who_may_not_ask_is_told_that_nothing_is_confirmed(group: Group) -
         await redis.aclose()
 
 
-def test_the_command_warns_when_no_replica_confirms_and_does_its_work_all_the_same(
-    group: Group, tmp_path: Path
-) -> None:
+def test_the_command_warns_when_no_replica_confirms_and_still_does_its_work(group: Group, tmp_path: Path) -> None:
     config = tmp_path / "portcullis.toml"
     config.write_text('[[services]]\nname = "alpha"\nupstream = "http://127.0.0.1:9/mcp"\n', encoding="utf-8")
     command = [sys.executable, "-m", "portcullis", "services", "--config", str(config)]
@@ -109,7 +107,7 @@ def test_the_command_warns_when_no_replica_confirms_and_does_its_work_all_the_sa
     assert WARNING in done.stderr
 
 
-async def test_what_was_confirmed_is_still_revoked_when_the_primary_dies_at_that_moment() -> None:
+async def test_a_confirmed_revocation_holds_when_the_primary_is_killed_at_that_moment() -> None:
     with running_sentinels(password=ADMIN_PASSWORD) as group:
         names = [f"token-{number}" for number in range(50)]
         for jti in names:

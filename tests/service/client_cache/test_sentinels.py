@@ -1,4 +1,6 @@
-"""The cache of servers behind real Sentinels: whatever happens to any of them, what was revoked stays refused."""
+"""The cache of servers behind real Sentinels: revoked tokens stay refused through every fault of a server or a
+Sentinel.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def group() -> Iterator[SentinelGroup]:
-    """Two servers and three Sentinels of the test's own, in which the token `live` is alive."""
+    """Two servers and three Sentinels for one test, in which the token `live` is active."""
     with running_sentinels(password=ADMIN_PASSWORD, users=USERS) as servers:
         bring_to_life(servers, "live")
         _replicated(servers)
@@ -47,7 +49,7 @@ def _url(group: SentinelGroup) -> str:
     return group.url(user="check")
 
 
-async def test_a_primary_that_is_killed_is_followed_to_its_successor(group: SentinelGroup) -> None:
+async def test_after_a_primary_is_killed_its_successor_is_used(group: SentinelGroup) -> None:
     async with cache_over(_url(group)) as cache:
         await learned(cache, "live")
         old = group.primary()
@@ -61,8 +63,8 @@ async def test_a_primary_that_is_killed_is_followed_to_its_successor(group: Sent
         await learned(cache, "live")
 
 
-async def test_a_primary_that_was_frozen_and_wakes_as_a_stranger_is_not_believed(group: SentinelGroup) -> None:
-    """It still calls itself a primary, and has every token that was revoked meanwhile."""
+async def test_a_former_primary_that_was_frozen_during_the_failover_is_not_used(group: SentinelGroup) -> None:
+    """It still reports itself as a primary, and has every token that was revoked meanwhile."""
     async with cache_over(_url(group)) as cache:
         await learned(cache, "live")
         old = group.primary()
@@ -74,14 +76,14 @@ async def test_a_primary_that_was_frozen_and_wakes_as_a_stranger_is_not_believed
         finally:
             old.resume()
         with old.client() as client:
-            assert client.exists(keyspace.token("live")), "the test is about a server that does not know"
+            assert client.exists(keyspace.token("live")), "the old server does not have the revocation"
         assert TokenStatus.ACTIVE not in await more_answers(cache, "live")
 
 
-async def test_a_primary_that_only_a_minority_of_the_sentinels_can_be_asked_about_is_not_trusted(
+async def test_a_primary_that_only_a_minority_of_the_sentinels_confirms_is_not_trusted(
     group: SentinelGroup,
 ) -> None:
-    """That is what a process sees that is cut off together with the primary."""
+    """A process that is cut off together with the primary sees this."""
     async with cache_over(_url(group)) as cache:
         await learned(cache, "live")
         first, second, _ = group.sentinels.values()
@@ -97,7 +99,7 @@ async def test_a_primary_that_only_a_minority_of_the_sentinels_can_be_asked_abou
         await learned(cache, "live")
 
 
-async def test_a_server_that_does_not_call_itself_the_primary_is_not_believed(group: SentinelGroup) -> None:
+async def test_a_server_that_does_not_report_itself_as_the_primary_is_not_used(group: SentinelGroup) -> None:
     async with cache_over(_url(group)) as cache:
         await learned(cache, "live")
         for sentinel in group.sentinels.values():
@@ -119,7 +121,7 @@ def _port_of_primary(group: SentinelGroup) -> int:
     return next(port for port, server in group.servers.items() if server is primary)
 
 
-async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoked_pass(
+async def test_a_manual_failover_under_load_lets_no_revoked_token_pass(
     group: SentinelGroup,
 ) -> None:
     names = [f"load-{number}" for number in range(60)]
@@ -154,7 +156,7 @@ async def test_a_switch_that_an_operator_asks_for_under_load_lets_nothing_revoke
         assert all(TokenStatus.REVOKED not in answers[jti] for jti in names[1::2])
 
 
-async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_killed_come_back(
+async def test_a_flush_of_the_primary_is_detected_and_killed_connections_are_replaced(
     group: SentinelGroup,
 ) -> None:
     async with cache_over(_url(group)) as cache:
@@ -171,7 +173,7 @@ async def test_a_flush_of_the_primary_is_heard_of_and_connections_that_are_kille
             bring_to_life(group, "live", ex=600 + turn)
 
 
-async def test_a_primary_that_comes_back_empty_before_the_sentinels_notice_has_revoked_everything(
+async def test_tokens_are_revoked_when_a_primary_returns_empty_before_the_sentinels_detect_it(
     group: SentinelGroup,
 ) -> None:
     async with cache_over(_url(group)) as cache:
@@ -190,7 +192,7 @@ async def test_a_primary_that_comes_back_empty_before_the_sentinels_notice_has_r
         await learned(cache, "live")
 
 
-async def test_it_starts_before_the_sentinels_do(group: SentinelGroup) -> None:
+async def test_a_cache_that_starts_before_the_sentinels_connects_later(group: SentinelGroup) -> None:
     for sentinel in group.sentinels.values():
         sentinel.kill()
     async with cache_over(_url(group)) as cache:

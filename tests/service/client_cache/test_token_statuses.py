@@ -1,4 +1,4 @@
-"""What the cache asks Redis, and how soon it hears of changes. Everything here is a real Redis."""
+"""The lookups of the cache in a real Redis, and how soon it receives changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LIVE = keyspace.token("live")
 
 
-async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> None:
+async def test_a_token_is_looked_up_once_and_then_answered_from_the_cache(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY) as cache:
         await learned(cache, "live")
         before = commands(redis, "pttl") + commands(redis, "exists")
@@ -35,7 +35,7 @@ async def test_a_token_is_asked_for_once_and_then_known(redis: RedisServer) -> N
         assert commands(redis, "pttl") + commands(redis, "exists") == before
 
 
-async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> None:
+async def test_concurrent_lookups_of_one_token_share_one_command(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY) as cache:
         await eventually(lambda: cache.is_connected)
         answers = await asyncio.gather(*(cache.token_status("live") for _ in range(300)))
@@ -44,14 +44,14 @@ async def test_many_who_ask_at_once_share_one_question(redis: RedisServer) -> No
         assert cache.counts.shared == 299
 
 
-async def test_a_token_that_does_not_exist_is_asked_for_once_for_a_while(redis: RedisServer) -> None:
+async def test_an_absent_token_is_looked_up_once_for_a_while(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY) as cache:
         await eventually(lambda: cache.is_connected)
         assert {await cache.token_status("nobody") for _ in range(100)} == {TokenStatus.REVOKED}
         assert commands(redis, "pttl") == 1
 
 
-async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: RedisServer) -> None:
+async def test_a_token_that_becomes_active_is_no_longer_cached_as_absent(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY) as cache:
         await eventually(lambda: cache.is_connected)
         assert await cache.token_status("new") is TokenStatus.REVOKED
@@ -77,7 +77,7 @@ async def test_a_token_that_comes_to_life_is_no_longer_taken_for_dead(redis: Red
     ],
     ids=lambda command: " ".join(command)[:30],
 )
-async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then_on(
+async def test_a_token_is_refused_after_every_command_that_ends_its_key_on_every_process(
     redis: RedisServer, change: tuple[str, ...]
 ) -> None:
     async with cache_of(redis, **STEADY) as cache, cache_of(redis, **STEADY) as other_process:
@@ -88,17 +88,17 @@ async def test_whatever_ends_a_token_and_whoever_does_it_it_is_refused_from_then
         for each in (cache, other_process):
             await answers_until(each, "live", TokenStatus.REVOKED)
             assert {await each.token_status("live") for _ in range(50)} == {TokenStatus.REVOKED}
-            assert each.counts.connections == 1, "and the connection was good all the time"
+            assert each.counts.connections == 1, "the connection worked all the time"
 
 
-async def test_a_token_that_nobody_touches_ends_with_its_life(redis: RedisServer) -> None:
+async def test_a_token_that_is_not_changed_ends_with_its_lifetime(redis: RedisServer) -> None:
     bring_to_life(redis, "short", px=300)
     async with cache_of(redis, **STEADY) as cache:
         await learned(cache, "short")
         await answers_until(cache, "short", TokenStatus.REVOKED)
 
 
-async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) -> None:
+async def test_revoking_one_token_leaves_the_others_cached(redis: RedisServer) -> None:
     bring_to_life(redis, "other")
     async with cache_of(redis, **STEADY) as cache:
         await learned(cache, "live")
@@ -108,8 +108,8 @@ async def test_revoking_one_token_leaves_the_others_known(redis: RedisServer) ->
         assert cache.cached_status("other") is TokenStatus.ACTIVE
 
 
-async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_process_is(redis: RedisServer) -> None:
-    """What Redis said and the question that came after it wait for the process: it hears Redis first."""
+async def test_a_lookup_after_a_revocation_is_refused_however_busy_the_process_is(redis: RedisServer) -> None:
+    """The invalidation and a later request wait for the process: it handles the invalidation first."""
     loop = asyncio.get_running_loop()
     async with cache_of(redis, **STEADY) as cache:
         for number in range(20):
@@ -122,8 +122,8 @@ async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_proce
                 answered.set_result((cache.cached_status(jti), loop.create_task(cache.token_status(jti))))
 
             loop.add_reader(end, answer)
-            # Nothing here lets the event loop go on before both are there. Redis answers who revokes and tells of
-            # it in one go, in any order; when it answers again, both have left.
+            # The event loop does not run before both have arrived. Redis answers the revocation and sends the
+            # invalidation together, in any order; when it answers again, both have been sent.
             revoke(redis, f"live-{number}")
             with redis.client() as client:
                 client.ping()
@@ -136,7 +136,7 @@ async def test_whoever_asks_after_a_revocation_is_refused_however_busy_the_proce
             other_end.close()
 
 
-async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> None:
+async def test_a_change_of_the_published_keys_is_reported(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY) as cache:
         await eventually(lambda: cache.is_connected)
         for document in ("first", "second"):
@@ -148,7 +148,7 @@ async def test_a_change_of_the_published_keys_is_told(redis: RedisServer) -> Non
             assert await cache.published_keys.read() == document.encode()
 
 
-async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost_the_connection(
+async def test_a_key_of_the_wrong_type_is_no_outage_and_does_not_cost_the_connection(
     redis: RedisServer,
 ) -> None:
     async with cache_of(redis, **STEADY) as cache:
@@ -161,7 +161,7 @@ async def test_keys_that_are_no_text_are_not_taken_for_an_outage_and_do_not_cost
         assert cache.counts.connections == 1
 
 
-async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(redis: RedisServer) -> None:
+async def test_the_cache_has_a_size_limit_and_evicted_tokens_are_looked_up_again(redis: RedisServer) -> None:
     with redis.client() as client:
         client.mset({keyspace.token(f"t{number}"): "grant" for number in range(500)})
     async with cache_of(redis, **STEADY, size=50, absent_size=10) as cache:
@@ -170,11 +170,11 @@ async def test_the_memory_has_a_limit_and_what_was_forgotten_is_asked_for_again(
         assert {await cache.token_status(f"garbage-{number}") for number in range(500)} == {TokenStatus.REVOKED}
         assert len(cache) <= 2 * (50 + 10)
         assert cache.cached_status("t0") is None
-        assert cache.cached_status("t499") is TokenStatus.ACTIVE, "garbage does not push good tokens out"
+        assert cache.cached_status("t499") is TokenStatus.ACTIVE, "absent tokens do not evict active ones"
         assert await cache.token_status("t0") is TokenStatus.ACTIVE
 
 
-async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis: RedisServer) -> None:
+async def test_lookups_beyond_the_limit_of_concurrent_ones_are_unknown_at_once(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY, concurrent=5) as cache:
         await learned(cache, "live")
         redis.pause()
@@ -184,14 +184,16 @@ async def test_who_comes_when_too_many_are_asking_is_told_unknown_at_once(redis:
             assert await cache.token_status("one-too-many") is TokenStatus.UNKNOWN
             assert cache.counts.refused == 1
             assert not any(task.done() for task in waiting)
-            assert await cache.token_status("live") is TokenStatus.ACTIVE, "what is known needs no asking"
+            assert await cache.token_status("live") is TokenStatus.ACTIVE, "a cached token needs no lookup"
         finally:
             redis.resume()
         assert set(await asyncio.gather(*waiting)) == {TokenStatus.REVOKED}
-        assert await cache.token_status("one-too-many") is TokenStatus.REVOKED, "and there is room again"
+        assert await cache.token_status("one-too-many") is TokenStatus.REVOKED, (
+            "and new lookups are possible again"
+        )
 
 
-async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_along(redis: RedisServer) -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_lookup_of_the_others(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY) as cache:
         await eventually(lambda: cache.is_connected)
         first, second = (asyncio.create_task(cache.token_status("live")) for _ in range(2))
@@ -202,16 +204,16 @@ async def test_a_caller_that_gives_up_does_not_take_the_answer_of_the_others_alo
         assert cache.counts.connections == 1
 
 
-async def test_a_user_who_may_not_be_told_of_changes_is_answered_all_the_same(redis: RedisServer) -> None:
+async def test_a_user_without_the_right_to_tracking_is_answered_but_nothing_is_cached(redis: RedisServer) -> None:
     async with cache_of(redis, **STEADY, user="untold") as cache:
         assert await cache.token_status("live") is TokenStatus.ACTIVE
-        assert cache.cached_status("live") is None, "but nothing is remembered"
+        assert cache.cached_status("live") is None, "but it is not cached"
         revoke(redis, "live")
         assert await cache.token_status("live") is TokenStatus.REVOKED
         assert cache.counts.connections == 0
 
 
-async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_the_bound_without(
+async def test_a_document_is_current_with_tracking_and_for_at_most_the_bound_without(
     redis: RedisServer,
 ) -> None:
     async with cache_of(redis, bound=2.0, timeout=2.0) as cache:
@@ -220,7 +222,7 @@ async def test_a_document_counts_while_changes_would_be_told_and_no_longer_than_
         await eventually(lambda: cache.is_connected)
         assert await document.read() is None
         await asyncio.sleep(3)
-        await eventually(lambda: document.is_current)  # nobody told of a change
+        await eventually(lambda: document.is_current)  # there was no change
         document.changed.clear()
         with redis.client() as client:
             client.set(keyspace.DISABLED_SERVICES, "{}")

@@ -1,4 +1,4 @@
-"""What the authorization server and the command line write, on real Sentinels and on a real cluster."""
+"""Writes of the authorization server and the command line, on real Sentinels and on a real cluster."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def group(request: pytest.FixtureRequest) -> Iterator[SentinelGroup | ClusterGro
 
 @asynccontextmanager
 async def connected(group: SentinelGroup | ClusterGroup) -> AsyncIterator[Redis]:
-    """As the authorization server is, with every right."""
+    """A connection with every right, as the authorization server has it."""
     client = connect(redis_settings(group.url(), password=ADMIN_PASSWORD))
     try:
         yield client
@@ -55,7 +55,7 @@ def grant_of(user: int) -> Grant:
     return Grant(new_identifier(), "client", ("alpha",), ("https://alpha",), now, now + 600, User(user, "octo"))
 
 
-async def test_a_grant_and_all_its_steps(group: SentinelGroup | ClusterGroup) -> None:
+async def test_a_grant_goes_through_all_its_steps(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
         grants = GrantStore(redis, RECORD_KEY)
         grant = grant_of(7)
@@ -94,7 +94,7 @@ async def test_a_grant_and_all_its_steps(group: SentinelGroup | ClusterGroup) ->
         assert await grants.of_user(7) == ()
 
 
-async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can_be_ended(
+async def test_records_of_every_node_are_found_and_all_grants_are_revoked(
     group: SentinelGroup | ClusterGroup,
 ) -> None:
     async with connected(group) as redis:
@@ -121,7 +121,7 @@ async def test_whoever_looks_for_all_finds_those_of_every_node_and_everybody_can
         assert await Revocation(redis, grants).is_revoked(made[0], allowed_at=made[0].created_at)
 
 
-async def test_a_limit_counts(group: SentinelGroup | ClusterGroup) -> None:
+async def test_a_rate_limit_counts(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
         limits, rate = RateLimitStore(redis), Rate(2, 3600)
         waits = [await limits.take(Limit.REQUESTS_PER_CLIENT, rate, "somebody") for _ in range(3)]
@@ -130,7 +130,7 @@ async def test_a_limit_counts(group: SentinelGroup | ClusterGroup) -> None:
         assert await limits.take(Limit.REQUESTS_PER_CLIENT, rate, "somebody else") == 0
 
 
-async def test_a_service_is_isolated_and_comes_back(group: SentinelGroup | ClusterGroup) -> None:
+async def test_a_service_is_disabled_and_enabled_again(group: SentinelGroup | ClusterGroup) -> None:
     async with connected(group) as redis:
         store = DisabledServiceStore(redis)
         await store.disable("alpha", Disabled(since=1, reason="a test"))

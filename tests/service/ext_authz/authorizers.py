@@ -1,4 +1,4 @@
-"""An authorizer without a transport, and stand-ins for everything that it asks and records to."""
+"""An authorizer without a transport, and stand-ins for all that it asks and records to."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ class Recorder:
 
 
 class BrokenRecorder:
-    """A sink that breaks its promise never to raise."""
+    """A sink that raises, although a sink must not."""
 
     def record(self, event: AuditEvent) -> None:  # noqa: ARG002
         raise OSError("disk full")
 
 
-class Said:
-    """Knows one thing about every token, or breaks, and keeps a list of those it was asked for."""
+class FixedStatus:
+    """Returns one status for every token, or raises, and keeps a list of the tokens that it was asked for."""
 
     def __init__(self, answer: TokenStatus | Exception = TokenStatus.ACTIVE) -> None:
         self.answer = answer
         self.asked: list[str] = []
 
     def cached_status(self, jti: str) -> TokenStatus | None:
-        """Nothing: it wants to be asked."""
+        """Return nothing, so that the caller must ask."""
 
     async def token_status(self, jti: str) -> TokenStatus:
         self.asked.append(jti)
@@ -75,8 +75,8 @@ class Said:
         return self.answer
 
 
-class Remembers(Said):
-    """Knows every token without being asked. While there is a `held`, it answers once that is set."""
+class CachedStatus(FixedStatus):
+    """Has every token in memory. While there is a `held`, it answers once that is set."""
 
     held: asyncio.Event | None = None
 
@@ -89,8 +89,8 @@ class Remembers(Said):
         return await super().token_status(jti)
 
 
-class AllOpen:
-    """Services of which none is isolated, until one is."""
+class AllEnabled:
+    """Services of which none is disabled, until one is."""
 
     said: ServiceStatus | Disabled = ServiceStatus.OPEN
 
@@ -98,7 +98,7 @@ class AllOpen:
         return self.said
 
 
-class Published:
+class PublishedKey:
     """A published key."""
 
     def __init__(self, key: SigningKey) -> None:
@@ -113,22 +113,22 @@ async def authorizer(
     sink: Recorder | BrokenRecorder,
     token_status: TokenStatusSource | None = None,
     clock: Callable[[], int] = lambda: int(time.time()),
-    service_status: AllOpen | None = None,
+    service_status: AllEnabled | None = None,
     *,
     service: Service = SERVICE,
     policy: RbacPolicy | None = None,
     fair_queue: FairQueue | None = None,
 ) -> Authorizer:
     """An authorizer for `service`, which trusts `key` and records to `sink`."""
-    keys = KeyCache(Published(key), SIGNER.verifier)
+    keys = KeyCache(PublishedKey(key), SIGNER.verifier)
     await keys.read()
     resolver = ContextResolver(
         services=ServiceIndex([service]),
         policy=policy or RbacPolicy.from_roles((), [service]),
         keys=keys,
         tokens=VerifiedTokenCache(issuer=ISSUER, size=100),
-        token_status=token_status or Said(),
-        service_status=service_status or AllOpen(),
+        token_status=token_status or FixedStatus(),
+        service_status=service_status or AllEnabled(),
         clock=clock,
         fair_queue=fair_queue,
     )

@@ -1,4 +1,6 @@
-"""The record of allowed requests: the same form as every other event, in order, and never silently short."""
+"""The record of allowed requests: it has the form of every other event, is in order, and never lacks an event
+silently.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Others:
 
 
 class Full(io.StringIO):
-    """A disk that is full, until it is not."""
+    """A disk that is full until `is_full` is false."""
 
     is_full = True
 
@@ -78,14 +80,14 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 async def written(stream: io.StringIO) -> None:
-    """Return once something stands in `stream`."""
+    """Return once there is text in `stream`."""
     deadline = time.monotonic() + 60
     while not stream.getvalue():
         assert time.monotonic() < deadline
         await asyncio.sleep(WRITE_EVERY / 5)
 
 
-async def test_a_line_says_what_the_usual_record_of_the_event_says() -> None:
+async def test_a_line_of_an_allowed_request_equals_the_usual_record_of_the_event() -> None:
     usual, made = io.StringIO(), io.StringIO()
     logs.configure("ext_authz", "info", stream=usual)
     try:
@@ -102,7 +104,7 @@ async def test_a_line_says_what_the_usual_record_of_the_event_says() -> None:
     assert now.tzinfo == UTC
 
 
-async def test_a_refusals_line_says_what_the_usual_record_of_the_event_says() -> None:
+async def test_a_line_of_a_refusal_equals_the_usual_record_of_the_event() -> None:
     everything: dict[str, Any] = {name: name for name in FIELDS} | {"user_id": 1, "mcp_claimed": True}
     events = [
         AuditEvent(kind=EventKind.ACCESS_DENIED),
@@ -125,7 +127,7 @@ async def test_a_refusals_line_says_what_the_usual_record_of_the_event_says() ->
     assert told == expected
 
 
-async def test_refusals_that_cannot_be_written_are_not_lost_and_allow_others_again_once_they_are() -> None:
+async def test_refusals_that_cannot_be_written_are_kept_and_requests_are_allowed_once_they_are_written() -> None:
     stream = Full()
     log = AccessLog(Others(stream), stream, program="x")
     with pytest.raises(OSError, match="disk full"):
@@ -139,7 +141,7 @@ async def test_refusals_that_cannot_be_written_are_not_lost_and_allow_others_aga
     assert [line["event"] for line in lines(stream)] == ["access.denied", "access.allowed"]
 
 
-async def test_while_refusals_cannot_be_written_they_do_not_fill_memory() -> None:
+async def test_refusals_that_cannot_be_written_do_not_fill_memory() -> None:
     stream = Full()
     log = AccessLog(Others(stream), stream, program="x")
     for _ in range(10_100):
@@ -150,7 +152,7 @@ async def test_while_refusals_cannot_be_written_they_do_not_fill_memory() -> Non
     assert len(lines(stream)) == 10_000
 
 
-async def test_lines_are_written_together_after_a_moment_and_in_order() -> None:
+async def test_lines_are_written_in_batches_after_a_moment_and_in_order() -> None:
     stream = io.StringIO()
     log = AccessLog(Others(stream), stream, program="x")
     for number in range(100):
@@ -160,7 +162,7 @@ async def test_lines_are_written_together_after_a_moment_and_in_order() -> None:
     assert [line["request_id"] for line in lines(stream)] == [str(number) for number in range(100)]
 
 
-async def test_a_refusal_is_written_at_once_and_after_what_came_before_it() -> None:
+async def test_a_refusal_is_written_at_once_and_after_earlier_events() -> None:
     stream = io.StringIO()
     log = AccessLog(Others(stream), stream, program="x")
     log.allowed(claims(), SERVICE, request())
@@ -169,7 +171,7 @@ async def test_a_refusal_is_written_at_once_and_after_what_came_before_it() -> N
     log.close()
 
 
-async def test_many_are_written_without_waiting() -> None:
+async def test_many_lines_are_written_without_waiting() -> None:
     stream = io.StringIO()
     log = AccessLog(Others(stream), stream, program="x")
     for _ in range(25_000):
@@ -179,7 +181,7 @@ async def test_many_are_written_without_waiting() -> None:
     assert len(lines(stream)) == 25_000
 
 
-async def test_while_it_cannot_be_written_nobody_is_allowed_and_then_nothing_is_missing() -> None:
+async def test_requests_are_refused_while_the_log_cannot_be_written_and_no_line_is_lost() -> None:
     stream = Full()
     log = AccessLog(Others(stream), stream, program="x")
     log.allowed(claims(), SERVICE, request(request_id="first"))
@@ -195,7 +197,7 @@ async def test_while_it_cannot_be_written_nobody_is_allowed_and_then_nothing_is_
 
 
 @given(st.text(), st.text(max_size=600), st.none() | st.text(), st.none() | st.text())
-def test_whatever_the_caller_sends_makes_one_readable_line(
+def test_any_text_of_a_caller_makes_one_readable_line(
     method: str, path: str, source: str | None, request_id: str | None
 ) -> None:
     async def write() -> list[dict[str, Any]]:
@@ -251,7 +253,7 @@ _HEADERS = {
     ),
     st.sampled_from([claims(), claims(client_id=_LONG), claims(github_user=None, github_id=None)]),
 )
-def test_calls_of_one_token_from_several_callers_are_recorded_as_the_recorder_of_events_would(
+def test_calls_of_one_token_from_several_callers_are_recorded_as_the_event_recorder_does(
     requests: list[IncomingRequest], of_token: AccessClaims
 ) -> None:
     segments, usual = Lines(), Recorder()

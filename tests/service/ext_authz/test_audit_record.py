@@ -116,7 +116,7 @@ def test_detection_finds_forged_stolen_and_revoked_tokens_in_what_was_recorded(
         assert found[rule]["values"]["user"]["shown"] == ["octocat"]
 
 
-def test_without_text_the_segments_alone_have_the_calls(
+def test_without_text_only_the_segments_have_the_calls(
     redis: RedisServer, key: SigningKey, tmp_path: Path
 ) -> None:
     remember(redis, "jti-silent")
@@ -129,7 +129,7 @@ def test_without_text_the_segments_alone_have_the_calls(
     assert [event["jti"] for event in recorded(tmp_path)] == ["jti-silent"]
 
 
-def test_a_killed_worker_loses_its_last_batch_at_most_and_its_chain_is_whole(
+def test_a_killed_worker_loses_at_most_its_last_batch_and_its_chain_is_complete(
     redis: RedisServer, key: SigningKey, tmp_path: Path
 ) -> None:
     remember(redis, "jti-killed")
@@ -141,7 +141,7 @@ def test_a_killed_worker_loses_its_last_batch_at_most_and_its_chain_is_whole(
             assert read_answer(authz.check(message)).status == 200
         authz.process.kill()
         authz.process.wait()
-        # The worker ends because its parent is gone; here its record may go on for a moment.
+        # The worker ends because its parent has ended; its record may continue for a moment.
         assert len(recorded(tmp_path, "ext_authz.0")) == 50
     with running_authz(durable) as authz:
         authz.wait_for_health("SERVING")
@@ -151,7 +151,7 @@ def test_a_killed_worker_loses_its_last_batch_at_most_and_its_chain_is_whole(
 
 
 def wait_for_status(authz: AuthzProcess, message: bytes, wanted: int) -> None:
-    """Return once a call is answered with the status `wanted`. Meanwhile a worker may be replaced."""
+    """Return once a call is answered with the status `wanted`. A worker may be replaced meanwhile."""
 
     def is_answered() -> bool:
         try:
@@ -162,7 +162,7 @@ def wait_for_status(authz: AuthzProcess, message: bytes, wanted: int) -> None:
     until(is_answered, f"a call is answered with {wanted}")
 
 
-def test_a_worker_that_is_killed_leaves_a_whole_chain_and_its_replacement_a_boot_of_its_own(
+def test_a_killed_worker_leaves_a_complete_chain_and_its_replacement_starts_a_new_boot(
     redis: RedisServer, key: SigningKey, tmp_path: Path
 ) -> None:
     remember(redis, "jti-worker")
@@ -183,7 +183,7 @@ def test_a_worker_that_is_killed_leaves_a_whole_chain_and_its_replacement_a_boot
 
 
 @pytest.mark.parametrize("durability", ["batch", "answer"])
-def test_on_a_full_disk_calls_stop_and_go_on_when_there_is_room(
+def test_calls_are_refused_on_a_full_disk_and_allowed_again_when_there_is_room(
     redis: RedisServer, key: SigningKey, durability: str
 ) -> None:
     remember(redis, "jti-full-disk")
@@ -203,7 +203,7 @@ def test_on_a_full_disk_calls_stop_and_go_on_when_there_is_room(
             refused = read_answer(authz.check(message))
             assert refused.metadata["reason"] == "audit_unavailable"
             assert refused.headers["retry-after"]
-            # Refusals of another kind go on, and are recorded with the room that was kept.
+            # Refusals of another kind continue, and are recorded in the reserved room.
             assert read_answer(authz.check(check_request(headers={"x-request-id": "while-full"}))).status == 401
             until(
                 lambda: "while-full" in {event.get("request_id") for event in recorded(folder)},
@@ -215,7 +215,9 @@ def test_on_a_full_disk_calls_stop_and_go_on_when_there_is_room(
         assert any(event["event"] == "audit.interrupted" for event in recorded(folder, "ext_authz.0"))
 
 
-def test_while_the_folder_is_gone_calls_stop(redis: RedisServer, key: SigningKey, tmp_path: Path) -> None:
+def test_calls_are_refused_while_the_folder_is_missing(
+    redis: RedisServer, key: SigningKey, tmp_path: Path
+) -> None:
     remember(redis, "jti-gone")
     message = check_request(token=mint(key, jti="jti-gone"))
     folder, elsewhere = tmp_path / "audit", tmp_path / "elsewhere"
@@ -233,7 +235,7 @@ def test_while_the_folder_is_gone_calls_stop(redis: RedisServer, key: SigningKey
     }
 
 
-def test_a_log_that_is_not_read_stops_no_calls(redis: RedisServer, key: SigningKey, tmp_path: Path) -> None:
+def test_a_log_that_is_not_read_blocks_no_calls(redis: RedisServer, key: SigningKey, tmp_path: Path) -> None:
     remember(redis, "jti-stalled")
     message = check_request(token=mint(key, jti="jti-stalled"))
     reader, writer = os.pipe()
@@ -245,7 +247,7 @@ def test_a_log_that_is_not_read_stops_no_calls(redis: RedisServer, key: SigningK
         os.set_blocking(writer, True)
         with running_authz(environ(redis, AUDIT_DIR=str(tmp_path)), stdout=writer) as authz:
             authz.wait_for_health("SERVING")
-            # As long as the log would have to stall until calls are refused, and more.
+            # Longer than the log would have to be blocked until calls are refused.
             begun = time.monotonic()
             calls = 0
             while time.monotonic() - begun < 3 * STALLED_SECONDS:
@@ -259,7 +261,7 @@ def test_a_log_that_is_not_read_stops_no_calls(redis: RedisServer, key: SigningK
     assert len(recorded(tmp_path, "ext_authz.0")) <= calls
 
 
-def test_a_folder_that_cannot_be_used_is_a_fault_at_the_start(redis: RedisServer, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_used_is_an_error_at_the_start(redis: RedisServer, tmp_path: Path) -> None:
     with running_authz(environ(redis, AUDIT_DIR=str(tmp_path / "no" / "parent"))) as authz:
         assert authz.process.wait(60) == 2
         assert "audit.dir" in authz.log_text()

@@ -1,4 +1,4 @@
-"""A Redis Cluster of which one node after the other is away: what every check needs is not at any single one."""
+"""A Redis Cluster with one node after the other away: no single node has all that every check needs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SLOTS = (0, 8191, 16383)
 
 @pytest.fixture(scope="module")
 def group(key: SigningKey) -> Iterator[ClusterGroup]:
-    """A cluster of the module's own, in which a token of each primary lives. The first primary has a replica."""
+    """A cluster for this module, in which a token of each primary is active. The first primary has a replica."""
     with running_cluster(password=ADMIN, users=USERS) as nodes:
         with nodes.client() as redis:
             document = published(key)
@@ -60,7 +60,7 @@ def environ(group: ClusterGroup) -> dict[str, str]:
 
 
 def jti_at(group: ClusterGroup, server: RedisServer) -> str:
-    """The name of a token that this server keeps."""
+    """The name of a token whose key is on this server."""
     names = (f"jti-{number}" for number in range(1000))
     return next(jti for jti in names if group.owner_of(key_slot(keyspace.token(jti).encode())) is server)
 
@@ -76,7 +76,7 @@ def eventually(authz: AuthzProcess, key: SigningKey, jti: str, wanted: int, path
 
 @contextmanager
 def away(group: ClusterGroup, slot: int) -> Iterator[RedisServer]:
-    """The primary of this slot does not answer, until it does and every slot is served again."""
+    """The primary of this slot does not answer inside the block. Afterwards every slot is served again."""
     server = group.owner_of(slot)
     server.pause()
     try:
@@ -93,7 +93,7 @@ def others(group: ClusterGroup, slot: int) -> list[str]:
 
 @pytest.fixture
 def operate(group: ClusterGroup, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Give an operator's command."""
+    """Run an operator's command."""
     config = tmp_path / "portcullis.toml"
     config.write_text(
         'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'
@@ -108,7 +108,7 @@ def operate(group: ClusterGroup, tmp_path: Path) -> Callable[..., subprocess.Com
 
 
 @pytest.mark.parametrize("slot", SLOTS)
-def test_with_any_one_node_away_the_tokens_of_the_others_are_served(
+def test_while_any_one_node_is_away_the_tokens_of_the_others_are_served(
     group: ClusterGroup, authz: AuthzProcess, key: SigningKey, slot: int
 ) -> None:
     served = others(group, slot)
@@ -118,8 +118,8 @@ def test_with_any_one_node_away_the_tokens_of_the_others_are_served(
     with away(group, slot):
         if slot != SLOTS[0]:  # the first primary has a replica, which takes over
             until(lambda: status(authz, key, own) == 503)
-        # So many calls in a row take longer than what was read before counts. While a replica of the first
-        # primary is chosen it is uncertain for a moment which server counts.
+        # This number of calls takes longer than the bound on cached reads. While a replica of the first primary
+        # is chosen, it is uncertain for a moment which server counts.
         until(lambda: all(status(authz, key, jti) == 200 for _ in range(150) for jti in served))
 
 
@@ -135,7 +135,7 @@ def test_a_check_service_that_starts_while_any_one_node_is_away_serves_the_token
 
 
 @pytest.mark.parametrize("slot", SLOTS[1:])
-def test_a_service_that_is_isolated_while_a_node_is_away_stays_so_when_the_node_is_back(
+def test_a_service_that_is_disabled_while_a_node_is_away_stays_disabled_when_the_node_returns(
     group: ClusterGroup,
     authz: AuthzProcess,
     key: SigningKey,
@@ -161,7 +161,7 @@ def test_a_service_that_is_isolated_while_a_node_is_away_stays_so_when_the_node_
 
 
 @pytest.mark.parametrize("slot", SLOTS[1:])
-def test_everybody_is_revoked_as_far_as_possible_and_what_is_missing_is_said(
+def test_revoking_all_tokens_reports_the_nodes_that_could_not_be_reached(
     group: ClusterGroup,
     authz: AuthzProcess,
     key: SigningKey,

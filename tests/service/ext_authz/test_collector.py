@@ -1,4 +1,4 @@
-"""The service switches collections of everything off, so nothing that it does again and again may need one."""
+"""The service turns full garbage collections off, so no repeated work may need one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TIMES = 50
 
 
 @pytest.mark.parametrize("kind", ["new", "known", "dead", "forged", "huge", "malformed"])
-async def test_checks_leave_nothing_to_the_collector(
+async def test_checks_leave_no_reference_cycles(
     kind: str, redis: RedisServer, key: SigningKey, issue: Issue, tmp_path: Path
 ) -> None:
     known = issue()
@@ -59,8 +59,8 @@ async def test_checks_leave_nothing_to_the_collector(
     assert gc.get_threshold() == before
 
 
-async def test_with_grpcio_everything_is_collected_as_ever(redis: RedisServer, tmp_path: Path) -> None:
-    """Each of its calls leaves a circle."""
+async def test_with_grpcio_the_collector_runs_as_usual(redis: RedisServer, tmp_path: Path) -> None:
+    """Each of its calls leaves a reference cycle."""
     config = tmp_path / "portcullis.toml"
     config.write_text(CONFIG)
     variables = environ(redis, PORTCULLIS_CONFIG=str(config), AUTHZ_TRANSPORT="grpcio")

@@ -1,7 +1,7 @@
-"""The fast path against the plain one: nothing that is remembered may allow what asking anew would refuse.
+"""The fast path against the plain one: a cache must not allow a request that a new evaluation refuses.
 
-The plain path remembers nothing: it verifies each token each time and asks the store each time, with the same
-pure rules. Both see the same requests, tokens, keys, times and revocations, in the same order.
+The plain path caches nothing: it verifies each token each time and asks the store each time, with the same pure
+rules. Both get the same requests, tokens, keys, times and revocations, in the same order.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ CERTIFICATES = [
 """As Envoy writes them; nobody here looks into one."""
 
 
-class Doors:
-    """Which services are open; all, until something happens."""
+class EnabledServices:
+    """Which services are enabled. All are, until a step changes that."""
 
     def __init__(self) -> None:
         self.said: dict[str, ServiceStatus | Disabled] = {}
@@ -75,7 +75,7 @@ class Doors:
 
 
 class World:
-    """Everything the two paths may depend on, under the test's control."""
+    """All inputs of the two paths, under the control of the test."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -85,10 +85,10 @@ class World:
         self.alive: set[str] = set()
         self.is_down = False
         self.is_forgetful = False
-        self.doors = Doors()
+        self.doors = EnabledServices()
         self.tokens: list[str] = []
 
-    # -- for the fast path: a view that is always up to date, and sometimes has to be asked
+    # -- for the fast path: a cache that is always up to date, and sometimes has to be asked
 
     def cached_status(self, jti: str) -> TokenStatus | None:
         return None if self.is_down or self.is_forgetful else self._truth(jti)
@@ -101,7 +101,7 @@ class World:
         return published(*self.ring)
 
     def record(self, event: AuditEvent) -> None:
-        """Nobody listens."""
+        """Ignore the event."""
 
     # -- for both
 
@@ -142,7 +142,7 @@ class World:
                 metadata = envoy_messages.encode_metadata(reason, whose, service.name if service else None)
                 return envoy_messages.encode_refused(deny_response(reason, service, detail, scopes)) + metadata
 
-    # -- what happens between requests
+    # -- events between requests
 
     def mint(self) -> None:
         jti = f"jti-{len(self.tokens)}"
@@ -164,7 +164,7 @@ class World:
             self.alive.add(jti)
 
     def happen(self) -> bool:
-        """Let something happen; answers whether the keys changed."""
+        """Let one event happen. Return whether the keys changed."""
         match self.rng.randrange(40):
             case 0 | 1 | 2:
                 self.mint()
@@ -175,7 +175,7 @@ class World:
             case 6:
                 self.now += self.rng.choice([1, 3, 20])
             case 7 if self.rng.random() < 0.2:
-                self.now -= self.rng.choice([1, 60])  # somebody sets the clock
+                self.now -= self.rng.choice([1, 60])  # the clock is set
             case 8:
                 self.is_down = self.rng.random() < 0.2
             case 9:
@@ -190,7 +190,7 @@ class World:
         return False
 
     def message(self) -> bytes:
-        """A request, mostly with a good token, mostly well-formed."""
+        """A request, usually with a valid token and well-formed."""
         rng = self.rng
         token = rng.choice(self.tokens[-8:])
         certificate = rng.choice(["", *CERTIFICATES * 4, "no certificate"])
@@ -263,10 +263,10 @@ async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCa
 
 @pytest.mark.parametrize("remembered", [1, 3, 1000])
 @pytest.mark.parametrize("seed", range(2))
-async def test_the_fast_path_answers_byte_for_byte_what_the_plain_one_does(
+async def test_the_fast_path_answers_with_the_same_bytes_as_the_plain_path(
     seed: int, remembered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # An unknown key makes the fast path wait before it reads the ring again; not here.
+    # An unknown key makes the fast path wait before it reads the key ring again. Here it does not wait.
     monkeypatch.setattr("ext_authz.decision.key_cache.READ_AT_MOST_EVERY", 0.0)
     world = World(random.Random(seed))  # noqa: S311 - it must be the same again
     world.mint()
@@ -282,6 +282,6 @@ async def test_the_fast_path_answers_byte_for_byte_what_the_plain_one_does(
         answer = now if isinstance(now, bytes) else await fast.finish(now)
         seen["allowed" if b"x-user-id" in expected else "refused"] += 1
         assert answer == expected
-        assert await fast.check(message) == expected, "and once more"
+        assert await fast.check(message) == expected, "and a second time"
         seen["other certificate"] += b"wrong_certificate" in expected
     assert min(seen[what] for what in ("at once", "later", "allowed", "refused", "other certificate")) > 100, seen

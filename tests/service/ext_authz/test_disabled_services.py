@@ -1,4 +1,4 @@
-"""Taking a service out and bringing it back, as callers of a running check service meet it (rows R66 and R69)."""
+"""Disabling a service and enabling it again, as callers of a running check service see it (rows R66 and R69)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOTH = {"aud": (TIME, NOTES), "scope": "mcp.time mcp.notes"}
 
 @pytest.fixture(scope="module")
 def own_redis(key: SigningKey) -> Iterator[RedisServer]:
-    """A Redis of this module's own."""
+    """A Redis for this module."""
     with running_redis(password="admin-password-of-tests", users=USERS) as server:
         publish(server, key)
         remember(server, "jti-1")
@@ -71,7 +71,7 @@ def wait_for(authz: AuthzProcess, status: int, **request: Any) -> Answer:
     return answer
 
 
-def test_an_isolated_service_is_503_on_every_replica_others_stay_and_the_same_token_works_afterwards(
+def test_a_disabled_service_is_503_on_every_replica_and_the_same_token_works_once_it_is_enabled(
     replicas: tuple[AuthzProcess, AuthzProcess], own_redis: RedisServer, key: SigningKey
 ) -> None:
     token = mint(key, **BOTH)
@@ -84,7 +84,7 @@ def test_an_isolated_service_is_503_on_every_replica_others_stay_and_the_same_to
         assert answer.json["error"]["message"] == "The service is disabled: Repairs."
         assert int(answer.headers["retry-after"]) > 0
         assert "www-authenticate" not in answer.headers
-        assert ask(replica).status == 503, "nobody is sent to sign in for nothing"
+        assert ask(replica).status == 503, "no client is sent to sign in without need"
         assert ask(replica, token=token, path="/notes/mcp").status == 200
     assert change(own_redis, "enable", "time") is True
     for replica in replicas:
@@ -92,7 +92,7 @@ def test_an_isolated_service_is_503_on_every_replica_others_stay_and_the_same_to
     assert change(own_redis, "enable", "time") is False
 
 
-def test_a_check_service_that_starts_knows_at_once_and_an_outage_forgets_nothing(
+def test_a_new_check_service_reads_disabled_services_at_the_start_and_keeps_them_in_an_outage(
     own_redis: RedisServer, key: SigningKey
 ) -> None:
     token = mint(key, **BOTH)
@@ -111,7 +111,7 @@ def test_a_check_service_that_starts_knows_at_once_and_an_outage_forgets_nothing
 
 
 @pytest.mark.parametrize("document", ["", "[]", '{"time": 1}', '{"time": {"reason": "x"}}', b"\xff"])
-def test_a_document_that_cannot_be_read_closes_everything_and_a_good_one_opens_it(
+def test_an_unreadable_document_closes_every_service_and_a_readable_one_opens_them(
     replicas: tuple[AuthzProcess, AuthzProcess], own_redis: RedisServer, key: SigningKey, document: str | bytes
 ) -> None:
     token = mint(key, **BOTH)
@@ -126,7 +126,7 @@ def test_a_document_that_cannot_be_read_closes_everything_and_a_good_one_opens_i
         wait_for(replica, 200, token=token)
 
 
-async def test_operators_at_the_same_time_lose_none_of_each_others_changes(own_redis: RedisServer) -> None:
+async def test_concurrent_changes_by_operators_are_all_kept(own_redis: RedisServer) -> None:
     clients = [
         Redis.from_url(own_redis.url(), password=own_redis.password, decode_responses=True) for _ in range(4)
     ]
@@ -142,7 +142,7 @@ async def test_operators_at_the_same_time_lose_none_of_each_others_changes(own_r
             await client.aclose()
 
 
-class Told:
+class ControlledDocument:
     """A document under the test's control."""
 
     def __init__(self) -> None:
@@ -156,8 +156,8 @@ class Told:
         return self.says
 
 
-async def test_what_is_isolated_stays_so_while_redis_is_silent_and_what_was_open_is_unknown() -> None:
-    source = Told()
+async def test_while_redis_is_silent_a_disabled_service_stays_disabled_and_an_enabled_one_is_unknown() -> None:
+    source = ControlledDocument()
     services = DisabledServices(source, bound=1)
     assert services.service_status("time") is ServiceStatus.UNKNOWN, "before the first read"
     source.says = '{"time": {"reason": "x", "since": 1}}'

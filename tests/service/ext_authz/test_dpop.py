@@ -1,4 +1,4 @@
-"""Tokens that are bound to a key, at the check (RFC 9449 section 7): without a proof they are worth nothing."""
+"""Tokens that are bound to a key, at the check (RFC 9449 section 7): without a proof they are refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def credentials(token: str, proof_: str | None = None, scheme: str = "DPoP") -> 
 
 
 @pytest.mark.requirement("rfc9449:resource")
-async def test_a_bound_token_counts_with_a_fresh_proof_each_time(key: SigningKey) -> None:
+async def test_a_bound_token_is_allowed_with_a_fresh_proof_for_each_request(key: SigningKey) -> None:
     sink = Recorder()
     subject, token = await authorizer(key, sink), mint(key, dpop_key=thumbprint(OWN))
     for path, method in (("/time/mcp", "POST"), ("/time/mcp/below?a=b", "GET"), ("/time/mcp", "POST")):
@@ -43,12 +43,12 @@ async def test_a_bound_token_counts_with_a_fresh_proof_each_time(key: SigningKey
         answer = await shown(subject, credentials(token, proof(method, url, token=token)), path, method)
         assert answer.status == 200
         assert "authorization" in answer.removed
-    # The scheme's letters may be of any size, as every scheme's (RFC 9110 section 11.1).
+    # The scheme is case-insensitive, like every scheme (RFC 9110 section 11.1).
     assert (await shown(subject, credentials(token, proof("POST", TIME, token=token), "dpop"))).status == 200
 
 
 @pytest.mark.requirement("rfc9449:resource", "rfc9449:no-downgrade", "rfc9449:ath")
-async def test_a_stolen_token_is_worth_nothing_without_the_key(key: SigningKey) -> None:
+async def test_a_bound_token_is_refused_without_a_proof_of_its_key(key: SigningKey) -> None:
     sink = Recorder()
     subject, token = await authorizer(key, sink), mint(key, dpop_key=thumbprint(OWN))
     good = proof("POST", TIME, token=token)
@@ -76,12 +76,12 @@ async def test_a_stolen_token_is_worth_nothing_without_the_key(key: SigningKey) 
         assert 'error="invalid_token"' in challenge
         assert 'resource_metadata="' in challenge
     assert [event.reason for event in sink.events] == [DenyReason.WRONG_PROOF] * len(wrong)
-    # None of them used the good one up: it was looked at in none, for the scheme comes first.
+    # None of them consumed the valid proof: the scheme is checked first.
     assert (await shown(subject, credentials(token, good))).status == 200
 
 
 @pytest.mark.requirement("rfc9449:replay")
-async def test_a_proof_that_was_used_is_no_proof_any_more(key: SigningKey) -> None:
+async def test_a_proof_cannot_be_used_twice(key: SigningKey) -> None:
     sink = Recorder()
     subject, token = await authorizer(key, sink), mint(key, dpop_key=thumbprint(OWN))
     headers = credentials(token, proof("POST", TIME, token=token))
@@ -89,16 +89,18 @@ async def test_a_proof_that_was_used_is_no_proof_any_more(key: SigningKey) -> No
 
 
 @pytest.mark.requirement("rfc9449:no-downgrade")
-async def test_a_token_that_is_not_bound_does_not_count_as_one_that_is(key: SigningKey) -> None:
+async def test_a_token_that_is_not_bound_is_refused_with_the_dpop_scheme(key: SigningKey) -> None:
     sink = Recorder()
     subject, token = await authorizer(key, sink), mint(key)
     assert (await shown(subject, credentials(token, proof("POST", TIME, token=token)))).status == 401
     assert (await shown(subject, credentials(token, proof("POST", TIME, token=token), "Bearer"))).status == 200
-    # And once it is remembered as good, still not.
+    # And the same once the token is cached as valid.
     assert (await shown(subject, credentials(token, proof("POST", TIME, token=token)))).status == 401
 
 
-async def test_garbage_makes_nobody_look_at_its_proof(key: SigningKey, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_proof_beside_an_invalid_token_is_not_verified(
+    key: SigningKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def looked(*_: object) -> None:
         raise AssertionError("a signature for garbage")
 
@@ -110,14 +112,16 @@ async def test_garbage_makes_nobody_look_at_its_proof(key: SigningKey, monkeypat
     assert DenyReason.INTERNAL_ERROR not in {event.reason for event in sink.events}
 
 
-async def test_proofs_take_turns_with_signatures_and_the_bad_ones_make_others_wait(key: SigningKey) -> None:
-    """Whoever has a bound token could send a bad proof with each request."""
+async def test_proofs_wait_in_the_fair_queue_and_bad_proofs_of_one_source_fill_only_its_places(
+    key: SigningKey,
+) -> None:
+    """A caller with a bound token could send a bad proof with each request."""
     turns = FairQueue(4)
     subject, token = await authorizer(key, Recorder(), fair_queue=turns), mint(key, dpop_key=thumbprint(OWN))
-    await shown(subject, credentials(token, proof("POST", TIME, token=token)))  # it is known from now on
+    await shown(subject, credentials(token, proof("POST", TIME, token=token)))  # it is cached from now on
     bad = check_request(headers=credentials(token, proof("POST", NOTES, token=token)))
-    assert not isinstance(subject.check_now(bad), bytes), "a signature is never looked at in between"
+    assert not isinstance(subject.check_now(bad), bytes), "a proof is never verified outside the queue"
     answers = await asyncio.gather(*(subject.check(bad) for _ in range(6)))
-    # One may have a quarter of the waiting places, and who comes on top is told to come again.
+    # One source may have a quarter of the places. Further requests of it get 503.
     assert [read_answer(answer).status for answer in answers] == [401] + 5 * [503]
     assert (await shown(subject, credentials(token, proof("POST", TIME, token=token)))).status == 200

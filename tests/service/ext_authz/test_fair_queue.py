@@ -1,4 +1,6 @@
-"""Costly work takes turns: what is quick goes in between, sources alternate, and who comes too late is told."""
+"""The fair queue: quick work runs between costly work, sources alternate, and callers beyond the limit are
+rejected.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from ext_authz.decision.fair_queue import FairQueue
 
 
-def test_whoever_waits_gets_a_turn_in_order() -> None:
+def test_waiting_callers_are_served_in_order() -> None:
     async def scenario() -> list[int]:
         turns, done = FairQueue(100), []
 
@@ -27,7 +29,7 @@ def test_whoever_waits_gets_a_turn_in_order() -> None:
     assert asyncio.run(scenario()) == list(range(20))
 
 
-def test_quick_work_goes_between_two_turns() -> None:
+def test_quick_work_runs_between_two_turns() -> None:
     async def scenario() -> str:
         turns, order = FairQueue(100), []
 
@@ -48,7 +50,7 @@ def test_quick_work_goes_between_two_turns() -> None:
     assert order.index("C") < order.rindex("q")
 
 
-def test_after_work_that_asks_for_a_rest_others_have_that_time() -> None:
+def test_after_a_back_off_the_next_turn_waits_for_that_time_up_to_a_limit() -> None:
     async def scenario() -> tuple[float, float]:
         turns, loop = FairQueue(100), asyncio.get_running_loop()
         begun = loop.time()
@@ -64,7 +66,7 @@ def test_after_work_that_asks_for_a_rest_others_have_that_time() -> None:
 
     rested, longest = asyncio.run(scenario())
     assert rested >= 0.012
-    assert longest < 3600, "a machine that stood still is no reason to stop for long"
+    assert longest < 3600, "a machine that was suspended is no reason for a long pause"
 
 
 def test_sources_alternate_however_many_tokens_one_of_them_sends() -> None:
@@ -85,7 +87,7 @@ def test_sources_alternate_however_many_tokens_one_of_them_sends() -> None:
     assert len(asyncio.run(scenario())) <= 4
 
 
-def test_who_comes_when_too_many_wait_is_sent_away_at_once() -> None:
+def test_callers_beyond_the_limit_are_rejected_at_once() -> None:
     async def scenario() -> tuple[int, int]:
         turns = FairQueue(8)
         first = await asyncio.gather(*(turns.wait(f"192.0.2.{number}") for number in range(20)))
@@ -108,7 +110,7 @@ def test_one_source_cannot_take_every_place() -> None:
 
 
 @pytest.mark.parametrize("flooding", [4, 8, 40])
-def test_a_flood_from_some_sources_keeps_no_other_source_out(flooding: int) -> None:
+def test_a_flood_from_some_sources_rejects_no_other_source(flooding: int) -> None:
     async def scenario() -> tuple[list[bool], int]:
         turns = FairQueue(1000)
         flood = [asyncio.create_task(turns.wait(f"flood-{number % flooding}")) for number in range(flooding * 300)]
@@ -121,10 +123,10 @@ def test_a_flood_from_some_sources_keeps_no_other_source_out(flooding: int) -> N
 
     others, served = asyncio.run(scenario())
     assert others == [True] * 40
-    assert served >= 960, "each of the others took the place of one of the flood at most"
+    assert served >= 960, "each of the others took at most one place of the flood"
 
 
-def test_places_are_shared_evenly_and_a_source_never_takes_from_one_that_has_no_more() -> None:
+def test_places_are_shared_evenly_and_a_source_never_displaces_one_with_as_few() -> None:
     async def scenario() -> tuple[bool, bool, int]:
         turns = FairQueue(8)
         waiting = [asyncio.create_task(turns.wait(f"source-{number}")) for number in range(8)]
@@ -136,7 +138,9 @@ def test_places_are_shared_evenly_and_a_source_never_takes_from_one_that_has_no_
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=80))
-def test_whoever_comes_and_goes_all_are_answered_and_nothing_is_left(callers: list[tuple[int, bool]]) -> None:
+def test_all_callers_are_answered_and_no_place_is_leaked_in_any_order_of_arrival(
+    callers: list[tuple[int, bool]],
+) -> None:
     async def scenario() -> None:
         turns, tasks = FairQueue(12), []
         for source, gives_up in callers:
@@ -147,13 +151,13 @@ def test_whoever_comes_and_goes_all_are_answered_and_nothing_is_left(callers: li
         async with asyncio.timeout(20):
             await asyncio.gather(*tasks, return_exceptions=True)
             assert await turns.wait("last")
-            while turns.waiting:  # the places of those that gave up come after the last
+            while turns.waiting:  # the places of cancelled callers come after the last
                 assert await turns.wait("last")
 
     asyncio.run(scenario())
 
 
-def test_a_caller_that_gives_up_costs_nobody_a_turn() -> None:
+def test_a_cancelled_caller_uses_no_turn() -> None:
     async def scenario() -> list[int]:
         turns, done = FairQueue(100), []
 

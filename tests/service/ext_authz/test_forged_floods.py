@@ -1,4 +1,6 @@
-"""Floods of forged tokens: the addresses they come from pay for them, and nobody else's first call is refused."""
+"""Floods of forged tokens: the source addresses of the flood bear the cost, and no other source's first call is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ _numbers = count()
 
 @pytest.fixture(scope="module")
 def besieged(redis: RedisServer) -> Iterator[AuthzProcess]:
-    """One process, so that the whole flood meets it."""
+    """One process, so that it receives the whole flood."""
     with running_authz(environ(redis)) as service:
         service.wait_for_health("SERVING")
         yield service
@@ -34,7 +36,7 @@ def besieged(redis: RedisServer) -> Iterator[AuthzProcess]:
 
 @pytest.fixture
 def forged(key: SigningKey) -> list[str]:
-    """Tokens that name the true key and were signed with another: each costs a signature to refuse."""
+    """Tokens that name the real key and are signed with another: each costs one verification."""
     forger = replace(new_key(), kid=key.kid)
     return [mint(forger, jti=f"forged-{next(_numbers)}") for _ in range(FLOOD)]
 

@@ -1,4 +1,6 @@
-"""An attacker who may write to Redis, but has no master key, cannot sign tokens that a check service accepts."""
+"""An attacker with write access to Redis, but without a master key, cannot sign tokens that a check service
+accepts.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ FORGERIES: dict[str, Callable[[SigningKey], str]] = {
 
 
 @pytest.mark.parametrize("forged", FORGERIES.values(), ids=FORGERIES)
-def test_a_key_that_somebody_wrote_to_redis_signs_no_token(
+def test_a_key_that_an_attacker_wrote_to_redis_signs_no_accepted_token(
     own_redis: RedisServer, service: AuthzProcess, forged: Callable[[SigningKey], str]
 ) -> None:
     key, attacker = new_key(), new_key()
@@ -66,7 +68,7 @@ def test_a_key_that_somebody_wrote_to_redis_signs_no_token(
     assert read_answer(service.check(check_request(token=evil))).status == 401
 
 
-def test_the_plain_key_set_for_check_services_of_the_version_before_is_not_trusted(
+def test_the_unsigned_key_set_for_check_services_of_the_former_version_is_not_trusted(
     own_redis: RedisServer, service: AuthzProcess
 ) -> None:
     key, attacker = new_key(), new_key()

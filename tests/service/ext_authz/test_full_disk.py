@@ -1,4 +1,4 @@
-"""The audit log on a disk that is full: no call is allowed without a line, and old pieces of logs make room."""
+"""The audit log on a full disk: no call is allowed without a line, and old log files are deleted to make room."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def disk() -> Iterator[Path]:
         yield folder
 
 
-def test_calls_are_refused_when_nothing_can_be_recorded_and_allowed_when_old_pieces_made_room(
+def test_calls_are_refused_while_nothing_can_be_recorded_and_allowed_once_old_files_are_deleted(
     redis: RedisServer, key: SigningKey, disk: Path
 ) -> None:
     remember(redis, "jti-full")

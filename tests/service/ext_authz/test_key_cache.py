@@ -1,4 +1,6 @@
-"""Reading the public keys: shared, paced, and never too early to answer for."""
+"""Reading the public keys: reads are shared and limited in rate, and a read for an unknown key is never older than
+the request.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ class CountedSource:
         return document
 
 
-async def test_keys_of_the_last_read_are_kept_through_an_outage_but_not_fresh() -> None:
+async def test_keys_of_the_last_read_are_kept_through_an_outage_but_are_not_fresh() -> None:
     source = CountedSource(published(new_key()))
     keys = KeyCache(source, SIGNER.verifier)
     await keys.read()
@@ -44,7 +46,7 @@ async def test_keys_of_the_last_read_are_kept_through_an_outage_but_not_fresh() 
     assert not keys.is_fresh
 
 
-async def test_keys_that_were_taken_away_are_not_kept() -> None:
+async def test_keys_that_were_removed_are_not_kept() -> None:
     source = CountedSource(published(new_key()))
     keys = KeyCache(source, SIGNER.verifier)
     await keys.read()
@@ -54,14 +56,14 @@ async def test_keys_that_were_taken_away_are_not_kept() -> None:
     assert not keys.is_fresh
 
 
-async def test_the_same_broken_keys_are_not_taken_for_good_ones_the_second_time() -> None:
+async def test_the_same_broken_keys_are_rejected_at_the_second_read_too() -> None:
     keys = KeyCache(CountedSource(SIGNER.sign('{"keys":[{}]}', version=1)), SIGNER.verifier)
     await keys.read()
     await keys.read()
     assert keys.current is None
 
 
-async def test_broken_keys_and_then_the_old_ones_again_are_read_again() -> None:
+async def test_the_former_keys_are_read_again_after_broken_ones() -> None:
     good = published(new_key())
     source = CountedSource(good)
     keys = KeyCache(source, SIGNER.verifier)
@@ -81,7 +83,7 @@ async def test_many_callers_share_one_read() -> None:
     assert source.reads == 1
 
 
-async def test_a_key_published_a_moment_after_a_read_is_found_by_whoever_asks_then() -> None:
+async def test_a_key_that_is_published_just_after_a_read_is_found_by_the_next_caller() -> None:
     source = CountedSource(published(new_key()))
     keys = KeyCache(source, SIGNER.verifier)
     await keys.read()
@@ -92,7 +94,7 @@ async def test_a_key_published_a_moment_after_a_read_is_found_by_whoever_asks_th
     assert keys.current.get(newer.kid) is not None
 
 
-async def test_a_caller_that_comes_while_a_read_is_under_way_gets_the_next_one() -> None:
+async def test_a_caller_during_a_read_gets_the_next_read() -> None:
     source = CountedSource(published(new_key()))
     keys = KeyCache(source, SIGNER.verifier)
     source.may_end.clear()
@@ -109,7 +111,7 @@ async def test_a_caller_that_comes_while_a_read_is_under_way_gets_the_next_one()
     assert keys.current.get(newer.kid) is not None
 
 
-async def test_a_caller_that_gives_up_does_not_take_the_read_of_the_others_along() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_read_of_the_others() -> None:
     source = CountedSource(published(new_key()))
     keys = KeyCache(source, SIGNER.verifier)
     quitter = asyncio.create_task(keys.read_for_unknown_key())
@@ -136,7 +138,7 @@ async def test_a_key_set_that_the_authorization_server_did_not_sign_is_not_trust
         assert not keys.is_fresh
 
 
-async def test_an_older_key_set_with_a_good_signature_is_not_trusted_again() -> None:
+async def test_an_older_key_set_with_a_valid_signature_is_not_accepted_again() -> None:
     retired, kept = new_key(), new_key()
     older, newer = published(retired, kept), published(kept)
     source = CountedSource(newer)

@@ -1,4 +1,4 @@
-"""The check service's Redis user can do what it must and nothing else."""
+"""The check service's Redis user has only the rights that the service needs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def as_check(redis: RedisServer) -> Iterator[Redis]:
         yield client
 
 
-def test_it_can_ask_for_tokens_and_read_the_public_keys(as_check: Redis) -> None:
+def test_it_can_look_up_tokens_and_read_the_public_keys(as_check: Redis) -> None:
     assert as_check.exists(keyspace.token("nobody")) == 0
     assert as_check.get(keyspace.JWKS)
     assert as_check.get(keyspace.DISABLED_SERVICES) is None
     assert as_check.ping()
 
 
-def test_it_can_be_told_of_changes_to_what_it_read(as_check: Redis) -> None:
+def test_it_can_receive_invalidations_of_keys_that_it_read(as_check: Redis) -> None:
     assert as_check.execute_command("CLIENT", "TRACKING", "OFF") == b"OK"  # type: ignore[no-untyped-call]
     assert as_check.pttl(keyspace.token("nobody")) == -2
 
@@ -68,6 +68,6 @@ def test_it_can_be_told_of_changes_to_what_it_read(as_check: Redis) -> None:
     ],
     ids=" ".join,
 )
-def test_it_can_do_nothing_else(as_check: Redis, command: tuple[Any, ...]) -> None:
+def test_every_other_command_is_denied(as_check: Redis, command: tuple[Any, ...]) -> None:
     with pytest.raises(NoPermissionError):
         as_check.execute_command(*command)  # type: ignore[no-untyped-call]

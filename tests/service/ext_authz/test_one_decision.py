@@ -21,7 +21,7 @@ from oauth_core.policy.resources import ServiceIndex
 from oauth_core.refusals import DenyReason
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
-from tests.service.ext_authz.authorizers import SERVICE, Recorder, Remembers, authorizer
+from tests.service.ext_authz.authorizers import SERVICE, CachedStatus, Recorder, authorizer
 from tests.service.ext_authz.ruled_services import READ, RULED, policy_of
 from tests.service.ext_authz.ruled_services import subject as ruled
 from tests.support.check_messages import check_request, read_answer
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 async def remembering(key: SigningKey, message: bytes) -> Authorizer:
     """A check service that has let `message` through, and lets it through again without waiting."""
-    subject = await authorizer(key, Recorder(), Remembers())
+    subject = await authorizer(key, Recorder(), CachedStatus())
     assert read_answer(await subject.check(message)).status == 200
     assert at_once(subject, message) == 200
     return subject
@@ -162,7 +162,7 @@ async def test_a_message_is_decoded_once_also_where_the_check_has_to_wait(
 async def test_a_bound_token_without_a_proof_does_not_pass_when_the_rules_go_while_its_check_waits(
     key: SigningKey,
 ) -> None:
-    status = Remembers()
+    status = CachedStatus()
     status.held = asyncio.Event()
     authorizer, _ = await ruled(key, RULED, policy_of(READ), status)
     bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
@@ -179,20 +179,20 @@ async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, message = int(time.time()), check_request(token=mint(key))
-    subject = await authorizer(key, Recorder(), Remembers(), clock=lambda: now)
+    subject = await authorizer(key, Recorder(), CachedStatus(), clock=lambda: now)
     assert read_answer(await subject.check(message)).status == 200
 
     def asked(*_: object) -> None:
         raise AssertionError("it is refused before anything is looked up for it")
 
     now += 10_000
-    monkeypatch.setattr(Remembers, "cached_status", asked)
+    monkeypatch.setattr(CachedStatus, "cached_status", asked)
     monkeypatch.setattr(mcp_request, "parse_request", asked)
     assert at_once(subject, message) == 401
 
 
 async def test_a_token_that_expires_while_its_check_waits_is_recorded_with_its_person(key: SigningKey) -> None:
-    status, now = Remembers(), int(time.time())
+    status, now = CachedStatus(), int(time.time())
     sink, message = Recorder(), check_request(token=mint(key))
     subject = await authorizer(key, sink, status, clock=lambda: now)
     assert read_answer(await subject.check(message)).status == 200
@@ -213,7 +213,7 @@ async def test_rights_are_worked_out_only_for_the_services_that_a_token_is_meant
         raise AssertionError("nothing depends on them")
 
     monkeypatch.setattr(decision, "rights_of", rights)
-    subject = await authorizer(key, Recorder(), Remembers())
+    subject = await authorizer(key, Recorder(), CachedStatus())
     message = check_request(token=mint(key, aud=("https://mcp.example/other",)))
     assert read_answer(await subject.check(message)).status == 401
     assert at_once(subject, message) == 401
@@ -224,7 +224,7 @@ async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
 ) -> None:
     rests: list[float] = []
     monkeypatch.setattr(FairQueue, "back_off", lambda _self, seconds: rests.append(seconds))
-    subject = await authorizer(key, Recorder(), Remembers())
+    subject = await authorizer(key, Recorder(), CachedStatus())
     elsewhere = check_request(token=mint(key, aud=("https://mcp.example/other",)))
     await subject.check(elsewhere)
     rests.clear()

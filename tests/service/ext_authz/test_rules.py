@@ -14,7 +14,7 @@ from oauth_core.policy.permissions import Permissions
 from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.refusals import DenyReason
-from tests.service.ext_authz.authorizers import SERVICE, Remembers
+from tests.service.ext_authz.authorizers import SERVICE, CachedStatus
 from tests.service.ext_authz.ruled_services import JSON, READ, RULED, WRITE, policy_of, subject, token
 from tests.support.check_messages import check_request, read_answer
 from tests.support.tokens import mint
@@ -77,7 +77,7 @@ async def test_rules_that_a_service_gets_count_for_tokens_that_were_let_in_befor
 
 
 async def test_a_check_that_waits_while_the_policy_changes_is_decided_by_the_new_one(key: SigningKey) -> None:
-    token_status = Remembers()
+    token_status = CachedStatus()
     token_status.held = asyncio.Event()
     authorizer, _ = await subject(key, RULED, policy_of(READ), token_status)
     mine = token(key)

@@ -1,1 +1,1 @@
-"""The authorization server through its own front door: a real process, a real Redis, the GitHub stand-in."""
+"""The authorization server as its clients use it: a real process, a real Redis, the GitHub stand-in."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def clients(web: WebServer, *arguments: str, expect: int = 0) -> Any:
-    """Run the operator's command; answers its JSON, or what it said on standard error."""
+    """Run the operator's command. Return its JSON, or its text on standard error."""
     done = forks.run("portcullis", "clients", *arguments, environment=web.environment)
     assert done.returncode == expect, done.stderr
     return json.loads(done.stdout) if "--json" in arguments and expect == 0 else done.stderr + done.stdout

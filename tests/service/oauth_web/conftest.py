@@ -41,7 +41,9 @@ async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
 
 @pytest.fixture(autouse=True)
 def no_cut_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What is allowed within the second of a revocation is revoked too, and the next test may begin within it."""
+    """Remove revocation cutoffs: they revoke what is allowed within the same second, and the next test may begin
+    within it.
+    """
     yield
     if "web" in request.fixturenames:
         server: WebServer = request.getfixturevalue("web")

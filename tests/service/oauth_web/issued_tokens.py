@@ -1,4 +1,4 @@
-"""Access tokens that the server issued: their claims, which are alive, and the refusal in place of one."""
+"""Access tokens that the server issued: their claims, which are active, and the refusal of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def claims_of(client: OAuthClient, token: str) -> dict[str, Any]:
 
 
 def live_tokens(web: WebServer) -> set[str]:
-    """The ids of the access tokens that are alive."""
+    """The ids of the active access tokens."""
     with web.redis.client() as redis:
         return {key.removeprefix("token:") for key in redis.keys("token:*")}
 

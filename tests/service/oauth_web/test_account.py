@@ -1,4 +1,4 @@
-"""The account page: who is signed in ends what they no longer want, and nobody else does it for them."""
+"""The account page: a signed-in person ends access there, and no one else can do that for them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_signing_in_leads_back_to_the_page(client: OAuthClient) -> None:
     assert "<strong>monalisa</strong>" in await account(client)
 
 
-async def test_who_is_not_admitted_gets_a_page_and_no_session(client: OAuthClient) -> None:
+async def test_a_person_who_is_not_eligible_gets_a_page_and_no_session(client: OAuthClient) -> None:
     back = await client.http.get(await client.from_github(await send(client, "sign-in"), "stranger"))
     assert back.status_code == 403
     assert "stranger may not use this gateway" in back.text
@@ -90,7 +90,7 @@ async def test_it_shows_each_app_with_its_services_and_disconnecting_ends_it_at_
     assert "disconnected by the user" in web.log.read_text()
 
 
-async def test_nobody_disconnects_what_is_not_theirs(web: WebServer, client: OAuthClient) -> None:
+async def test_a_person_cannot_disconnect_an_app_of_another_person(web: WebServer, client: OAuthClient) -> None:
     _, theirs = await connected(client, "monalisa")
     await connected(client, "octocat")
     token = form_value(await account(client), "form_token")
@@ -101,7 +101,7 @@ async def test_nobody_disconnects_what_is_not_theirs(web: WebServer, client: OAu
 
 
 @pytest.mark.parametrize("action", ["sign-out", "sign-out-everywhere", "disconnect", "forget"])
-async def test_no_form_counts_without_the_token_of_its_session(
+async def test_every_form_is_refused_without_the_token_of_its_session(
     web: WebServer, client: OAuthClient, action: str
 ) -> None:
     _, tokens = await connected(client)
@@ -133,7 +133,7 @@ async def test_signing_out_ends_this_session_and_no_app(web: WebServer, client: 
     assert alive(web, tokens["access_token"])
 
 
-async def test_signing_out_everywhere_ends_sessions_apps_and_what_is_under_way(web: WebServer) -> None:
+async def test_signing_out_everywhere_ends_sessions_apps_and_sign_ins_in_progress(web: WebServer) -> None:
     async with OAuthClient(web.issuer) as here, OAuthClient(web.issuer) as there:
         _, tokens = await connected(here, "monalisa")
         registration = await there.register()
@@ -146,10 +146,10 @@ async def test_signing_out_everywhere_ends_sessions_apps_and_what_is_under_way(w
         for browser in (here, there):
             assert "Sign in with GitHub" in await account(browser)
         late = await there.redeem(registration.client_id, came_back["code"], pkce.verifier)
-        assert late.status_code == 400, "a code from before must not bring the app back"
+        assert late.status_code == 400, "a code from before must not give the app access again"
 
 
-async def test_a_remembered_app_can_be_forgotten_and_disconnecting_forgets_it_too(client: OAuthClient) -> None:
+async def test_a_remembered_consent_can_be_forgotten_and_disconnecting_forgets_it_too(client: OAuthClient) -> None:
     uri = "https://app.example/cb"
     name = f"Web {secrets.token_hex(4)}"
     registration = await client.register(client_name=name, redirect_uris=[uri])
@@ -174,7 +174,7 @@ async def test_a_remembered_app_can_be_forgotten_and_disconnecting_forgets_it_to
         assert (await client.http.get(url)).status_code == 200
 
 
-async def test_names_of_apps_are_text(client: OAuthClient) -> None:
+async def test_names_of_apps_are_escaped(client: OAuthClient) -> None:
     await connected(client)
     registration = await client.register(client_name="<script>alert(1)</script>")
     await client.tokens(registration.client_id)
@@ -183,7 +183,9 @@ async def test_names_of_apps_are_text(client: OAuthClient) -> None:
     assert "<script" not in page
 
 
-async def test_an_operator_who_revokes_a_person_ends_their_sessions(web: WebServer, client: OAuthClient) -> None:
+async def test_an_operators_revocation_of_a_person_ends_their_sessions(
+    web: WebServer, client: OAuthClient
+) -> None:
     """`portcullis users revoke` and `block` go this way."""
     await connected(client)
     with web.redis.client() as blocking:
@@ -197,7 +199,9 @@ async def test_an_operator_who_revokes_a_person_ends_their_sessions(web: WebServ
     assert "Sign in with GitHub" in await account(client)
 
 
-async def test_everything_can_be_disconnected_and_forgotten_at_once(web: WebServer, client: OAuthClient) -> None:
+async def test_all_apps_can_be_disconnected_and_all_consents_forgotten_at_once(
+    web: WebServer, client: OAuthClient
+) -> None:
     _, one = await connected(client)
     _, two = await connected(client)
     token = form_value(await account(client), "form_token")
@@ -255,7 +259,7 @@ async def registers(server: WebServer, token: str) -> int:
         return (await http.post(f"{server.issuer}/register", json=asked, headers=headers)).status_code
 
 
-async def test_a_registration_token_is_for_who_may_register_is_good_once_and_falls_with_its_holder() -> None:
+async def test_a_registration_token_needs_the_permission_works_once_and_ends_with_its_holder() -> None:
     with running_web({"CLIENT_REGISTRATION": "token"}, more=_ROLES) as server:
         async with OAuthClient(server.issuer) as holder, OAuthClient(server.issuer) as other:
             theirs = {"form_token": await signed_in_at_the_page(other, "monalisa")}
@@ -279,7 +283,7 @@ async def test_a_registration_token_is_for_who_may_register_is_good_once_and_fal
                 redis.set(keyspace.PAUSED, "A restore is running.")
                 for browser, form in ((holder, "registration-token"), (other, "sign-in")):
                     paused = await send(browser, form, mine)
-                    assert paused.status_code == 503, "a form that writes a record waits"
+                    assert paused.status_code == 503, "a form that writes a record is refused during the pause"
                     assert "A restore is running." in paused.text
                 redis.delete(keyspace.PAUSED)
                 for key in redis.keys("user:*"):

@@ -1,4 +1,4 @@
-"""The account page reports what happened: sign-ins, apps that got or lost access, and why, with what to do."""
+"""The account page reports events: sign-ins, apps that got or lost access, and why, with what to do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REUSED = "lost its access: its key was used twice"
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """A server of its own, where every test has people of its own."""
+    """A server for this module, on which every test uses its own people."""
     with running_web({"ALLOWED_GITHUB_USERS": "*"}) as server:
         yield server
 
@@ -145,7 +145,7 @@ async def test_a_sign_in_and_a_new_app_are_reported_with_their_addresses_and_tim
     assert "from 2001:db8:1:2::/64" in connected_apps
 
 
-async def test_what_happened_to_the_apps_of_others_is_on_no_page(web: WebServer, client: OAuthClient) -> None:
+async def test_notices_of_other_people_are_not_on_the_page(web: WebServer, client: OAuthClient) -> None:
     app = await connected(client, somebody())
     other = await connected(client, somebody())
     await reuse(web, client, other)
@@ -155,7 +155,7 @@ async def test_what_happened_to_the_apps_of_others_is_on_no_page(web: WebServer,
     assert not of(other, await notices(client)), "nothing of another person"
 
 
-async def test_the_notice_of_a_reused_refresh_token_has_the_meaning_the_address_and_what_to_do(
+async def test_the_notice_of_a_reused_refresh_token_has_its_meaning_its_address_and_what_to_do(
     web: WebServer, client: OAuthClient
 ) -> None:
     app = await connected(client, somebody())
@@ -178,7 +178,7 @@ async def test_a_code_that_was_used_twice_is_explained(client: OAuthClient) -> N
     assert (await notices(client))[0].startswith("Twice lost its access: its code was used twice")
 
 
-async def test_what_the_person_and_the_app_ended_is_reported(client: OAuthClient) -> None:
+async def test_access_that_the_person_or_the_app_ended_is_reported(client: OAuthClient) -> None:
     login = somebody()
     disconnected, gave_back, deleted = [await connected(client, login) for _ in range(3)]
     await press(client, "disconnect", grant=disconnected.grant_id)
@@ -209,10 +209,10 @@ async def test_an_operators_commands_are_reported_with_their_reasons(web: WebSer
         assert "An operator of this gateway ended it." in ended[0]
     assert "The operator's reason: <b>it leaks</b>" in of(by_client, found)[0]
     assert "audit of November" in of(by_grant, found)[0]
-    assert "<b>" not in await page_of(client), "a reason is text"
+    assert "<b>" not in await page_of(client), "a reason is escaped"
 
 
-async def test_after_a_block_the_person_reads_it_when_they_are_unblocked(
+async def test_a_block_is_reported_after_the_person_is_unblocked(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     login = somebody()
@@ -229,7 +229,7 @@ async def test_after_a_block_the_person_reads_it_when_they_are_unblocked(
     assert any(notice.startswith(f"{app.name} lost its access") for notice in found)
 
 
-async def test_after_a_revocation_of_the_person_or_of_all_people_the_person_reads_it(
+async def test_a_revocation_of_the_person_or_of_all_people_is_reported(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     login = somebody()
@@ -246,7 +246,7 @@ async def test_after_a_revocation_of_the_person_or_of_all_people_the_person_read
     assert any(one.startswith("All access to this gateway was ended") for one in await notices(client))
 
 
-async def test_a_person_never_sees_notices_of_another_not_even_from_a_changed_redis(
+async def test_a_person_never_sees_notices_of_another_even_from_a_changed_redis(
     web: WebServer, redis: Redis
 ) -> None:
     async with OAuthClient(web.issuer) as one, OAuthClient(web.issuer) as other:
@@ -264,7 +264,7 @@ async def test_a_person_never_sees_notices_of_another_not_even_from_a_changed_re
         assert not of(theirs, found)
 
 
-async def test_redis_shows_neither_addresses_nor_apps_of_a_notice(client: OAuthClient, redis: Redis) -> None:
+async def test_addresses_and_apps_of_notices_are_not_readable_in_redis(client: OAuthClient, redis: Redis) -> None:
     client.http.headers["X-Portcullis-Address"] = "203.0.113.200"
     app = await connected(client, somebody())
     stored = str(await redis.hgetall(keyspace.notices(app.person)))
@@ -274,7 +274,7 @@ async def test_redis_shows_neither_addresses_nor_apps_of_a_notice(client: OAuthC
     assert 0 < await redis.ttl(keyspace.notices(app.person)) <= NOTICE_LIFETIME
 
 
-async def test_names_of_apps_in_notices_are_text(client: OAuthClient) -> None:
+async def test_names_of_apps_in_notices_are_escaped(client: OAuthClient) -> None:
     app = await connected(client, somebody(), name="</h3><script>alert(1)</script>")
     page = await page_of(client)
     assert "<script" not in page
@@ -282,7 +282,7 @@ async def test_names_of_apps_in_notices_are_text(client: OAuthClient) -> None:
     assert of(app, await notices(client))
 
 
-async def test_a_notice_that_happens_again_is_one_entry_with_a_number(client: OAuthClient) -> None:
+async def test_a_repeated_notice_is_one_entry_with_a_count(client: OAuthClient) -> None:
     login = somebody()
     for _ in range(3):
         await signed_in(client, login)
@@ -311,7 +311,7 @@ async def test_a_flood_displaces_no_notice_of_another_kind_and_the_record_stays_
     assert any(notice.startswith(f"{app.name} {_REUSED}") for notice in found)
 
 
-async def test_notices_older_than_their_lifetime_are_not_shown_and_count_no_longer(
+async def test_notices_older_than_their_lifetime_are_neither_shown_nor_counted(
     client: OAuthClient, redis: Redis
 ) -> None:
     app = await connected(client, somebody())
@@ -327,7 +327,7 @@ async def test_notices_older_than_their_lifetime_are_not_shown_and_count_no_long
     assert "times since" not in shown
 
 
-async def test_an_access_whose_time_was_up_says_so(client: OAuthClient, redis: Redis) -> None:
+async def test_a_notice_of_expired_access_says_so(client: OAuthClient, redis: Redis) -> None:
     app = await connected(client, somebody())
     store = store_of(redis)
     (allowed, *_) = await store.all(app.person, now=0)
@@ -340,7 +340,7 @@ async def test_an_access_whose_time_was_up_says_so(client: OAuthClient, redis: R
     assert "because its time was up" in shown
 
 
-async def test_rights_end_in_a_full_redis_although_no_notice_can_be_stored(
+async def test_access_ends_in_a_full_redis_although_no_notice_can_be_stored(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     app = await connected(client, somebody())
@@ -361,7 +361,7 @@ async def test_rights_end_in_a_full_redis_although_no_notice_can_be_stored(
     assert "There is nothing to report." in await page_of(client)
 
 
-async def test_where_reuse_is_only_refused_the_person_reads_that_too() -> None:
+async def test_a_reuse_that_is_only_refused_is_reported_too() -> None:
     with running_web({"ALLOWED_GITHUB_USERS": "*", "REFRESH_REUSE": "refuse"}) as server:
         async with OAuthClient(server.issuer) as client:
             app = await connected(client, somebody())
@@ -371,7 +371,7 @@ async def test_where_reuse_is_only_refused_the_person_reads_that_too() -> None:
             assert any("got access" in one and "You can disconnect" in one for one in await notices(client))
 
 
-async def test_a_reason_in_any_bytes_ends_what_it_is_given_for_and_is_shown_as_one_line(
+async def test_a_reason_of_any_bytes_does_not_stop_a_revocation_and_is_shown_as_one_line(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     """In a terminal of another encoding an accent is a byte that is not UTF-8; a text can also turn the line."""
@@ -387,7 +387,7 @@ async def test_a_reason_in_any_bytes_ends_what_it_is_given_for_and_is_shown_as_o
     assert await redis.exists(keyspace.block(by_client.person))
 
 
-async def test_a_revocation_of_siblings_tries_notices_that_cannot_be_stored_once(
+async def test_a_revocation_of_siblings_reports_notices_that_cannot_be_stored_once(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     """They come after all siblings have ended. Otherwise each of thousands of siblings would wait for them."""

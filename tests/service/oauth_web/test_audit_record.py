@@ -1,4 +1,4 @@
-"""The authorization server and operators' commands record what they do, before and afterwards, or do not do it."""
+"""The authorization server and operators' commands record each action before and after it, or refuse it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def audit_dir(web: WebServer) -> Path:
 
 
 def operate(web: WebServer, *arguments: str, expect: int = 0) -> tuple[str, str]:
-    """Run an operator's command; what it wrote to its two outputs."""
+    """Run an operator's command. Return its two outputs."""
     done = forks.run("portcullis", *arguments, environment=web.environment)
     assert done.returncode == expect, done.stderr
     return done.stdout, done.stderr
@@ -67,7 +67,7 @@ def wait_for(audit_dir: Path, kind: str, **fields: str) -> None:
 
 
 def guesses(audit_dir: Path, kind: str) -> int:
-    """The guesses of codes or secrets on the disk; further ones of a second are one event with `count`."""
+    """The guesses of codes or secrets on the disk. Further ones within a second are one event with `count`."""
     return sum(
         event.get("count", 1)
         for event in recorded(audit_dir)
@@ -75,7 +75,7 @@ def guesses(audit_dir: Path, kind: str) -> int:
     )
 
 
-async def test_a_sign_in_is_recorded_with_what_was_intended_and_what_was_done(
+async def test_a_sign_in_is_recorded_with_its_intents_and_its_results(
     web: WebServer, client: OAuthClient, audit_dir: Path
 ) -> None:
     client.http.headers |= {"User-Agent": "agent/1", "X-Request-Id": "id-of-envoy"}
@@ -97,14 +97,14 @@ async def test_a_sign_in_is_recorded_with_what_was_intended_and_what_was_done(
     assert issued["jti"]
 
 
-async def test_nothing_secret_is_in_the_record(web: WebServer, client: OAuthClient, audit_dir: Path) -> None:
+async def test_the_record_contains_no_secret(web: WebServer, client: OAuthClient, audit_dir: Path) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     pkce = Pkce.fresh()
     code = await client.code(registration.client_id, pkce)
     secret = {"client_secret": registration.secret}
     tokens = (await client.redeem(registration.client_id, code, pkce.verifier, **secret)).json()
     refreshed = (await client.refresh(registration.client_id, tokens["refresh_token"], **secret)).json()
-    # A used code, a wrong secret and an old refresh token are refused, and not repeated in the record either.
+    # A used code, a wrong secret and an old refresh token are refused, and are not in the record either.
     await client.redeem(registration.client_id, code, pkce.verifier, **secret)
     await client.redeem(registration.client_id, "wrong-code", pkce.verifier, client_secret="wrong-secret")
     await client.http.put(
@@ -141,7 +141,7 @@ def events_of(web: WebServer, audit_dir: Path, *arguments: str, expect: int = 0)
     return [event for boot in fresh for event in events_in(boot)]
 
 
-async def test_commands_are_recorded_before_and_afterwards_with_the_account_that_ran_them(
+async def test_commands_are_recorded_before_and_after_with_the_account_that_ran_them(
     web: WebServer, client: OAuthClient, audit_dir: Path
 ) -> None:
     client_id = (await client.register()).client_id
@@ -176,7 +176,7 @@ async def test_commands_are_recorded_before_and_afterwards_with_the_account_that
     assert events_of(web, audit_dir, "users", "list") == []
 
 
-async def test_on_a_full_disk_rights_are_taken_away_but_not_given(
+async def test_on_a_full_disk_access_can_be_revoked_but_not_granted(
     web: WebServer, client: OAuthClient, audit_dir: Path, disk: Path
 ) -> None:
     registration = await client.register()
@@ -206,14 +206,14 @@ async def test_on_a_full_disk_rights_are_taken_away_but_not_given(
     until(lambda: ask().status_code != 503, "the writer finds that there is room")
     operate(web, "users", "unblock", "octocat")
     events = recorded(audit_dir)
-    # The room that was kept was for these.
+    # The reserved room is for these.
     for kind in ("grant.revoked", "client.deleted", "user.blocked"):
         assert "success" in outcomes(events, kind), kind
 
 
 @contextmanager
 def missing(web: WebServer, folder: Path) -> Iterator[None]:
-    """Something else has the place of `folder` for the block; afterwards the server records again."""
+    """Another file is in the place of `folder` inside the block. Afterwards the server records again."""
     elsewhere = folder.with_name("elsewhere")
     folder.rename(elsewhere)
     folder.touch()
@@ -225,7 +225,7 @@ def missing(web: WebServer, folder: Path) -> Iterator[None]:
         until(lambda: httpx2.get(f"{web.issuer}/authorize").status_code != 503, "the server records again")
 
 
-async def test_while_the_folder_is_gone_a_command_gives_no_rights_and_blocks(
+async def test_without_the_folder_a_command_grants_nothing_but_can_block(
     web: WebServer, client: OAuthClient, audit_dir: Path
 ) -> None:
     await client.tokens((await client.register()).client_id)
@@ -248,7 +248,7 @@ def operate_unheard(web: WebServer, *arguments: str) -> None:
         os.close(full)
 
 
-async def test_a_command_blocks_also_if_it_can_neither_record_nor_warn(
+async def test_a_command_blocks_a_user_even_if_it_can_neither_record_nor_warn(
     web: WebServer, client: OAuthClient, audit_dir: Path
 ) -> None:
     await client.tokens((await client.register()).client_id)
@@ -258,7 +258,7 @@ async def test_a_command_blocks_also_if_it_can_neither_record_nor_warn(
     operate(web, "users", "unblock", "octocat")
 
 
-async def test_detection_finds_theft_and_guessing_in_what_was_recorded(
+async def test_detection_finds_theft_and_guessing_in_the_record(
     web: WebServer, client: OAuthClient, audit_dir: Path, tmp_path: Path
 ) -> None:
     registration = await client.register()

@@ -1,4 +1,4 @@
-"""Every audit event of a request says from which address it came."""
+"""Every audit event of a request has the address that the request came from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def events(web: WebServer) -> list[dict[str, Any]]:
     return [event for event in found if event.get("audit") and event.get("source") == ADDRESS]
 
 
-async def test_a_registration_and_a_refused_token_request_name_their_address(
+async def test_a_registration_and_a_refused_token_request_have_their_address(
     web: WebServer, client: OAuthClient
 ) -> None:
     client.http.headers["X-Portcullis-Address"] = ADDRESS
@@ -33,7 +33,9 @@ async def test_a_registration_and_a_refused_token_request_name_their_address(
 
 
 @pytest.mark.parametrize("claimed", ["not-an-address", "203.0.113.99, 203.0.113.98"])
-async def test_what_is_no_address_is_no_source(web: WebServer, client: OAuthClient, claimed: str) -> None:
+async def test_an_invalid_address_is_not_recorded_as_the_source(
+    web: WebServer, client: OAuthClient, claimed: str
+) -> None:
     client.http.headers["X-Portcullis-Address"] = claimed
     registration = await client.register()
     sources = [

@@ -1,4 +1,4 @@
-"""The consent page and what leads to it: nothing is sent to an address that was not validated."""
+"""The consent page and the checks before it: no response goes to an address that was not validated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ async def pressed(client: OAuthClient, form: dict[str, str], decision: str) -> h
     "oauth21:consent-phishing",
     "rfc7591:shown",
 )
-async def test_the_page_says_who_asks_for_what_and_where_it_leads(web: WebServer, client: OAuthClient) -> None:
+async def test_the_consent_page_shows_the_client_the_services_and_the_redirect_host(
+    web: WebServer, client: OAuthClient
+) -> None:
     registration = await client.register(
         client_name="<b>Time</b> & more", redirect_uris=["https://app.example/cb"]
     )
@@ -47,7 +49,7 @@ async def test_the_page_says_who_asks_for_what_and_where_it_leads(web: WebServer
 
 
 @pytest.mark.requirement("complaints:fastmcp-2302", "oauth21:clickjacking")
-async def test_the_page_cannot_be_framed_and_its_policy_lets_the_redirect_through(client: OAuthClient) -> None:
+async def test_the_page_cannot_be_framed_and_its_policy_allows_the_redirect(client: OAuthClient) -> None:
     registration = await client.register()
     page = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE))
     policy = page.headers["Content-Security-Policy"]
@@ -71,7 +73,7 @@ async def test_an_app_on_this_device_is_shown_with_a_warning(client: OAuthClient
 
 
 @pytest.mark.requirement("oauth21:get")
-async def test_asking_twice_changes_nothing(client: OAuthClient) -> None:
+async def test_fetching_the_page_twice_changes_nothing(client: OAuthClient) -> None:
     """A real client fetches the page first to see whether its registration is still known."""
     registration = await client.register()
     url = client.authorize_url(registration.client_id, CHALLENGE)
@@ -81,7 +83,7 @@ async def test_asking_twice_changes_nothing(client: OAuthClient) -> None:
 
 
 @pytest.mark.parametrize("client_id", ["nobody", "A" * 22, "<b>"])
-async def test_an_unknown_client_is_a_page_that_says_how_to_remove_and_add_the_server(
+async def test_an_unknown_client_gets_a_page_that_explains_how_to_remove_and_add_the_server(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
     evil = "https://evil.example/mcp"
@@ -115,8 +117,8 @@ async def test_an_unknown_client_is_a_page_that_says_how_to_remove_and_add_the_s
         "http://127.0.0.1:7777/callback\r\nX: y",
     ],
 )
-async def test_nothing_is_sent_to_an_address_that_is_not_registered(client: OAuthClient, uri: str) -> None:
-    # Two addresses, so that leaving it out is not an answer either.
+async def test_nothing_is_sent_to_a_redirect_uri_that_is_not_registered(client: OAuthClient, uri: str) -> None:
+    # Two redirect URIs, so that a request without one has no default either.
     registration = await client.register(redirect_uris=[REDIRECT_URI, "https://app.example/cb"])
     answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri))
     assert answer.status_code == 400
@@ -132,7 +134,9 @@ async def test_nothing_is_sent_to_an_address_that_is_not_registered(client: OAut
         ("http://[::1]:9/cb?x=1", "http://[::1]:60000/cb?x=1"),
     ],
 )
-async def test_on_loopback_any_port_will_do(client: OAuthClient, registered: str, requested: str) -> None:
+async def test_a_loopback_redirect_uri_matches_with_any_port(
+    client: OAuthClient, registered: str, requested: str
+) -> None:
     registration = await client.register(redirect_uris=[registered])
     url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=requested)
     assert "code" in await client.authorize(url)
@@ -166,7 +170,7 @@ FAULTS = [
 
 @pytest.mark.requirement("mcp:oauth-2-1", "mcp:iss", "oauth21:error-redirect", "rfc9207:iss")
 @pytest.mark.parametrize(("parameters", "error"), FAULTS)
-async def test_other_faults_go_back_to_the_client_with_state_and_issuer(
+async def test_other_errors_go_back_to_the_client_with_state_and_issuer(
     client: OAuthClient, parameters: dict[str, str | list[str] | None], error: str
 ) -> None:
     registration = await client.register()
@@ -182,10 +186,12 @@ async def test_other_faults_go_back_to_the_client_with_state_and_issuer(
 
 @pytest.mark.parametrize(("parameters", "error"), [*FAULTS, ({"prompt": "none"}, "login_required")])
 @pytest.mark.parametrize("uri", [APP, "cursor://anysphere.cursor-mcp/oauth/callback"])
-async def test_before_the_sign_in_an_error_leads_to_no_address_that_a_stranger_registered(
+async def test_before_the_sign_in_no_error_is_redirected_to_an_address_of_a_self_registered_client(
     client: OAuthClient, uri: str, parameters: dict[str, str | list[str] | None], error: str
 ) -> None:
-    """RFC 9700 section 4.11.2: else a link to us would be a link to any page that somebody registers."""
+    """RFC 9700 section 4.11.2: otherwise a link to the gateway is a link to any page that an
+    attacker registers.
+    """
     registration = await client.register(redirect_uris=[uri])
     url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri, **parameters)
     answer = await client.http.get(url)
@@ -197,7 +203,7 @@ async def test_before_the_sign_in_an_error_leads_to_no_address_that_a_stranger_r
     assert (answered(back)["error"], answered(back)["state"]) == (error, "state-of-the-client")
 
 
-async def test_cancelling_before_the_sign_in_is_such_an_error_and_after_it_is_not(client: OAuthClient) -> None:
+async def test_cancelling_before_the_sign_in_is_not_redirected_and_after_it_is(client: OAuthClient) -> None:
     registration = await client.register(redirect_uris=[APP])
     url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=APP)
     cancelled = await client.consent(url, "deny")
@@ -208,7 +214,7 @@ async def test_cancelling_before_the_sign_in_is_such_an_error_and_after_it_is_no
     assert answered((await client.consent(url, "deny")).headers["Location"])["error"] == "access_denied"
 
 
-async def test_an_error_is_sent_to_a_client_that_has_the_consent_of_a_person(
+async def test_an_error_is_redirected_to_a_client_that_a_person_has_allowed(
     web: WebServer, client: OAuthClient
 ) -> None:
     registration = await client.register(redirect_uris=[APP], token_endpoint_auth_method="none")
@@ -224,10 +230,12 @@ async def test_an_error_is_sent_to_a_client_that_has_the_consent_of_a_person(
         assert (await client.http.post(f"{web.issuer}/revoke", data=given)).status_code == 200
 
 
-async def test_the_consent_of_a_person_is_for_the_address_that_they_came_back_to_and_for_no_later_one(
+async def test_the_consent_of_a_person_covers_the_redirect_uri_they_used_and_no_later_one(
     web: WebServer, client: OAuthClient
 ) -> None:
-    """RFC 9700 section 4.11.2: else a client becomes an open redirector by changing its addresses (RFC 7592)."""
+    """RFC 9700 section 4.11.2: otherwise a client becomes an open redirector by a change of its redirect URIs (RFC
+    7592).
+    """
     later, never_used = "https://later.example/callback", "https://never-used.example/callback"
     registration = await client.register(redirect_uris=[APP, never_used], token_endpoint_auth_method="none")
     pkce = Pkce.fresh()
@@ -266,7 +274,9 @@ async def test_a_state_sent_twice_is_not_echoed(client: OAuthClient) -> None:
     assert "state" not in came_back
 
 
-async def test_what_real_clients_leave_out_or_add_is_tolerated(web: WebServer, client: OAuthClient) -> None:
+async def test_missing_and_additional_parameters_of_real_clients_are_accepted(
+    web: WebServer, client: OAuthClient
+) -> None:
     registration = await client.register()
     for parameters in (
         {"state": None},
@@ -280,7 +290,7 @@ async def test_what_real_clients_leave_out_or_add_is_tolerated(web: WebServer, c
 
 
 @pytest.mark.requirement("rfc9207:iss")
-async def test_refusing_consent_goes_back_as_access_denied(client: OAuthClient) -> None:
+async def test_refused_consent_is_returned_as_access_denied(client: OAuthClient) -> None:
     registration = await client.register()
     answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE), "deny")
     came_back = answered(answer.headers["Location"])
@@ -288,7 +298,7 @@ async def test_refusing_consent_goes_back_as_access_denied(client: OAuthClient) 
 
 
 @pytest.mark.requirement("oauth21:owner-consent")
-async def test_a_form_counts_once_and_its_answer_is_the_same_each_time(client: OAuthClient) -> None:
+async def test_a_form_takes_effect_once_and_its_answer_is_the_same_each_time(client: OAuthClient) -> None:
     registration = await client.register()
     form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
     answers = await asyncio.gather(*(pressed(client, form, "allow") for _ in range(10)))
@@ -299,7 +309,7 @@ async def test_a_form_counts_once_and_its_answer_is_the_same_each_time(client: O
 
 
 @pytest.mark.parametrize(("first", "then"), [("deny", "allow"), ("allow", "deny"), ("allow", "other")])
-async def test_the_first_button_that_was_pressed_counts(client: OAuthClient, first: str, then: str) -> None:
+async def test_only_the_first_decision_of_a_form_counts(client: OAuthClient, first: str, then: str) -> None:
     other = await client.register()
     await client.code(other.client_id, Pkce.fresh())
     registration = await client.register()
@@ -309,7 +319,7 @@ async def test_the_first_button_that_was_pressed_counts(client: OAuthClient, fir
     assert ("code" in answered(answers[0])) == (first == "allow")
 
 
-async def test_buttons_pressed_at_the_same_moment_have_one_answer(client: OAuthClient) -> None:
+async def test_decisions_sent_at_the_same_moment_get_one_answer(client: OAuthClient) -> None:
     other = await client.register()
     await client.code(other.client_id, Pkce.fresh())
     registration = await client.register()
@@ -318,7 +328,7 @@ async def test_buttons_pressed_at_the_same_moment_have_one_answer(client: OAuthC
     assert len({answer.headers["Location"] for answer in answers}) == 1
 
 
-async def test_an_answered_form_is_worth_nothing_in_another_browser_or_later(
+async def test_an_answered_form_is_refused_in_another_browser_and_later(
     web: WebServer, client: OAuthClient
 ) -> None:
     registration = await client.register()
@@ -335,7 +345,7 @@ async def test_an_answered_form_is_worth_nothing_in_another_browser_or_later(
 
 
 @pytest.mark.requirement("mcp:deputy-consent", "oauth21:csrf")
-async def test_another_browser_cannot_answer_the_form_nor_use_it_up(client: OAuthClient) -> None:
+async def test_another_browser_can_neither_submit_nor_consume_the_form(client: OAuthClient) -> None:
     registration = await client.register()
     form = {
         **await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE)),
@@ -369,7 +379,7 @@ async def test_a_form_from_another_origin_is_refused(client: OAuthClient, header
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "null"}, {"Origin": "null", "Sec-Fetch-Site": "same-origin"}])
-async def test_a_browser_that_keeps_addresses_to_itself_can_answer_our_form(
+async def test_a_browser_that_sends_origin_null_can_submit_the_form(
     client: OAuthClient, headers: dict[str, str]
 ) -> None:
     registration = await client.register()
@@ -380,7 +390,7 @@ async def test_a_browser_that_keeps_addresses_to_itself_can_answer_our_form(
     assert answer.status_code == 303
 
 
-async def test_a_browser_that_blocks_cookies_is_told_so(client: OAuthClient) -> None:
+async def test_a_browser_that_blocks_cookies_gets_an_explanation(client: OAuthClient) -> None:
     registration = await client.register()
     url = client.authorize_url(registration.client_id, CHALLENGE)
     form = await client.consent_form(url)
@@ -393,7 +403,7 @@ async def test_a_browser_that_blocks_cookies_is_told_so(client: OAuthClient) -> 
 
 
 @pytest.mark.parametrize("form", [{}, {"handle": ""}, {"handle": "x" * 43}, {"handle": ["a", "b"]}])
-async def test_a_form_without_a_good_handle_is_a_page_with_400(
+async def test_a_form_without_a_valid_handle_is_a_page_with_400(
     client: OAuthClient, form: dict[str, str | list[str]]
 ) -> None:
     answer = await client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": "allow"})

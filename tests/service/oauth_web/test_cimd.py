@@ -57,7 +57,7 @@ def local_web(publisher: Publisher, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 async def local(local_web: WebServer) -> AsyncIterator[OAuthClient]:
-    """A client at an address of its own: what one test has fetched is not counted against the next."""
+    """A client at its own address: the fetches of one test are not counted against the next."""
     async with OAuthClient(local_web.issuer) as client:
         client.http.headers["X-Portcullis-Address"] = f"203.0.113.{next(_ADDRESSES)}"
         yield client
@@ -72,7 +72,7 @@ def local_web_settings(web: WebServer) -> WebSettings:
 
 
 def age(web: WebServer, seconds: int = 3600) -> None:
-    """Let every copy be so old and stale, and every rest after a failure be over."""
+    """Make every copy this old and stale, and end every pause after a failure."""
     then = int(time.time()) - seconds
     with web.redis.client() as redis:
         age_documents(redis, then)
@@ -84,7 +84,7 @@ def age(web: WebServer, seconds: int = 3600) -> None:
 
 
 @pytest.mark.requirement("cimd:fetch", "mcp:cimd")
-async def test_a_published_client_signs_in_refreshes_and_gives_its_token_back(
+async def test_a_client_with_a_published_document_signs_in_refreshes_and_revokes_its_token(
     publisher: Publisher, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/signs-in.json")
@@ -109,7 +109,7 @@ async def test_the_consent_page_shows_the_host_that_vouches_for_the_client(
 
 
 @pytest.mark.requirement("mcp:cimd-fetch")
-async def test_the_fetch_carries_no_cookie_and_names_the_host(publisher: Publisher, local: OAuthClient) -> None:
+async def test_the_fetch_has_no_cookie_and_names_the_host(publisher: Publisher, local: OAuthClient) -> None:
     client_id = publisher.client("/app/headers.json")
     await asked(local, client_id)
     headers = next(headers for path, headers in publisher.asked if path == "/app/headers.json")
@@ -120,7 +120,7 @@ async def test_the_fetch_carries_no_cookie_and_names_the_host(publisher: Publish
 
 @pytest.mark.requirement("cimd:registered-method")
 @pytest.mark.parametrize("by_address", [True, False])
-async def test_a_published_client_with_keys_must_sign(
+async def test_a_client_whose_document_has_keys_must_sign(
     publisher: Publisher, local: OAuthClient, by_address: bool
 ) -> None:
     keys = {"jwks_uri": publisher.put("/app/keys", jwks(key()))} if by_address else {"jwks": jwks(key())}
@@ -171,7 +171,8 @@ async def test_a_url_cannot_be_managed_as_a_registration(publisher: Publisher, l
     }
 
 
-# -- documents that are not fit ----------------------------------------------------------------------------------
+# -- invalid documents
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("cimd:no-cached-errors", "mcp:cimd-match")
@@ -189,7 +190,7 @@ async def test_a_url_cannot_be_managed_as_a_registration(publisher: Publisher, l
         {"token_endpoint_auth_method": "private_key_jwt"},
     ],
 )
-async def test_a_document_that_is_not_fit_is_refused_on_a_page(
+async def test_an_invalid_document_is_refused_on_a_page(
     publisher: Publisher, local: OAuthClient, members: dict[str, Any]
 ) -> None:
     name = abs(hash(str(members)))
@@ -219,7 +220,7 @@ PLAIN = {"Content-Type": "application/json"}
     ],
     ids=["404", "500", "redirect", "large", "html", "plain", "untyped", "compressed", "drip"],
 )
-async def test_a_document_that_cannot_be_had_is_unavailable_and_not_unknown(
+async def test_a_document_that_cannot_be_fetched_is_unavailable_and_not_unknown(
     publisher: Publisher, local: OAuthClient, page: Page, request: pytest.FixtureRequest
 ) -> None:
     path = f"/broken/{request.node.callspec.id}.json"
@@ -232,7 +233,7 @@ async def test_a_document_that_cannot_be_had_is_unavailable_and_not_unknown(
     assert answer.headers["Retry-After"]
     in_token = await local.refresh(publisher.url(path), "x")
     assert (in_token.status_code, in_token.json()["error"]) == (503, "temporarily_unavailable")
-    assert publisher.times_asked(path) == 1, "a failure spares the host for a while"
+    assert publisher.times_asked(path) == 1, "after a failure the host is not asked for a while"
     assert publisher.times_asked("/app/elsewhere.json") == before
 
 
@@ -244,13 +245,14 @@ async def test_a_document_that_cannot_be_had_is_unavailable_and_not_unknown(
         "https://localhost/a b", "https://localhost\\@evil.example/a", "https://localhost:99999/a",
     ],
 )  # fmt: skip
-async def test_a_url_that_breaks_the_rule_is_refused_without_a_fetch(local: OAuthClient, url: str) -> None:
+async def test_a_url_that_breaks_the_rules_is_refused_without_a_fetch(local: OAuthClient, url: str) -> None:
     answer = await asked(local, url)
     assert answer.status_code == 400
     assert "invalid_client_metadata" in answer.text
 
 
-# -- keeping -----------------------------------------------------------------------------------------------------
+# -- copies
+# ------------------------------------------------------------------------------------------------------
 
 
 async def test_many_requests_for_one_document_share_one_fetch(publisher: Publisher, local: OAuthClient) -> None:
@@ -265,7 +267,7 @@ async def test_many_requests_for_one_document_share_one_fetch(publisher: Publish
 
 
 @pytest.mark.requirement("cimd:no-cached-errors")
-async def test_the_last_good_copy_serves_while_the_publisher_is_away(
+async def test_the_last_valid_copy_is_used_while_the_publisher_is_away(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/away.json")
@@ -278,10 +280,10 @@ async def test_the_last_good_copy_serves_while_the_publisher_is_away(
     assert publisher.times_asked("/app/away.json") == 3
 
 
-async def test_the_last_good_copy_does_not_serve_for_ever(
+async def test_the_last_valid_copy_is_not_used_for_ever(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
-    """Whoever could keep us from the publisher would make a redirect URI or a key that was withdrawn last."""
+    """Otherwise an attacker who blocks the way to the publisher keeps a withdrawn redirect URI or key valid."""
     client_id = publisher.client("/app/gone.json")
     assert (await asked(local, client_id)).status_code == 200
     publisher.pages["/app/gone.json"] = Page(b"{}", 500)
@@ -291,7 +293,7 @@ async def test_the_last_good_copy_does_not_serve_for_ever(
         assert (await asked(local, client_id)).status_code == status
 
 
-async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_advertises_what_there_is(
+async def test_with_pinned_documents_only_nothing_is_fetched_and_cimd_is_still_advertised(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/switched-off.json")
@@ -304,7 +306,7 @@ async def test_an_operator_who_wants_pinned_documents_only_gets_no_fetch_and_adv
                 page = await asked(client, url)
                 assert page.status_code == 400
                 assert "invalid_client" in page.text
-            # What it was given before does not live on by a refresh.
+            # The rights that it was given before cannot be refreshed.
             refused = await client.refresh(client_id, tokens["refresh_token"])
             assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
             assert (await asked(client, PINNED)).status_code == 200
@@ -317,7 +319,7 @@ async def _advertises(client: OAuthClient) -> bool:
     return bool(metadata["client_id_metadata_document_supported"])
 
 
-async def test_documents_that_ship_can_be_pinned_and_without_any_nothing_is_advertised(
+async def test_known_documents_can_be_pinned_and_without_any_document_cimd_is_not_advertised(
     local_web: WebServer, tmp_path: Path
 ) -> None:
     settings = {"CLIENT_DOCUMENTS": "pinned", "PINNED_CLIENT_DOCUMENTS": str(tmp_path)}
@@ -335,7 +337,7 @@ async def test_documents_that_ship_can_be_pinned_and_without_any_nothing_is_adve
             assert (await client.http.get(f"{address}/healthz")).json()["client_documents"] == "untried"
 
 
-async def test_clients_of_hosts_that_the_operator_does_not_name_can_do_nothing_any_more(
+async def test_clients_of_hosts_that_are_not_listed_are_refused_even_with_earlier_grants(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/of-a-host.json")
@@ -364,7 +366,7 @@ async def test_clients_of_hosts_that_the_operator_does_not_name_can_do_nothing_a
     ],
     ids=["beside", "instead"],
 )
-async def test_a_document_that_offers_more_ways_than_are_possible_here_signs_in(
+async def test_a_document_with_more_methods_than_are_supported_signs_in(
     publisher: Publisher, local: OAuthClient, members: dict[str, Any]
 ) -> None:
     path = f"/app/several-{len(members)}-{abs(hash(str(members)))}.json"
@@ -374,7 +376,7 @@ async def test_a_document_that_offers_more_ways_than_are_possible_here_signs_in(
     assert (await local.refresh(client_id, tokens["refresh_token"])).status_code == 200
 
 
-async def test_a_document_with_something_unfit_beside_what_is_fit_signs_in(
+async def test_invalid_entries_of_a_document_are_ignored_beside_valid_ones(
     publisher: Publisher, local: OAuthClient
 ) -> None:
     weak = {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "weak"}
@@ -394,7 +396,7 @@ async def test_a_document_with_something_unfit_beside_what_is_fit_signs_in(
 
 
 @pytest.mark.requirement("mcp:cimd-cache")
-async def test_a_changed_document_counts_once_the_copy_is_stale(
+async def test_a_changed_document_is_used_once_the_copy_is_stale(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/changed.json")
@@ -405,7 +407,7 @@ async def test_a_changed_document_counts_once_the_copy_is_stale(
     assert (await asked(local, client_id)).status_code == 400
 
 
-async def test_a_document_lives_as_long_as_the_grants_of_its_client(
+async def test_a_copy_is_kept_as_long_as_the_grants_of_its_client(
     publisher: Publisher, local_web: WebServer, local: OAuthClient
 ) -> None:
     client_id = publisher.client("/app/long.json")
@@ -432,7 +434,8 @@ async def test_deleting_a_published_client_ends_its_grants(
     assert answer.json()["error"] == "invalid_grant"
 
 
-# -- what this machine keeps to itself ---------------------------------------------------------------------------
+# -- internal addresses
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("cimd:ssrf", "mcp:cimd-security")
@@ -443,7 +446,7 @@ async def test_deleting_a_published_client_ends_its_grants(
         "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "2130706433", "127.1", "0x7f.1",
     ],
 )  # fmt: skip
-async def test_special_addresses_are_not_fetched_from(
+async def test_documents_at_special_addresses_are_not_fetched(
     publisher: Publisher, client: OAuthClient, host: str
 ) -> None:
     before = len(publisher.asked)
@@ -453,7 +456,7 @@ async def test_special_addresses_are_not_fetched_from(
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[fd00::1]", "[::ffff:127.0.0.1]", EVERYWHERE])
-async def test_to_allow_loopback_allows_no_other_special_address(
+async def test_allowing_loopback_allows_no_other_special_address(
     publisher: Publisher, local_web: WebServer, local: OAuthClient, host: str
 ) -> None:
     before = len(publisher.asked)

@@ -1,4 +1,4 @@
-"""Machine clients: programs that act as themselves, made by the operator's command and by nobody else."""
+"""Machine clients: programs that act as themselves. Only the operator's command makes them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ BOTH = ("--scope", "mcp.time", "--scope", "mcp.notes")
 
 
 def made(web: WebServer, *arguments: str) -> dict[str, Any]:
-    """A new machine client that proves itself in the form."""
+    """A new machine client that authenticates in the form."""
     given = ("create", "--name", "Nightly job", "--method", "client_secret_post", "--json", *(arguments or BOTH))
     document: dict[str, Any] = clients(web, *given)
     return document
 
 
 async def asked(client: OAuthClient, machine: dict[str, Any], **form: str | list[str]) -> httpx2.Response:
-    """A machine asks for a token."""
+    """Request a token as the machine client."""
     proof = {"client_id": machine["client_id"], "client_secret": machine["client_secret"]}
     return await client.token({"grant_type": "client_credentials", **proof, **form})
 
 
-async def test_a_machine_gets_a_token_that_speaks_for_itself_and_for_no_person(
+async def test_a_machine_client_gets_a_token_with_itself_as_the_subject_and_no_person(
     web: WebServer, client: OAuthClient
 ) -> None:
     machine = made(web)
@@ -49,7 +49,9 @@ async def test_a_machine_gets_a_token_that_speaks_for_itself_and_for_no_person(
     assert claims["jti"] in live_tokens(web)
 
 
-async def test_a_machine_may_prove_itself_by_the_basic_header(web: WebServer, client: OAuthClient) -> None:
+async def test_a_machine_client_may_authenticate_with_the_basic_header(
+    web: WebServer, client: OAuthClient
+) -> None:
     machine = clients(web, "create", "--name", "Job", "--json", *BOTH)
     pair = base64.b64encode(f"{machine['client_id']}:{machine['client_secret']}".encode()).decode()
     answer = await client.token({"grant_type": "client_credentials"}, {"Authorization": f"Basic {pair}"})
@@ -66,7 +68,7 @@ async def test_a_machine_may_prove_itself_by_the_basic_header(web: WebServer, cl
         ({"scope": "mcp.time offline_access"}, "mcp.time", ["time"]),
     ],
 )
-async def test_a_token_is_no_wider_than_what_was_asked_for(
+async def test_a_token_has_no_more_than_the_requested_scope_and_resources(
     web: WebServer, client: OAuthClient, form: dict[str, Any], scope: str, services: list[str]
 ) -> None:
     named = {"time": web.resource, "notes": web.other_resource}
@@ -79,7 +81,9 @@ async def test_a_token_is_no_wider_than_what_was_asked_for(
     assert (claims["scope"], audience) == (scope, [named[name] for name in services])
 
 
-async def test_a_machine_gets_nothing_beyond_what_the_operator_chose(web: WebServer, client: OAuthClient) -> None:
+async def test_a_machine_client_gets_nothing_beyond_the_operators_choice(
+    web: WebServer, client: OAuthClient
+) -> None:
     machine = made(web, "--scope", "mcp.time")
     assert_refused(await asked(client, machine, scope="mcp.notes"), "invalid_scope")
     assert_refused(await asked(client, machine, scope="mcp.time mcp.notes"), "invalid_scope")
@@ -99,8 +103,8 @@ async def test_a_wrong_secret_is_refused(web: WebServer, client: OAuthClient) ->
 
 @pytest.mark.requirement("oauth21:client-credentials")
 @pytest.mark.parametrize("method", ["none", "client_secret_post"])
-async def test_who_registered_by_itself_may_never_act_as_itself(client: OAuthClient, method: str) -> None:
-    """Anybody may register: rights of its own would be rights for everybody."""
+async def test_a_self_registered_client_cannot_use_client_credentials(client: OAuthClient, method: str) -> None:
+    """Registration is open to all: rights without a person would be rights for all."""
     registration = await client.register(
         token_endpoint_auth_method=method,
         grant_types=["authorization_code", "client_credentials"],
@@ -115,7 +119,7 @@ async def test_who_registered_by_itself_may_never_act_as_itself(client: OAuthCli
     assert (await client.http.post(f"{client.issuer}/register", json=only)).status_code == 400
 
 
-async def test_a_machine_cannot_have_a_person_sign_in_for_it(web: WebServer, client: OAuthClient) -> None:
+async def test_a_machine_client_cannot_have_a_person_sign_in_for_it(web: WebServer, client: OAuthClient) -> None:
     machine = made(web)
     page = await client.http.get(client.authorize_url(machine["client_id"], "x" * 43))
     assert (page.status_code, page.has_redirect_location) == (400, False)
@@ -124,7 +128,7 @@ async def test_a_machine_cannot_have_a_person_sign_in_for_it(web: WebServer, cli
     assert_refused(answer, "unauthorized_client")
 
 
-async def test_nobody_manages_a_machine_over_http(web: WebServer, client: OAuthClient) -> None:
+async def test_a_machine_client_cannot_be_managed_over_http(web: WebServer, client: OAuthClient) -> None:
     machine = made(web)
     url = f"{client.issuer}/register/{machine['client_id']}"
     for token in ("x", machine["client_secret"]):
@@ -144,7 +148,7 @@ async def test_a_machine_has_no_refresh_token_that_could_be_guessed(web: WebServ
     assert looked_up.json() == {"active": False}
 
 
-async def test_a_machine_s_token_is_introspected_without_a_user_name_and_can_be_revoked(
+async def test_a_machine_clients_token_is_introspected_without_a_user_name_and_can_be_revoked(
     web: WebServer, client: OAuthClient
 ) -> None:
     machine = made(web)
@@ -171,14 +175,14 @@ async def test_deleting_a_machine_ends_every_token_it_has(web: WebServer, client
 # -- the operator's command --------------------------------------------------------------------------------------
 
 
-async def test_a_machine_is_kept_until_the_operator_deletes_it(web: WebServer, client: OAuthClient) -> None:
+async def test_a_machine_client_has_no_expiry(web: WebServer, client: OAuthClient) -> None:
     machine = made(web)
     await asked(client, machine)
     with web.redis.client() as redis:
         assert redis.ttl(f"client:{machine['client_id']}") == -1
 
 
-async def test_the_secret_is_shown_once_and_kept_nowhere(web: WebServer, client: OAuthClient) -> None:
+async def test_the_secret_is_shown_once_and_not_stored(web: WebServer, client: OAuthClient) -> None:
     machine = made(web)
     await asked(client, machine)
     later = json.dumps([clients(web, "show", machine["client_id"], "--json"), clients(web, "list", "--json")])

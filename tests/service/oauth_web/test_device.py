@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _no_attempts_so_far(web: WebServer) -> Iterator[None]:
-    """Everybody's attempts are counted together, also those of other tests."""
+    """The attempts of all browsers are counted together, also those of other tests."""
     with web.redis.client() as redis:
         for key in redis.scan_iter("device-*attempts*"):
             redis.delete(key)
         yield
 
 
-# -- the way it is meant to go -----------------------------------------------------------------------------------
+# -- the usual way
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("rfc8628:answer", "rfc8628:pending")
@@ -68,13 +69,13 @@ async def test_a_device_gets_tokens_after_its_person_signed_in(web: WebServer, c
 
 
 @pytest.mark.requirement("rfc8628:advertised")
-async def test_the_endpoint_is_advertised_and_the_grant_too(client: OAuthClient) -> None:
+async def test_the_endpoint_and_the_grant_type_are_advertised(client: OAuthClient) -> None:
     document = (await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")).json()
     assert document["device_authorization_endpoint"] == f"{client.issuer}/device_authorization"
     assert DEVICE_CODE in document["grant_types_supported"]
 
 
-async def test_a_client_may_register_for_redirects_and_devices_both(client: OAuthClient) -> None:
+async def test_a_client_may_register_for_redirects_and_for_devices(client: OAuthClient) -> None:
     registration = await client.register(grant_types=["authorization_code", DEVICE_CODE])
     assert registration.document["grant_types"] == ["authorization_code", "refresh_token", DEVICE_CODE]
     await started(client, registration.client_id)
@@ -92,9 +93,7 @@ async def test_a_device_need_not_register_a_redirect_uri(client: OAuthClient) ->
 
 
 @pytest.mark.requirement("rfc8628:confirm")
-async def test_the_link_with_the_code_fills_in_the_form_and_does_nothing_else(
-    web: WebServer, client: OAuthClient
-) -> None:
+async def test_the_link_with_the_code_only_fills_in_the_form(web: WebServer, client: OAuthClient) -> None:
     codes = await started(client, await registered(client))
     link = codes["verification_uri_complete"]
     assert parse_qs(urlsplit(link).query) == {"user_code": [codes["user_code"]]}
@@ -107,14 +106,14 @@ async def test_the_link_with_the_code_fills_in_the_form_and_does_nothing_else(
 
 @pytest.mark.requirement("oauth21:injection")
 @pytest.mark.parametrize("query", ["user_code=%22%3E%3Cscript%3E", "user_code=AAAA", "", "user_code="])
-async def test_a_link_can_put_nothing_but_a_code_into_the_page(client: OAuthClient, query: str) -> None:
+async def test_a_link_can_put_only_a_code_into_the_page(client: OAuthClient, query: str) -> None:
     page = await client.http.get(f"{client.issuer}/device?{query}")
     assert page.status_code == 200
     assert 'value=""' in page.text
 
 
 @pytest.mark.requirement("rfc8628:show-code", "rfc8628:phishing")
-async def test_the_consent_page_says_who_asks_for_what_and_warns(client: OAuthClient) -> None:
+async def test_the_consent_page_shows_the_client_and_the_services_and_warns(client: OAuthClient) -> None:
     codes = await started(client, await registered(client), scope="mcp.notes")
     page = await typed(client, codes["user_code"].lower().replace("-", " "))
     assert page.status_code == 200
@@ -124,11 +123,12 @@ async def test_the_consent_page_says_who_asks_for_what_and_warns(client: OAuthCl
     assert "127.0.0.1:7777" not in page.text
 
 
-# -- no, and too late --------------------------------------------------------------------------------------------
+# -- denied, and expired
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("rfc8628:denied")
-async def test_a_person_who_cancels_denies_the_device_for_good(client: OAuthClient) -> None:
+async def test_a_person_who_cancels_denies_the_device_finally(client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id)
     page = await consented(client, codes["user_code"], "deny")
@@ -138,7 +138,7 @@ async def test_a_person_who_cancels_denies_the_device_for_good(client: OAuthClie
     assert (await typed(client, codes["user_code"])).status_code == 400
 
 
-async def test_a_person_who_is_not_admitted_denies_the_device(web: WebServer, client: OAuthClient) -> None:
+async def test_a_person_who_is_not_eligible_denies_the_device(web: WebServer, client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id)
     page = await approved(client, codes["user_code"], "stranger")
@@ -146,7 +146,7 @@ async def test_a_person_who_is_not_admitted_denies_the_device(web: WebServer, cl
     assert_refused(await polled(client, client_id, codes["device_code"]), "access_denied")
 
 
-async def test_github_being_away_decides_nothing() -> None:
+async def test_an_outage_of_github_leaves_the_decision_open() -> None:
     with running_web({"GITHUB_BACKCHANNEL_URL": "http://127.0.0.1:1"}) as server:
         async with OAuthClient(server.issuer) as client:
             client_id = await registered(client)
@@ -173,7 +173,7 @@ async def test_of_two_people_with_one_code_the_first_decides(web: WebServer, cli
 
 
 @pytest.mark.requirement("rfc8628:expired")
-async def test_an_expired_code_is_told_to_the_device_and_looks_unknown_to_people(
+async def test_an_expired_code_is_reported_to_the_device_and_looks_unknown_to_people(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = await registered(client)
@@ -185,7 +185,7 @@ async def test_an_expired_code_is_told_to_the_device_and_looks_unknown_to_people
     assert expired.text == unknown.text
 
 
-async def test_a_code_that_expires_while_its_person_is_at_github_connects_nothing(
+async def test_a_code_that_expires_during_the_sign_in_connects_nothing(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = await registered(client)
@@ -196,7 +196,7 @@ async def test_a_code_that_expires_while_its_person_is_at_github_connects_nothin
     assert_refused(await polled(client, client_id, codes["device_code"]), "expired_token")
 
 
-async def test_a_device_that_was_approved_must_fetch_its_tokens_in_time(
+async def test_an_approved_device_must_fetch_its_tokens_before_the_code_expires(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = await registered(client)
@@ -206,9 +206,7 @@ async def test_a_device_that_was_approved_must_fetch_its_tokens_in_time(
     assert_refused(await polled(client, client_id, codes["device_code"]), "expired_token")
 
 
-async def test_the_user_code_leaves_redis_in_time_and_the_device_code_a_little_later(
-    web: WebServer, client: OAuthClient
-) -> None:
+async def test_the_user_code_expires_in_redis_before_the_device_code(web: WebServer, client: OAuthClient) -> None:
     codes = await started(client, await registered(client))
     with web.redis.client() as redis:
         user_code = redis.ttl(f"device-code:{hash_secret(codes['user_code'].replace('-', ''))}")
@@ -230,7 +228,7 @@ async def test_polling_too_fast_makes_the_interval_longer_each_time(web: WebServ
         assert '"interval":15' in str(redis.hget(f"device:{hash_secret(codes['device_code'])}", "pace"))
 
 
-async def test_of_many_polls_at_once_one_is_in_time(client: OAuthClient) -> None:
+async def test_of_concurrent_polls_only_one_is_not_slow_down(client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id)
     answers = await asyncio.gather(*(polled(client, client_id, codes["device_code"]) for _ in range(30)))
@@ -247,7 +245,7 @@ async def test_of_fifty_polls_after_the_approval_one_gets_tokens(client: OAuthCl
     assert {answer.json().get("error") for answer in answers} == {None, "invalid_grant"}
 
 
-async def test_waiting_fills_no_audit_log(web: WebServer, client: OAuthClient) -> None:
+async def test_polling_does_not_fill_the_audit_log(web: WebServer, client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id)
     await polled(client, client_id, codes["device_code"])

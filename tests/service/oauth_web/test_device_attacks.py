@@ -1,4 +1,4 @@
-"""The device flow under attack: guessing, stealing, forging and tricking."""
+"""The device flow under attack: guessing, theft, forgery and phishing."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _no_attempts_so_far(web: WebServer) -> Iterator[None]:
-    """Everybody's attempts are counted together, also those of other tests."""
+    """The attempts of all browsers are counted together, also those of other tests."""
     with web.redis.client() as redis:
         for key in redis.scan_iter("device-*attempts*"):
             redis.delete(key)
         yield
 
 
-async def test_whoever_finds_a_device_code_can_neither_use_nor_slow_nor_burn_it(
+async def test_another_client_can_neither_use_nor_slow_down_nor_consume_a_device_code(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id, stranger = await registered(client), await registered(client)
@@ -48,7 +48,7 @@ async def test_whoever_finds_a_device_code_can_neither_use_nor_slow_nor_burn_it(
 
 
 @pytest.mark.requirement("rfc8628:authenticate")
-async def test_a_confidential_device_must_prove_itself_at_both_endpoints(client: OAuthClient) -> None:
+async def test_a_confidential_device_must_authenticate_at_both_endpoints(client: OAuthClient) -> None:
     registration = await client.register(
         grant_types=[DEVICE_CODE], token_endpoint_auth_method="client_secret_post"
     )
@@ -60,7 +60,7 @@ async def test_a_confidential_device_must_prove_itself_at_both_endpoints(client:
     assert_refused(await polled(client, registration.client_id, codes["device_code"]), "invalid_client", 401)
 
 
-async def test_who_did_not_register_for_a_flow_cannot_use_it(client: OAuthClient) -> None:
+async def test_a_client_cannot_use_a_flow_that_it_did_not_register_for(client: OAuthClient) -> None:
     registration = await client.register()
     answer = await client.http.post(
         f"{client.issuer}/device_authorization", data={"client_id": registration.client_id}
@@ -82,7 +82,7 @@ async def test_who_did_not_register_for_a_flow_cannot_use_it(client: OAuthClient
         ({"scope": ["mcp.time", "mcp.notes"]}, "invalid_request"),
     ],
 )
-async def test_a_device_is_asked_for_as_a_client_is(
+async def test_an_invalid_device_authorization_request_is_refused(
     client: OAuthClient, form: dict[str, str | list[str]], error: str
 ) -> None:
     client_id = await registered(client)
@@ -91,7 +91,7 @@ async def test_a_device_is_asked_for_as_a_client_is(
 
 
 @pytest.mark.requirement("rfc8628:brute-force")
-async def test_a_browser_may_try_ten_codes_and_no_more_even_a_right_one(
+async def test_a_browser_may_try_ten_codes_and_then_even_a_right_one_is_refused(
     web: WebServer, client: OAuthClient
 ) -> None:
     codes = await started(client, await registered(client))
@@ -106,14 +106,14 @@ async def test_a_browser_may_try_ten_codes_and_no_more_even_a_right_one(
 
 
 async def _tried(client: OAuthClient, code: str, address: str) -> int:
-    """What a browser without a cookie is answered, from that address."""
+    """The status that a browser without a cookie gets, from that address."""
     client.http.cookies.clear()
     client.http.headers["X-Portcullis-Address"] = address
     return (await typed(client, code)).status_code
 
 
 @pytest.mark.requirement("rfc8628:brute-force")
-async def test_addresses_that_go_on_guessing_share_one_limit(web: WebServer, client: OAuthClient) -> None:
+async def test_further_attempts_of_all_addresses_share_one_limit(web: WebServer, client: OAuthClient) -> None:
     codes = await started(client, await registered(client))
     for _ in range(FIRST_ATTEMPTS_OF_AN_ADDRESS):
         assert await _tried(client, "BCDF-GHJK", "203.0.113.1") == 400
@@ -126,7 +126,7 @@ async def test_addresses_that_go_on_guessing_share_one_limit(web: WebServer, cli
         assert 0 < redis.ttl("device-attempts") <= 60
 
 
-async def test_addresses_that_guess_keep_nobody_else_from_a_first_attempt(
+async def test_guessing_addresses_do_not_block_the_first_attempts_of_others(
     web: WebServer, client: OAuthClient
 ) -> None:
     codes = await started(client, await registered(client))
@@ -138,9 +138,7 @@ async def test_addresses_that_guess_keep_nobody_else_from_a_first_attempt(
 
 
 @pytest.mark.requirement("rfc8628:brute-force")
-async def test_first_attempts_of_any_number_of_addresses_have_a_limit_too(
-    web: WebServer, client: OAuthClient
-) -> None:
+async def test_the_first_attempts_of_all_addresses_have_a_limit_too(web: WebServer, client: OAuthClient) -> None:
     codes = await started(client, await registered(client))
     with web.redis.client() as redis:
         redis.set("device-first-attempts", FIRST_ATTEMPTS_OF_ALL - 1, ex=60)
@@ -148,7 +146,7 @@ async def test_first_attempts_of_any_number_of_addresses_have_a_limit_too(
     assert await _tried(client, codes["user_code"], "203.0.113.2") == 429
 
 
-async def test_another_page_cannot_send_the_code_form(client: OAuthClient) -> None:
+async def test_another_page_cannot_submit_the_code_form(client: OAuthClient) -> None:
     codes = await started(client, await registered(client))
     answer = await client.http.post(
         f"{client.issuer}/device",
@@ -159,7 +157,7 @@ async def test_another_page_cannot_send_the_code_form(client: OAuthClient) -> No
     assert "Television" not in answer.text
 
 
-async def test_consent_in_another_browser_is_refused_and_spends_nothing(
+async def test_consent_in_another_browser_is_refused_and_consumes_nothing(
     web: WebServer, client: OAuthClient
 ) -> None:
     codes = await started(client, await registered(client))
@@ -170,8 +168,12 @@ async def test_consent_in_another_browser_is_refused_and_spends_nothing(
     assert (await client.http.post(f"{web.issuer}/authorize/consent", data=form)).status_code == 303
 
 
-async def test_github_s_answer_in_another_browser_connects_nothing(web: WebServer, client: OAuthClient) -> None:
-    """Otherwise an attacker could have a victim's browser finish what they began, or the other way round."""
+async def test_the_callback_from_github_in_another_browser_connects_nothing(
+    web: WebServer, client: OAuthClient
+) -> None:
+    """Otherwise an attacker could have a victim's browser finish the attacker's sign-in, or the
+    other way round.
+    """
     client_id = await registered(client)
     codes = await started(client, client_id)
     callback = await at_callback(client, codes["user_code"])
@@ -189,7 +191,7 @@ async def test_a_client_deleted_meanwhile_gets_nothing(client: OAuthClient) -> N
     assert_refused(await polled(client, registration.client_id, codes["device_code"]), "invalid_client", 401)
 
 
-async def test_neither_code_is_readable_in_redis_or_in_the_log(web: WebServer, client: OAuthClient) -> None:
+async def test_codes_are_not_readable_in_redis_or_in_the_log(web: WebServer, client: OAuthClient) -> None:
     client_id = await registered(client)
     codes = await started(client, client_id)
     await typed(client, codes["user_code"])
@@ -206,7 +208,7 @@ async def test_neither_code_is_readable_in_redis_or_in_the_log(web: WebServer, c
             assert secret not in text
 
 
-async def test_a_made_up_device_code_is_an_invalid_grant(client: OAuthClient) -> None:
+async def test_an_unknown_device_code_is_an_invalid_grant(client: OAuthClient) -> None:
     client_id = await registered(client)
     for made_up in ("x", "\u00e9" * 40, "*", str(time.time())):
         assert_refused(await polled(client, client_id, made_up), "invalid_grant")

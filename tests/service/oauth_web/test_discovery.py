@@ -1,4 +1,4 @@
-"""What clients discover: RFC 8414, RFC 9728, the keys."""
+"""Discovery documents: RFC 8414, RFC 9728, and the keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "rfc9207:advertised",
 )
 @pytest.mark.parametrize("path", ["oauth-authorization-server", "openid-configuration"])
-async def test_metadata_names_the_issuer_byte_for_byte_and_requires_s256(
+async def test_the_metadata_has_the_exact_issuer_and_requires_s256(
     web: WebServer, client: OAuthClient, path: str
 ) -> None:
     answer = await client.http.get(f"{web.issuer}/.well-known/{path}")
@@ -72,7 +72,7 @@ async def test_a_foreign_host_gets_no_resource_metadata(web: WebServer, client: 
 
 
 @pytest.mark.requirement("complaints:ai-gateway-2690", "rfc8414:host")
-async def test_the_host_header_never_shapes_a_url(web: WebServer, client: OAuthClient) -> None:
+async def test_the_host_header_does_not_change_urls(web: WebServer, client: OAuthClient) -> None:
     headers = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
     answer = await client.http.get(f"{web.issuer}/.well-known/oauth-authorization-server", headers=headers)
     assert "evil.example" not in answer.text

@@ -1,4 +1,4 @@
-"""Tokens that are bound to a key from the first to the last (RFC 9449 sections 5 to 6 and 10)."""
+"""Tokens that are bound to a key from the first to the last (RFC 9449 sections 5, 6 and 10)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def refreshed(
 
 
 @pytest.mark.requirement("rfc9449:token", "rfc9449:refresh-public")
-async def test_a_public_clients_tokens_are_bound_to_the_key_it_began_with(client: OAuthClient) -> None:
+async def test_a_public_clients_tokens_stay_bound_to_its_first_key(client: OAuthClient) -> None:
     client_id = (await client.register()).client_id
     tokens = (await redeemed(client, client_id, signed(client))).json()
     assert tokens["token_type"] == "DPoP"
@@ -55,7 +55,7 @@ async def test_a_public_clients_tokens_are_bound_to_the_key_it_began_with(client
     refused = await refreshed(client, client_id, token, signed(client, by=OTHER))
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
     again = await refreshed(client, client_id, token, signed(client))
-    assert again.status_code == 200, "neither refusal used it up or ended its family"
+    assert again.status_code == 200, "neither refusal consumed it or ended its family"
     assert (again.json()["token_type"], binding(again.json()["access_token"])) == (
         "DPoP",
         {"jkt": thumbprint(OWN)},
@@ -63,7 +63,7 @@ async def test_a_public_clients_tokens_are_bound_to_the_key_it_began_with(client
 
 
 @pytest.mark.requirement("rfc9449:refresh-confidential")
-async def test_a_confidential_client_may_change_its_key_but_not_go_without(client: OAuthClient) -> None:
+async def test_a_confidential_client_may_change_its_key_but_must_send_a_proof(client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     secret = {"client_secret": registration.secret}
     tokens = (await redeemed(client, registration.client_id, signed(client), **secret)).json()
@@ -80,7 +80,7 @@ async def test_a_confidential_client_may_change_its_key_but_not_go_without(clien
 
 
 @pytest.mark.requirement("rfc9449:check", "rfc9449:place")
-async def test_a_proof_that_is_not_good_gives_nothing_and_costs_nothing(client: OAuthClient) -> None:
+async def test_an_invalid_proof_is_refused_and_does_not_consume_the_code(client: OAuthClient) -> None:
     client_id, pkce = (await client.register()).client_id, Pkce.fresh()
     code = await client.code(client_id, pkce)
     form = {"grant_type": "authorization_code", "code": code, "code_verifier": pkce.verifier}
@@ -102,7 +102,7 @@ async def test_a_proof_that_is_not_good_gives_nothing_and_costs_nothing(client: 
 
 
 @pytest.mark.requirement("rfc9449:replay")
-async def test_of_many_requests_with_one_proof_one_is_answered(client: OAuthClient) -> None:
+async def test_of_many_requests_with_one_proof_only_one_succeeds(client: OAuthClient) -> None:
     client_id = (await client.register()).client_id
     tokens = (await redeemed(client, client_id, signed(client))).json()
     headers = signed(client)
@@ -114,7 +114,7 @@ async def test_of_many_requests_with_one_proof_one_is_answered(client: OAuthClie
 
 
 @pytest.mark.requirement("rfc9449:code")
-async def test_a_code_can_be_bound_to_a_key_as_well(client: OAuthClient) -> None:
+async def test_a_code_can_be_bound_to_a_key(client: OAuthClient) -> None:
     client_id, pkce = (await client.register()).client_id, Pkce.fresh()
     code = await client.code(client_id, pkce, dpop_jkt=thumbprint(OWN))
     form = {"grant_type": "authorization_code", "code": code, "code_verifier": pkce.verifier}
@@ -128,9 +128,7 @@ async def test_a_code_can_be_bound_to_a_key_as_well(client: OAuthClient) -> None
 
 
 @pytest.mark.requirement("rfc9449:metadata")
-async def test_a_client_can_register_that_it_always_comes_with_a_proof(
-    web: WebServer, client: OAuthClient
-) -> None:
+async def test_a_client_that_registers_for_dpop_must_send_a_proof(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register(dpop_bound_access_tokens=True)
     assert registration.document["dpop_bound_access_tokens"] is True
     refused = await redeemed(client, registration.client_id, {})
@@ -141,11 +139,11 @@ async def test_a_client_can_register_that_it_always_comes_with_a_proof(
         assert "ES256" in document["dpop_signing_alg_values_supported"]
 
 
-async def test_who_sends_no_proof_notices_nothing(client: OAuthClient) -> None:
+async def test_a_client_without_a_proof_gets_an_unbound_token(client: OAuthClient) -> None:
     client_id = (await client.register()).client_id
     tokens = (await redeemed(client, client_id, {})).json()
     assert (tokens["token_type"], binding(tokens["access_token"])) == ("Bearer", None)
-    # A key that comes later binds the access token; the refresh token stays what it was.
+    # A key that is sent later binds the access token; the refresh token stays unbound.
     bound = (await refreshed(client, client_id, tokens["refresh_token"], signed(client))).json()
     assert binding(bound["access_token"]) == {"jkt": thumbprint(OWN)}
     free = (await refreshed(client, client_id, bound["refresh_token"], {})).json()

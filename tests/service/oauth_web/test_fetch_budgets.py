@@ -1,4 +1,6 @@
-"""What strangers can make us fetch: little each, and nothing that somebody else's client needs."""
+"""Limits on the fetches that unknown clients cause: few for each address, and none at the cost of
+other clients.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ async def asked(client: OAuthClient, client_id: str) -> httpx2.Response:
 
 
 def age(web: WebServer) -> None:
-    """Let every copy be stale."""
+    """Make every copy stale."""
     then = int(time.time()) - 3600
     with web.redis.client() as redis:
         age_documents(redis, then)
@@ -46,7 +48,7 @@ def age(web: WebServer) -> None:
 
 @pytest.fixture(scope="module")
 def besieged_web(publisher: Publisher) -> Iterator[WebServer]:
-    """A server for strangers to attack."""
+    """A server that the tests attack."""
     settings = {
         "CLIENT_DOCUMENTS_CA_FILE": str(publisher.ca_file),
         "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true",
@@ -57,7 +59,7 @@ def besieged_web(publisher: Publisher) -> Iterator[WebServer]:
 
 @asynccontextmanager
 async def at_address(server: WebServer, address: str) -> AsyncIterator[OAuthClient]:
-    """A client that is counted by this address, on a server that has counted nothing yet."""
+    """A client that is counted under this address, on a server whose counts are zero."""
     async with OAuthClient(server.issuer) as client:
         client.http.headers["X-Portcullis-Address"] = address
         yield client
@@ -73,7 +75,7 @@ def besieged(besieged_web: WebServer) -> WebServer:
 
 
 @pytest.mark.requirement("mcp:cimd-abuse")
-async def test_made_up_urls_of_one_address_reach_a_host_ten_times_and_keep_nobody_else_from_it(
+async def test_an_address_may_cause_ten_fetches_from_a_host_and_blocks_no_other_address(
     publisher: Publisher, besieged: WebServer
 ) -> None:
     known, new = publisher.client("/busy/known.json"), publisher.client("/busy/new.json")
@@ -88,7 +90,7 @@ async def test_made_up_urls_of_one_address_reach_a_host_ten_times_and_keep_nobod
         assert (await asked(honest, new)).status_code == 200
 
 
-async def test_a_host_that_many_strangers_name_is_spared_and_its_known_clients_still_sign_in(
+async def test_fetches_of_new_documents_of_a_host_are_limited_and_its_known_clients_still_sign_in(
     publisher: Publisher, besieged: WebServer
 ) -> None:
     known = publisher.client("/many/known.json")
@@ -101,10 +103,12 @@ async def test_a_host_that_many_strangers_name_is_spared_and_its_known_clients_s
         age(besieged)
         before = publisher.times_asked("/many/known.json")
         assert (await asked(honest, known)).status_code == 200
-        assert publisher.times_asked("/many/known.json") == before + 1, "fetched again, not only kept"
+        assert publisher.times_asked("/many/known.json") == before + 1, (
+            "fetched again, not only read from the copy"
+        )
 
 
-async def test_silent_hosts_hold_few_fetches_of_one_caller_and_none_of_another(
+async def test_silent_hosts_hold_few_fetches_of_one_address_and_none_of_another(
     publisher: Publisher, besieged: WebServer
 ) -> None:
     gates = [threading.Event() for _ in range(12)]
@@ -123,7 +127,7 @@ async def test_silent_hosts_hold_few_fetches_of_one_caller_and_none_of_another(
     assert statuses == [429] * 8 + [503] * 4
 
 
-async def test_fetches_are_counted_at_every_endpoint_and_a_fetch_held_back_is_not_remembered(
+async def test_fetches_are_counted_at_every_endpoint_and_a_refused_fetch_is_not_remembered(
     publisher: Publisher, besieged: WebServer
 ) -> None:
     good = publisher.client("/counted/good.json")
@@ -146,7 +150,9 @@ async def test_fetches_are_counted_at_every_endpoint_and_a_fetch_held_back_is_no
             assert (await asked(client, good)).status_code == 200
 
 
-async def test_keys_of_a_registered_client_are_counted_too(publisher: Publisher, besieged: WebServer) -> None:
+async def test_fetches_of_keys_of_a_registered_client_are_counted_too(
+    publisher: Publisher, besieged: WebServer
+) -> None:
     async with at_address(besieged, "203.0.113.66") as client:
         statuses = []
         for number in range(12):

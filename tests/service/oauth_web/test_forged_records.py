@@ -1,6 +1,6 @@
-"""An attacker who may write to Redis, but has no master key, becomes nobody else.
+"""An attacker with write access to Redis, but without a master key, cannot act as another person.
 
-The attacker can read every record, has sign-ins of their own, and knows how records are written.
+The attacker can read every record, has sign-ins of their own, and has seen how records are written.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ FORGED: dict[str, Callable[[str, str], str]] = {
 
 @pytest.fixture(params=list(FORGED.values()), ids=list(FORGED))
 def forge(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
-    """Makes what the attacker writes at a place from a good record of another place."""
+    """Makes the attacker's record for one key from a valid record of another key."""
     forged: Callable[[str, str], str] = request.param
     return forged
 
 
-async def test_a_refresh_token_of_ones_own_does_not_refresh_the_grant_of_another(
+async def test_an_attackers_refresh_token_does_not_refresh_the_grant_of_another(
     web: WebServer, client: OAuthClient, forge: Callable[[str, str], str]
 ) -> None:
     client_id = (await client.register()).client_id
@@ -66,7 +66,7 @@ HASHES: dict[str, Callable[[str, str], str]] = {
 
 
 @pytest.mark.parametrize("stored", HASHES.values(), ids=HASHES)
-async def test_a_hash_of_ones_own_secret_is_none_in_the_grant_of_another(
+async def test_a_hash_that_an_attacker_wrote_is_not_accepted_in_the_grant_of_another(
     web: WebServer, client: OAuthClient, stored: Callable[[str, str], str]
 ) -> None:
     client_id = (await client.register()).client_id
@@ -81,7 +81,7 @@ async def test_a_hash_of_ones_own_secret_is_none_in_the_grant_of_another(
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
-async def test_the_stored_hash_of_ones_own_token_is_none_in_the_grant_of_another(
+async def test_the_stored_hash_of_one_token_is_not_accepted_in_the_grant_of_another(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = (await client.register()).client_id
@@ -97,7 +97,7 @@ async def test_the_stored_hash_of_ones_own_token_is_none_in_the_grant_of_another
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
-async def test_a_code_with_the_record_of_another_code_is_none(
+async def test_a_code_with_the_record_of_another_code_is_not_accepted(
     web: WebServer, client: OAuthClient, forge: Callable[[str, str], str]
 ) -> None:
     client_id = (await client.register()).client_id
@@ -111,7 +111,7 @@ async def test_a_code_with_the_record_of_another_code_is_none(
     assert (await client.redeem(client_id, victims, pkce.verifier)).status_code == 200
 
 
-async def test_a_session_with_the_record_of_another_session_signs_nobody_in(
+async def test_a_session_with_the_record_of_another_session_is_not_accepted(
     web: WebServer, client: OAuthClient, forge: Callable[[str, str], str]
 ) -> None:
     client_id = (await client.register()).client_id
@@ -129,7 +129,7 @@ async def test_a_session_with_the_record_of_another_session_signs_nobody_in(
         assert ("Sign in with GitHub" in page.text) is not signed_in
 
 
-async def test_a_client_with_the_secret_of_another_is_none(
+async def test_a_client_record_with_the_secret_of_another_client_is_not_accepted(
     web: WebServer, client: OAuthClient, forge: Callable[[str, str], str]
 ) -> None:
     own = await client.register(token_endpoint_auth_method="client_secret_post")
@@ -144,7 +144,7 @@ async def test_a_client_with_the_secret_of_another_is_none(
         assert answer.status_code == status, answer.text
 
 
-async def test_the_decision_about_one_device_is_none_about_another(
+async def test_the_decision_about_one_device_is_not_accepted_for_another(
     web: WebServer, client: OAuthClient, forge: Callable[[str, str], str]
 ) -> None:
     client_id = await device_flow.registered(client)
@@ -158,7 +158,7 @@ async def test_the_decision_about_one_device_is_none_about_another(
     assert (await device_flow.polled(client, client_id, allowed["device_code"])).status_code == 200
 
 
-async def test_what_does_not_open_is_in_the_log_without_its_place(web: WebServer, client: OAuthClient) -> None:
+async def test_a_forged_record_is_logged_without_its_key(web: WebServer, client: OAuthClient) -> None:
     client_id = (await client.register()).client_id
     refresh = (await client.tokens(client_id))["refresh_token"]
     token = refresh_tokens.parse(refresh)

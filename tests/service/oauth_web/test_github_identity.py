@@ -1,4 +1,4 @@
-"""Memberships are of the person with the GitHub id, whoever has their login by now."""
+"""Memberships belong to the person with the GitHub id, even after the login moved to another account."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def github(answers: dict[str, tuple[int, dict[str, object]]]) -> GitHub:
     return GitHub("id", "secret", url, url, url, f"{url}/callback", http)
 
 
-async def test_a_team_is_asked_about_by_the_login_of_today() -> None:
-    # Somebody else is called `marek` now, and is in the platform team.
+async def test_a_team_membership_is_requested_with_the_current_login() -> None:
+    # Another person has the login `marek` now, and is in the platform team.
     asked = ["acme", "acme/platform", "acme/on-call"]
     current, groups = await github(ASKED).groups("token", MAREK, lambda _: asked)
     assert groups == {"acme/on-call"}
     assert (current.github_id, current.login) == (MAREK.github_id, ASKED["/user"][1]["login"])
 
 
-async def test_a_token_of_another_person_says_nothing() -> None:
+async def test_a_token_of_another_person_is_refused() -> None:
     with pytest.raises(GitHubRefusedError):
         await github(ASKED).groups("token", dataclasses.replace(MAREK, github_id=8), lambda _: ["acme/on-call"])
 
@@ -55,6 +55,8 @@ async def test_a_token_of_another_person_says_nothing() -> None:
         ((200, {"id": "7", "login": "marek"}), GitHubUnavailableError),
     ],
 )
-async def test_who_it_is_must_be_known_first(who: tuple[int, dict[str, object]], error: type[Exception]) -> None:
+async def test_without_the_identity_of_the_person_there_is_no_answer_about_groups(
+    who: tuple[int, dict[str, object]], error: type[Exception]
+) -> None:
     with pytest.raises(error):
         await github({**ASKED, "/user": who}).groups("token", MAREK, lambda _: ["acme/on-call"])

@@ -1,7 +1,7 @@
-"""GitHub goes away in the middle of sessions of people whom an organisation lets in, and comes back (row R10).
+"""GitHub is unreachable during the sessions of members of an organisation, and returns (row R10).
 
-What is out stays good until it expires, nothing new is given out, nothing ends; afterwards all goes on as it was,
-and who left meanwhile is gone (`docs/adr/0019`).
+Tokens stay valid until they expire, no new ones are issued, and no grant ends. Afterwards all continues, and
+people who left meanwhile lose their access (`docs/adr/0019`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HTTPS = "https://app.example/cb"
 
 
 class Relay:
-    """Stands before GitHub's API. While it is away, every connection ends, also those there are."""
+    """Stands before GitHub's API. While it is away, every connection is closed, also the open ones."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -74,7 +74,7 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
     except ConnectionError:
         pass
-    writer.close()  # and so the other way ends too
+    writer.close()  # and so the other direction ends too
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ async def relay() -> AsyncIterator[Relay]:
 
 @dataclass
 class App:
-    """A web app that somebody connected, and need not be asked about again."""
+    """A web app that a person connected with a remembered consent."""
 
     client_id: str
     url: str
@@ -111,7 +111,7 @@ async def connected(browser: OAuthClient, login: str) -> App:
 
 
 async def silently(browser: OAuthClient, app: App, **parameters: str) -> dict[str, str]:
-    """What the app is told when it sends its user, who need not be asked."""
+    """The app's answer when it sends its user, who has a remembered consent."""
     asked = "".join(f"&{name}={value}" for name, value in parameters.items())
     answer = await browser.http.get(f"{app.url}{asked}")
     assert answer.status_code == 302, answer.text
@@ -123,7 +123,7 @@ async def account(browser: OAuthClient) -> str:
 
 
 async def checks(web: WebServer, number: int = 1) -> None:
-    """So many rounds of the scheduled check came to their end since the call."""
+    """`number` rounds of the scheduled check have ended since the call."""
 
     def done() -> int:
         return web.log.read_text(encoding="utf-8").count("membership.checked")
@@ -134,7 +134,7 @@ async def checks(web: WebServer, number: int = 1) -> None:
 
 
 async def check_outage(web: WebServer, browser: OAuthClient, app: App, login: str) -> None:
-    """Nothing new for `login`, and nothing lost."""
+    """`login` gets nothing new, and loses nothing."""
     for _ in range(3):
         refused = await browser.refresh(app.client_id, app.tokens["refresh_token"])
         assert (refused.status_code, refused.json()["error"]) == (503, "temporarily_unavailable")
@@ -149,11 +149,11 @@ async def check_outage(web: WebServer, browser: OAuthClient, app: App, login: st
     another = await browser.register()
     allowed = await browser.consent(browser.authorize_url(another.client_id, Pkce.fresh().challenge))
     assert answered(allowed.headers["Location"])["error"] == "temporarily_unavailable"
-    assert f"<strong>{login}</strong>" in await account(browser), "the session stays, and so does its page"
+    assert f"<strong>{login}</strong>" in await account(browser), "the session stays, and its page works"
     assert alive(web, app.tokens["access_token"])
 
 
-async def test_an_outage_gives_nothing_new_ends_nothing_and_is_over_when_it_is_over() -> None:
+async def test_during_an_outage_of_github_nothing_new_is_granted_and_nothing_ends_until_it_is_over() -> None:
     admits = {"ALLOWED_GITHUB_USERS": "", "ALLOWED_GITHUB_ORGS": "acme", "MEMBERSHIP_CHECK_INTERVAL": "1"}
     async with relay() as github:
         api = {"GITHUB_API_URL": f"http://127.0.0.1:{github.port}/_github/api/v3"}
@@ -167,18 +167,18 @@ async def test_an_outage_gives_nothing_new_ends_nothing_and_is_over_when_it_is_o
                 web.now_at_github({"marek": {}})
                 await checks(web)
                 await check_outage(web, stays, kept, "octavia")
-                assert alive(web, lost.tokens["access_token"]), "nobody can know yet that he left"
+                assert alive(web, lost.tokens["access_token"]), "it cannot be found out yet that he left"
                 assert "grant.revoked" not in web.log.read_text(encoding="utf-8")
 
                 github.come_back()
                 await checks(web)
                 fresh = await stays.refresh(kept.client_id, kept.tokens["refresh_token"])
-                assert fresh.status_code == 200, "what was refused did not use it up"
+                assert fresh.status_code == 200, "the refusal did not consume it"
                 assert "code" in await silently(stays, kept)
                 assert not alive(web, lost.tokens["access_token"])
                 ended = await leaves.refresh(lost.client_id, lost.tokens["refresh_token"])
                 assert (ended.status_code, ended.json()["error"]) == (400, "invalid_grant")
                 assert (await leaves.http.get(lost.url)).status_code == 200, (
-                    "he is asked again, and GitHub with him"
+                    "he must sign in again, so GitHub is asked"
                 )
                 assert "Sign in with GitHub" in await account(leaves)

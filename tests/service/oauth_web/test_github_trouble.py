@@ -1,4 +1,6 @@
-"""GitHub slow, half open, limited or answering nonsense: a clear end in bounded time, and never a wrong no."""
+"""GitHub slow, half open, rate limited or with invalid answers: a clear result in bounded time, and no false
+refusal.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def _http(status: str, body: str = "", *headers: str) -> bytes:
 
 
 class Trouble:
-    """A server that answers each path as it is told, and counts."""
+    """A server that gives each path the answer that the test set, and counts requests."""
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes | str] = {}
@@ -107,16 +109,16 @@ TROUBLES = [
 
 
 @pytest.mark.parametrize("answer", TROUBLES)
-async def test_a_troubled_token_endpoint_is_unavailable_and_asked_once(answer: bytes | str) -> None:
+async def test_a_faulty_token_endpoint_is_unavailable_and_gets_one_request(answer: bytes | str) -> None:
     async with troubled(deadline_for(answer)) as (trouble, github, _):
         trouble.answers[TOKEN] = answer
         with pytest.raises(GitHubUnavailableError):
             await asyncio.wait_for(github.sign_in(code="c", code_verifier="v" * 43), 60)
-        assert trouble.asked.count(TOKEN) <= 1, "a code that was sent may have been used up"
+        assert trouble.asked.count(TOKEN) <= 1, "a code that was sent may have been consumed"
 
 
 @pytest.mark.parametrize("answer", TROUBLES)
-async def test_a_troubled_user_endpoint_is_unavailable_and_asked_twice_at_most(answer: bytes | str) -> None:
+async def test_a_faulty_user_endpoint_is_unavailable_and_gets_at_most_two_requests(answer: bytes | str) -> None:
     async with troubled(deadline_for(answer)) as (trouble, github, _):
         trouble.answers = {TOKEN: GIVEN, "/user": answer}
         with pytest.raises(GitHubUnavailableError):
@@ -125,7 +127,7 @@ async def test_a_troubled_user_endpoint_is_unavailable_and_asked_twice_at_most(a
 
 
 @pytest.mark.parametrize("answer", TROUBLES)
-async def test_trouble_with_a_membership_is_not_taken_for_no(answer: bytes | str) -> None:
+async def test_a_faulty_membership_endpoint_does_not_count_as_no_member(answer: bytes | str) -> None:
     async with troubled(deadline_for(answer)) as (trouble, github, _):
         trouble.answers = {"/user": WHO, "/user/memberships/orgs/acme": answer}
         with pytest.raises(GitHubUnavailableError):
@@ -151,7 +153,7 @@ async def test_trouble_with_a_membership_is_not_taken_for_no(answer: bytes | str
         (Step.TEAM, "/orgs/acme/teams/ops/memberships/anna", "acme/ops"),
     ],
 )
-async def test_metrics_say_how_each_step_ended(
+async def test_metrics_report_the_result_of_each_step(
     answer: bytes | str, result: Result, step: Step, path: str, group: str
 ) -> None:
     async with troubled(deadline_for(answer)) as (trouble, github, _):
@@ -162,12 +164,12 @@ async def test_metrics_say_how_each_step_ended(
         counted = {name for name, value in figures.items() if "_count{" in name and value}
         name = "portcullis_github_requests_seconds_count"
         expected = {labelled(name, step=step, result=result)}
-        if path in trouble.asked:  # else the deadline was over while GitHub was asked for the person
+        if path in trouble.asked:  # otherwise the deadline was over during the request for the person
             assert counted == expected | {labelled(name, step=Step.USER, result=Result.ANSWERED)}
         assert all(figures[one] == 1 for one in counted)
 
 
-async def test_a_cancelled_request_says_nothing_about_github() -> None:
+async def test_a_cancelled_request_does_not_count_in_the_metrics() -> None:
     async with troubled() as (trouble, github, _):
         trouble.answers[TOKEN] = "silent"
         signing_in = asyncio.ensure_future(github.sign_in(code="c", code_verifier="v" * 43))
@@ -178,13 +180,13 @@ async def test_a_cancelled_request_says_nothing_about_github() -> None:
         assert not any(github.timings.figures().values())
 
 
-async def test_a_moment_of_trouble_is_overcome() -> None:
+async def test_a_short_fault_is_retried() -> None:
     async with troubled() as (trouble, github, _):
         trouble.answers = {TOKEN: GIVEN, "/user": _http("502 Bad Gateway"), "/user again": WHO}
         assert (await github.sign_in(code="c", code_verifier="v" * 43)).user == ANNA
 
 
-async def test_a_refusal_is_still_one() -> None:
+async def test_a_refusal_by_github_stays_a_refusal() -> None:
     async with troubled() as (trouble, github, _):
         trouble.answers[TOKEN] = _http("200 OK", json.dumps({"error": "bad_verification_code"}))
         with pytest.raises(GitHubRefusedError):
@@ -198,7 +200,7 @@ async def test_a_refusal_is_still_one() -> None:
         assert await github.groups("t", ANNA, lambda _: ["acme"]) == (ANNA, frozenset())
 
 
-async def test_a_slow_github_ends_as_temporarily_unavailable_at_the_client_and_as_a_page() -> None:
+async def test_a_slow_github_is_temporarily_unavailable_for_the_client_and_on_the_page() -> None:
     async with troubled() as (trouble, _, url):
         trouble.answers[TOKEN] = "trickle"
         with running_web({"GITHUB_BACKCHANNEL_URL": url, "GITHUB_TIMEOUT": "1"}) as server:

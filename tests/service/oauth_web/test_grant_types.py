@@ -1,4 +1,4 @@
-"""A grant type is one descriptor in one list: a made-up one is served, announced, registered, and revocable."""
+"""A grant type is one descriptor in one list: a made-up one is served, advertised, registered, and revocable."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAME = "urn:example:grant-type:voucher"
 
 
 def handler(deps: Deps) -> Handler:
-    """Allow whatever the form says: whose grant it is, and how long ago it was allowed."""
+    """Allow what the form gives: whose grant it is, and how long ago it was allowed."""
     resource, scope = deps.services.services[0].resource, deps.services.services[0].scope
 
     async def handle(client: Client, form: Parameters) -> NewGrant:
@@ -96,7 +96,7 @@ class Gateway:
         return answer.status_code, await answer.get_json()
 
     def keys(self, web: WebServer, grant_id: str) -> list[str]:
-        """What Redis has of a grant, but the note that it ended."""
+        """All keys of a grant in Redis, except its tombstone."""
         with web.redis.client() as redis:
             return [str(key) for key in redis.keys(f"*{grant_id}*") if key != keyspace.ended_grant(grant_id)]
 
@@ -110,13 +110,13 @@ async def gateway(web: WebServer) -> AsyncIterator[Gateway]:
         yield Gateway(deps, app.test_client())
 
 
-async def test_it_is_announced_in_the_metadata(gateway: Gateway) -> None:
+async def test_it_is_advertised_in_the_metadata(gateway: Gateway) -> None:
     document = await (await gateway.http.get("/.well-known/oauth-authorization-server")).get_json()
     assert document["grant_types_supported"][-1] == NAME
     assert document["voucher_endpoint"] == f"{gateway.deps.settings.issuer}/voucher"
 
 
-async def test_clients_register_for_it_alone_or_with_others(gateway: Gateway) -> None:
+async def test_clients_register_for_it_alone_or_with_other_types(gateway: Gateway) -> None:
     alone = await gateway.registered(NAME)
     assert alone["grant_types"] == ["refresh_token", NAME]
     assert alone["response_types"] == []
@@ -125,7 +125,7 @@ async def test_clients_register_for_it_alone_or_with_others(gateway: Gateway) ->
     assert both["response_types"] == ["code"]
 
 
-async def test_the_token_endpoint_gives_its_tokens_and_refreshes_them(gateway: Gateway) -> None:
+async def test_the_token_endpoint_issues_and_refreshes_its_tokens(gateway: Gateway) -> None:
     client_id = (await gateway.registered(NAME))["client_id"]
     status, tokens = await gateway.asked(client_id, grant_id=new_identifier())
     assert status == 200, tokens
@@ -151,7 +151,7 @@ async def test_a_grant_type_that_is_not_in_the_list_is_not_served(web: WebServer
         assert (answer.status_code, (await answer.get_json())["error"]) == (400, "unsupported_grant_type")
 
 
-async def test_one_whose_setting_is_not_set_is_not_offered(web: WebServer) -> None:
+async def test_a_grant_type_whose_setting_is_not_set_is_not_offered(web: WebServer) -> None:
     settings = load(WebSettings, None, web.environment)
     deps = await wire(settings, (*GRANT_TYPES, replace(VOUCHER, setting="trusted_issuers")))
     try:
@@ -161,7 +161,8 @@ async def test_one_whose_setting_is_not_set_is_not_offered(web: WebServer) -> No
     assert all(each.setting is None or each.setting in WebSettings.model_fields for each in GRANT_TYPES)
 
 
-# -- the phases that its handler cannot leave out ----------------------------------------------------------------
+# -- the phases that its handler cannot skip
+# ---------------------------------------------------------------------
 
 
 async def test_a_revocation_of_its_user_ends_its_grant(web: WebServer, gateway: Gateway) -> None:
@@ -174,7 +175,7 @@ async def test_a_revocation_of_its_user_ends_its_grant(web: WebServer, gateway: 
 
 
 @pytest.mark.parametrize("overtaken_by", ["revocation", "block", "replay"])
-async def test_what_was_overtaken_ends_and_gives_no_token(
+async def test_a_grant_that_a_revocation_overtook_ends_and_gets_no_token(
     web: WebServer, gateway: Gateway, overtaken_by: str
 ) -> None:
     client_id, grant_id = (await gateway.registered(NAME))["client_id"], new_identifier()
@@ -191,7 +192,7 @@ async def test_what_was_overtaken_ends_and_gives_no_token(
     assert gateway.keys(web, grant_id) == []
 
 
-async def test_the_oldest_grants_of_a_person_make_room_for_it(web: WebServer, gateway: Gateway) -> None:
+async def test_the_oldest_grants_of_a_person_are_ended_for_a_new_one(web: WebServer, gateway: Gateway) -> None:
     client_id = (await gateway.registered(NAME))["client_id"]
     grants = [new_identifier() for _ in range(3)]
     for grant_id in grants:

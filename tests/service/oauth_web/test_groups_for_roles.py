@@ -1,4 +1,6 @@
-"""Roles that depend on groups: everybody's groups are asked about, also of those let in by name (row R11)."""
+"""Roles that depend on groups: the groups of all people are requested, also of people allowed by
+login (row R11).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ forbids = ["mcp.notes.*"]
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """Lets everybody in by name, without roles."""
+    """Allows every login, without roles."""
     with running_web({"ALLOWED_GITHUB_USERS": "*", "MEMBERSHIP_CHECK_INTERVAL": "0"}) as server:
         yield server
 
@@ -43,7 +45,7 @@ def config(web: WebServer) -> Path:
 
 @pytest.fixture(scope="module")
 def with_roles() -> Iterator[WebServer]:
-    """Lets everybody in by name, and has roles."""
+    """Allows every login, and has roles."""
     with running_web({"ALLOWED_GITHUB_USERS": "*"}, more=ROLES) as server:
         yield server
 
@@ -70,7 +72,7 @@ def groups_in(tokens: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("login", "groups"), [("octavia", ["acme/on-call", "birdwatchers"]), ("marek", []), ("stranger", [])]
 )
-async def test_a_token_names_the_groups_that_roles_mention(
+async def test_a_token_has_the_groups_that_roles_mention(
     client: OAuthClient, login: str, groups: list[str]
 ) -> None:
     client_id, tokens = await signed_in(client, login)
@@ -78,7 +80,7 @@ async def test_a_token_names_the_groups_that_roles_mention(
     assert groups_in((await client.refresh(client_id, tokens["refresh_token"])).json()) == groups
 
 
-async def test_nobody_hides_their_groups_by_taking_the_scope_away(client: OAuthClient) -> None:
+async def test_a_sign_in_without_the_org_scope_is_refused(client: OAuthClient) -> None:
     registration = await client.register()
     url = client.authorize_url(registration.client_id, Pkce.fresh().challenge)
     client.rewrite_github = lambda location: location.replace("read%3Aorg", "")
@@ -87,7 +89,7 @@ async def test_nobody_hides_their_groups_by_taking_the_scope_away(client: OAuthC
     assert "read:org" in came_back["error_description"]
 
 
-async def test_without_such_roles_no_more_than_who_it_is_is_asked_of_github(web: WebServer) -> None:
+async def test_without_group_roles_github_is_asked_only_for_the_identity(web: WebServer) -> None:
     seen = []
 
     def look(location: str) -> str:
@@ -101,8 +103,10 @@ async def test_without_such_roles_no_more_than_who_it_is_is_asked_of_github(web:
     assert groups_in(tokens) == []
 
 
-async def test_who_signed_in_before_groups_mattered_has_to_sign_in_again(web: WebServer, config: Path) -> None:
-    # To be in no group would be to be forbidden nothing.
+async def test_a_grant_from_before_roles_depended_on_groups_needs_a_new_sign_in(
+    web: WebServer, config: Path
+) -> None:
+    # Without groups no rule of a group would restrict the person.
     async with OAuthClient(web.issuer) as client:
         client_id, tokens = await signed_in(client, "octavia")
     with another_web(web, {"PORTCULLIS_CONFIG": str(config)}) as address:

@@ -1,4 +1,4 @@
-"""The guarded fetch by itself, where a test must say what the name servers answer."""
+"""The guarded fetch by itself, where a test must set the answers of the name servers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def fetched(
     allow_loopback: bool = True,
     seconds: float = 20.0,
 ) -> Fetched:
-    """The document at `url`, where every look-up of a name answers with `answers`."""
+    """The document at `url`, where every name lookup returns `answers`."""
 
     async def same(_host: str) -> Sequence[str]:
         return answers
@@ -68,7 +68,7 @@ async def with_resolver(
 
 @pytest.mark.requirement("mcp:cimd-security")
 async def test_the_connection_goes_to_the_address_that_was_checked(publisher: Publisher) -> None:
-    """A name that changes after the check, as in DNS rebinding, is not asked about a second time."""
+    """A name that changes after the check, as in DNS rebinding, is not looked up a second time."""
     answers = iter([["127.0.0.1"], ["10.0.0.1"], ["10.0.0.1"]])
     looked_up: list[str] = []
 
@@ -85,7 +85,10 @@ async def test_the_connection_goes_to_the_address_that_was_checked(publisher: Pu
 
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Where this process connects to. What would leave the machine ends there, and no name is looked up."""
+    """The targets of this process's connections.
+
+    A connection that would leave the machine fails, and no name is looked up.
+    """
     found: list[tuple[str, int]] = []
     connect = socket.socket.connect
 
@@ -104,10 +107,12 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 @pytest.mark.requirement("mcp:cimd-security")
-async def test_a_name_that_turns_inward_after_the_check_gains_nothing_and_is_refused_the_next_time(
+async def test_a_name_with_an_internal_address_after_the_check_is_not_reached_and_refused_next_time(
     publisher: Publisher, connected: list[tuple[str, int]]
 ) -> None:
-    """DNS rebinding: public for the check, and this machine, where the document waits, for whoever asks again."""
+    """DNS rebinding: a public address for the check, and for a second lookup this machine, where
+    the document is.
+    """
     answers = iter([["93.184.215.14"], ["127.0.0.1"], ["93.184.215.14", "127.0.0.1"]])
     url, before = f"https://rebind.example:{publisher.port}/a.json", len(publisher.asked)
 
@@ -125,7 +130,7 @@ async def test_a_name_that_turns_inward_after_the_check_gains_nothing_and_is_ref
 
 
 @pytest.mark.parametrize(("port", "reached"), [("", 443), (":443", 443), (":8443", 8443), (":65535", 65535)])
-async def test_the_port_of_the_url_is_the_one_that_is_asked(
+async def test_the_connection_goes_to_the_port_of_the_url(
     publisher: Publisher, connected: list[tuple[str, int]], port: str, reached: int
 ) -> None:
     looked_up: list[str] = []
@@ -153,7 +158,7 @@ async def test_the_port_of_the_url_is_the_one_that_is_asked(
         ["2002:a00:1::1"], ["8.8.8.8."], ["169.254.169.254"], ["168.63.129.16"],
     ],
 )  # fmt: skip
-async def test_one_special_address_spoils_a_name(
+async def test_a_name_with_one_special_address_is_refused(
     publisher: Publisher, connected: list[tuple[str, int]], answers: list[str], allow_loopback: bool
 ) -> None:
     url = f"https://rebind.example:{publisher.port}/a.json"
@@ -163,12 +168,12 @@ async def test_one_special_address_spoils_a_name(
 
 
 @pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
-async def test_a_name_that_is_none_is_a_failure_like_others(publisher: Publisher, host: str) -> None:
+async def test_an_invalid_name_is_a_fetch_error(publisher: Publisher, host: str) -> None:
     with pytest.raises(FetchError):
         await with_resolver(publisher, f"https://{host}/a.json", resolve, allow_loopback=False)
 
 
-async def test_without_leave_this_machine_is_refused_by_name_and_by_number(publisher: Publisher) -> None:
+async def test_loopback_is_refused_by_name_and_by_address_unless_allowed(publisher: Publisher) -> None:
     for host in ("rebind.example", "127.0.0.1", "localhost"):
         with pytest.raises(FetchError, match="not public"):
             await fetched(publisher, f"https://{host}:{publisher.port}/a.json", "127.0.0.1", allow_loopback=False)
@@ -185,7 +190,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(publisher: Publi
 
 
 @pytest.mark.requirement("mcp:cimd-abuse")
-async def test_a_document_that_drips_is_given_up_in_time(publisher: Publisher) -> None:
+async def test_a_document_that_arrives_too_slowly_is_given_up(publisher: Publisher) -> None:
     publisher.pages["/drip"] = Page(b"{", drip=True)
     with pytest.raises(FetchError, match="too long"):
         await fetched(publisher, publisher.url("/drip"), "127.0.0.1", seconds=0.3)
@@ -199,7 +204,7 @@ async def test_a_proxy_of_the_environment_is_not_used(
     assert (await fetched(publisher, publisher.url("/a.json"), "127.0.0.1")).body
 
 
-async def test_plain_http_is_for_this_machine_only(publisher: Publisher) -> None:
+async def test_plain_http_is_allowed_on_loopback_only(publisher: Publisher) -> None:
     with running_publisher(tls=False) as plain:
         plain.put("/a.json", {})
         url = f"http://localhost:{plain.port}/a.json"
@@ -228,5 +233,5 @@ async def test_plain_http_is_for_this_machine_only(publisher: Publisher) -> None
         ("s-maxage=5", 3600),
     ],
 )
-def test_a_document_is_fresh_as_long_as_it_says_within_bounds(header: str, seconds: int) -> None:
+def test_the_freshness_of_a_document_follows_its_header_within_bounds(header: str, seconds: int) -> None:
     assert fresh_for(header) == seconds

@@ -1,4 +1,6 @@
-"""An identity provider vouches for people: what its assertions give at the token endpoint, and to whom not."""
+"""Assertions of an identity provider (ID-JAG): which tokens they give at the token endpoint, and which clients may
+present them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 _AT_AN_ADDRESS = "https://idp.at-an-address.example"
 
-# The client's id is not known before the server runs, and a document's is.
+# The client's id is not known before the server runs; the id of a document is.
 _TRUSTED = """
 [[trusted_issuers]]
 issuer = "{provider}"
@@ -62,7 +64,7 @@ def publisher() -> Iterator[Publisher]:
 
 @pytest.fixture(scope="module")
 def web(publisher: Publisher) -> Iterator[WebServer]:
-    """A server that trusts two providers to vouch for people to one client, and to one that is public."""
+    """A server that trusts two providers for one client, and for one public client."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "keys.json"
         file.write_text(json.dumps(jwks(key(name=KEY_NAME))), encoding="utf-8")
@@ -95,7 +97,7 @@ def client_id(publisher: Publisher) -> str:
 
 
 async def presented(client: OAuthClient, client_id: str, assertion: str, **form: str) -> httpx2.Response:
-    """The client proves who it is and presents `assertion`."""
+    """The client authenticates and presents `assertion`."""
     return await client.token({**as_grant(assertion), **as_form(signed(client_id, client.issuer)), **form})
 
 
@@ -105,7 +107,7 @@ def events(web: WebServer, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.requirement("id-jag:metadata")
-async def test_the_metadata_tells_that_assertions_are_taken_and_not_from_whom(client: OAuthClient) -> None:
+async def test_the_metadata_advertises_assertions_and_not_their_issuers(client: OAuthClient) -> None:
     answer = await client.http.get(f"{client.issuer}/.well-known/oauth-authorization-server")
     document = answer.json()
     assert "urn:ietf:params:oauth:grant-type:jwt-bearer" in document["grant_types_supported"]
@@ -114,7 +116,7 @@ async def test_the_metadata_tells_that_assertions_are_taken_and_not_from_whom(cl
 
 
 @pytest.mark.requirement("id-jag:no-refresh")
-async def test_an_assertion_gives_a_token_for_its_person_and_nothing_to_refresh(
+async def test_an_assertion_gives_a_token_for_its_person_and_no_refresh_token(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
     answer = await presented(client, client_id, asserted(client_id, client.issuer), resource=web.resource)
@@ -129,7 +131,7 @@ async def test_an_assertion_gives_a_token_for_its_person_and_nothing_to_refresh(
     assert (told["user"], told["user_id"], told["client_id"]) == ("octocat", 583231, client_id)
 
 
-async def test_the_account_page_says_that_a_provider_vouched_for_the_person(
+async def test_the_account_page_reports_that_a_provider_vouched_for_the_person(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
     to_github = await client.http.post(f"{client.issuer}/account/sign-in")
@@ -172,13 +174,13 @@ async def test_keys_at_an_address_are_fetched_and_followed(
     assert answer.status_code == 200, answer.text
     claims = await claims_of(client, answer.json()["access_token"])
     assert (claims["github_user"], claims["scope"], claims["aud"]) == ("Monalisa", "mcp.time", web.resource)
-    # The keys of the one provider prove nothing of the other.
+    # The keys of one provider do not verify assertions of the other.
     mixed = asserted(client_id, client.issuer, by=key(name=KEY_NAME), **own)
     assert_refused(await presented(client, client_id, mixed), "invalid_grant")
 
 
 @pytest.mark.requirement("id-jag:replay")
-async def test_an_assertion_is_good_once_however_many_present_it_at_once(
+async def test_an_assertion_is_accepted_once_even_with_concurrent_requests(
     client: OAuthClient, client_id: str
 ) -> None:
     assertion = asserted(client_id, client.issuer)
@@ -189,7 +191,7 @@ async def test_an_assertion_is_good_once_however_many_present_it_at_once(
             assert_refused(answer, "invalid_grant")
 
 
-async def test_what_was_asked_wrongly_may_be_asked_again_with_the_same_assertion(
+async def test_an_assertion_can_be_used_again_after_a_wrong_request(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
     assertion = asserted(client_id, client.issuer)
@@ -201,10 +203,10 @@ async def test_what_was_asked_wrongly_may_be_asked_again_with_the_same_assertion
 
 
 @pytest.mark.requirement("id-jag:confidential")
-async def test_a_public_client_may_not_present_one(
+async def test_a_public_client_may_not_present_an_assertion(
     publisher: Publisher, client: OAuthClient, client_id: str
 ) -> None:
-    """Who found an assertion would be the person: anybody can say that they are a public client."""
+    """Anyone can present the id of a public client, so a stolen assertion would be enough."""
     public = publisher.url("/public.json")
     answer = await client.token({**as_grant(asserted(public, client.issuer)), "client_id": public})
     assert_refused(answer, "unauthorized_client")
@@ -224,7 +226,7 @@ async def test_a_client_that_is_not_named_in_the_settings_is_refused_even_with_a
     proof = {"client_id": registration.client_id, "client_secret": registration.secret}
     answer = await client.token({**as_grant(asserted(registration.client_id, client.issuer)), **proof})
     assert_refused(answer, "invalid_grant")
-    # And the answer is the same as for a provider that nobody trusts: it does not tell who is trusted.
+    # The answer is the same as for an unknown provider: it does not reveal which ones are trusted.
     unheard = asserted(registration.client_id, client.issuer, iss="https://unheard.example")
     assert (await client.token({**as_grant(unheard), **proof})).json() == answer.json()
 
@@ -241,18 +243,20 @@ async def test_a_client_that_is_not_named_in_the_settings_is_refused_even_with_a
         {"headers": {"kid": "../../etc/passwd"}},
     ],
 )
-async def test_a_bad_assertion_gives_nothing(client: OAuthClient, client_id: str, claims: dict[str, Any]) -> None:
+async def test_an_invalid_assertion_is_refused(
+    client: OAuthClient, client_id: str, claims: dict[str, Any]
+) -> None:
     audience = claims.pop("aud", client.issuer)
     assert_refused(await presented(client, client_id, asserted(client_id, audience, **claims)), "invalid_grant")
 
 
 @pytest.mark.parametrize("assertion", ["", "x", "a.b.c", "e30.e30.e30", "é.b.c"])
-async def test_what_is_no_assertion_is_refused(client: OAuthClient, client_id: str, assertion: str) -> None:
+async def test_a_malformed_assertion_is_refused(client: OAuthClient, client_id: str, assertion: str) -> None:
     refused = await presented(client, client_id, assertion)
     assert_refused(refused, "invalid_grant" if assertion else "invalid_request")
 
 
-async def test_who_is_not_admitted_is_refused_and_that_is_told(
+async def test_a_person_who_is_not_eligible_is_refused_and_that_is_recorded(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
     stranger: dict[str, Any] = {"sub": "U2", "github_id": 99, "github_user": "stranger"}
@@ -262,10 +266,10 @@ async def test_who_is_not_admitted_is_refused_and_that_is_told(
     assert events(web, "sign_in.refused")[-1]["user"] == "stranger"
 
 
-async def test_what_github_said_of_an_account_outweighs_what_a_provider_says(
+async def test_the_login_that_github_reported_for_an_account_overrides_the_login_of_a_provider(
     client: OAuthClient, client_id: str
 ) -> None:
-    """A provider, or whoever may edit a profile there, must not rename somebody into the list."""
+    """A provider, or a person with edit rights there, must not give an account a login that is on the list."""
     first: dict[str, Any] = {"sub": "U3", "github_id": 1234, "github_user": "Monalisa"}
     again: dict[str, Any] = {**first, "github_user": "octocat"}
     assert (await presented(client, client_id, asserted(client_id, client.issuer, **first))).status_code == 200
@@ -279,7 +283,7 @@ def operate(web: WebServer, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-async def test_blocking_and_revoking_count_for_people_who_never_signed_in_here(
+async def test_blocking_and_revoking_work_for_people_who_never_signed_in_here(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
     own: dict[str, Any] = {"sub": "U4", "github_id": 4321, "github_user": "octocat"}
@@ -289,7 +293,7 @@ async def test_blocking_and_revoking_count_for_people_who_never_signed_in_here(
     assert jti in live_tokens(web)
     operate(web, "users", "revoke", "4321")
     assert jti not in live_tokens(web)
-    # Made before the revocation, presented after it.
+    # It was made before the revocation and is presented after it.
     assert_refused(await presented(client, client_id, before), "invalid_grant")
     operate(web, "users", "block", "4321")
     later = asserted(client_id, client.issuer, **own)
@@ -297,10 +301,10 @@ async def test_blocking_and_revoking_count_for_people_who_never_signed_in_here(
     operate(web, "users", "unblock", "4321")
 
 
-async def test_revoking_a_client_finds_its_long_grants_though_it_got_a_short_one_since(
+async def test_revoking_a_client_ends_its_long_grants_even_after_a_later_short_one(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
-    """The note of a client's grants lives as long as the longest of them, not as the last."""
+    """The index of a client's grants is kept as long as the longest of them, not as the last."""
     answer = await presented(client, client_id, asserted(client_id, client.issuer))
     assert answer.status_code == 200
     with web.redis.client() as redis:
@@ -312,7 +316,7 @@ async def test_revoking_a_client_finds_its_long_grants_though_it_got_a_short_one
     operate(web, "clients", "revoke", client_id)
 
 
-async def test_a_guess_at_a_refresh_token_of_such_a_grant_is_refused(
+async def test_a_guessed_refresh_token_of_such_a_grant_is_refused(
     web: WebServer, client: OAuthClient, client_id: str
 ) -> None:
     answer = await presented(client, client_id, asserted(client_id, client.issuer))
@@ -325,7 +329,7 @@ async def test_a_guess_at_a_refresh_token_of_such_a_grant_is_refused(
     assert jti in live_tokens(web)
 
 
-async def test_the_log_has_no_assertion_in_it(web: WebServer, client: OAuthClient, client_id: str) -> None:
+async def test_the_log_contains_no_assertion(web: WebServer, client: OAuthClient, client_id: str) -> None:
     good, bad = asserted(client_id, client.issuer), asserted(client_id, "https://another.example")
     await presented(client, client_id, good)
     await presented(client, client_id, bad)

@@ -1,4 +1,4 @@
-"""Registering where not everybody may, and what a registration token lets its client do: rows R16 and R17."""
+"""Registration with initial access tokens, and the rights of registration access tokens: rows R16 and R17."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GOOD = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
 
 @pytest.fixture(scope="module")
 def guarded(web: WebServer) -> Iterator[str]:
-    """The same authorization server where registering needs a token; its address."""
+    """The same authorization server where registration needs a token; its address."""
     with another_web(web, {"CLIENT_REGISTRATION": "token"}) as address:
         yield address
 
@@ -42,13 +42,13 @@ def invited(web: WebServer, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("rfc7591:initial-token-needed")
-async def test_without_a_token_nobody_registers_and_the_answer_says_what_is_missing(guarded: str) -> None:
+async def test_a_registration_without_a_token_is_refused_with_a_challenge(guarded: str) -> None:
     answer = await registering(guarded, None)
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="register"'
 
 
-async def test_with_a_token_exactly_as_many_register_as_it_has_uses(web: WebServer, guarded: str) -> None:
+async def test_a_token_allows_exactly_as_many_registrations_as_it_has_uses(web: WebServer, guarded: str) -> None:
     invite = invited(web, "--uses", "3", "--note", "the build machines")
     answers = await asyncio.gather(
         *(registering(guarded, invite["initial_access_token"], {"client_name": f"job {n}"}) for n in range(10))
@@ -57,7 +57,9 @@ async def test_with_a_token_exactly_as_many_register_as_it_has_uses(web: WebServ
     assert invite["token_id"] not in {row["token_id"] for row in clients(web, "invites", "--json")}
 
 
-async def test_more_uses_that_another_party_wrote_into_redis_do_not_count(web: WebServer, guarded: str) -> None:
+async def test_a_number_of_uses_that_an_attacker_wrote_to_redis_does_not_count(
+    web: WebServer, guarded: str
+) -> None:
     invite = invited(web, "--uses", "2")
     with web.redis.client() as redis:
         redis.hset(keyspace.initial_access_token(invite["token_id"]), "left", "1000")
@@ -71,7 +73,7 @@ async def test_a_mistake_in_the_registration_does_not_cost_a_use(web: WebServer,
     assert (await registering(guarded, token)).status_code == 201
 
 
-async def test_what_is_not_the_token_opens_nothing(web: WebServer, guarded: str, client: OAuthClient) -> None:
+async def test_a_wrong_token_is_refused(web: WebServer, guarded: str, client: OAuthClient) -> None:
     invite = invited(web)
     token_id, _, secret = invite["initial_access_token"].partition(".")
     registration = await client.register()
@@ -116,19 +118,17 @@ async def test_a_revoked_token_is_refused(web: WebServer, guarded: str) -> None:
     assert "no such" in clients(web, "revoke-invite", "*", expect=1)
 
 
-async def test_a_token_ends_with_its_time(web: WebServer, guarded: str) -> None:
+async def test_a_token_expires(web: WebServer, guarded: str) -> None:
     invite = invited(web, "--days", "2")
     with web.redis.client() as redis:
         key = f"initial-access-token:{invite['token_id']}"
         assert 86_400 < redis.ttl(key) <= 2 * 86_400
-        # Its own record says so too, should the key live on.
+        # The expiry is also in its own record, in case the key is kept longer.
         change_record(redis, key, lambda record: {**record, "expires_at": record["issued_at"]})
     assert (await registering(guarded, invite["initial_access_token"])).status_code == 401
 
 
-async def test_the_token_is_kept_nowhere_and_the_audit_log_names_it_by_its_id(
-    web: WebServer, guarded: str
-) -> None:
+async def test_the_token_is_not_stored_and_the_audit_log_names_it_by_its_id(web: WebServer, guarded: str) -> None:
     invite = invited(web, "--note", "for Mona")
     secret = invite["initial_access_token"].partition(".")[2]
     made = (await registering(guarded, invite["initial_access_token"])).json()
@@ -144,7 +144,9 @@ async def test_the_token_is_kept_nowhere_and_the_audit_log_names_it_by_its_id(
     assert secret not in log
 
 
-async def test_closed_means_nobody_and_is_not_advertised(web: WebServer, client: OAuthClient) -> None:
+async def test_closed_registration_refuses_all_clients_and_is_not_advertised(
+    web: WebServer, client: OAuthClient
+) -> None:
     token = invited(web)["initial_access_token"]
     registration = await client.register()
     with another_web(web, {"CLIENT_REGISTRATION": "closed"}) as address:
@@ -153,21 +155,22 @@ async def test_closed_means_nobody_and_is_not_advertised(web: WebServer, client:
             assert (answer.status_code, answer.json()["error"]) == (403, "access_denied")
         metadata = (await client.http.get(f"{address}/.well-known/oauth-authorization-server")).json()
         assert "registration_endpoint" not in metadata
-        # Who registered before stays able to manage that.
+        # A client that registered before can still manage its registration.
         url = f"{address}/register/{registration.client_id}"
         assert (await client.http.get(url, headers=registration.management)).status_code == 200
 
 
-async def test_where_a_token_is_needed_the_endpoint_is_still_advertised(guarded: str, client: OAuthClient) -> None:
+async def test_the_endpoint_is_still_advertised_when_a_token_is_needed(guarded: str, client: OAuthClient) -> None:
     metadata = (await client.http.get(f"{guarded}/.well-known/oauth-authorization-server")).json()
     assert metadata["registration_endpoint"] == f"{client.issuer}/register"
 
 
-# -- what the registration token carries -------------------------------------------------------------------------
+# -- rights of the registration access token
+# ---------------------------------------------------------------------
 
 
 async def managing(client: OAuthClient, made: dict[str, Any]) -> dict[str, int]:
-    """The status of each way to manage a registration; deleting comes last."""
+    """The status of each way to manage a registration. Deletion comes last."""
     headers = {"Authorization": f"Bearer {made['registration_access_token']}"}
     change = {**GOOD, "client_id": made["client_id"], "client_name": "Renamed"}
     url = made["registration_client_uri"]
@@ -188,21 +191,21 @@ async def managing(client: OAuthClient, made: dict[str, Any]) -> dict[str, int]:
         (("--no-permissions",), {"read": 403, "write": 403, "delete": 403}),
     ],
 )
-async def test_a_registration_token_carries_what_the_invitation_gave(
+async def test_a_registration_access_token_has_the_permissions_of_the_invitation(
     web: WebServer, guarded: str, client: OAuthClient, arguments: tuple[str, ...], expected: dict[str, int]
 ) -> None:
     made = (await registering(guarded, invited(web, *arguments)["initial_access_token"])).json()
     assert await managing(client, made) == expected
 
 
-async def test_an_operator_narrows_a_token_that_is_already_out(web: WebServer, client: OAuthClient) -> None:
+async def test_an_operator_can_narrow_an_issued_token(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     url = registration.document["registration_client_uri"]
     clients(web, "permissions", registration.client_id, "--permission", "registration.read", "--json")
     refused = await client.http.delete(url, headers=registration.management)
     assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
     assert 'scope="registration.delete"' in refused.headers["WWW-Authenticate"]
-    # An update by the client could give nothing back, and it may not make one.
+    # An update by the client cannot restore a permission.
     change = {**GOOD, "client_id": registration.client_id, "registration_permissions": ["registration.delete"]}
     assert (await client.http.put(url, json=change, headers=registration.management)).status_code == 403
     shown = clients(web, "permissions", registration.client_id, "--json")
@@ -218,7 +221,9 @@ async def test_a_client_cannot_give_itself_permissions(web: WebServer, client: O
     assert (await client.http.delete(url, headers=registration.management)).status_code == 403
 
 
-async def test_who_has_no_token_is_not_told_what_it_lacks(web: WebServer, client: OAuthClient) -> None:
+async def test_a_client_without_a_valid_token_does_not_learn_about_permissions(
+    web: WebServer, client: OAuthClient
+) -> None:
     registration = await client.register()
     clients(web, "permissions", registration.client_id, "--no-permissions")
     headers = {"Authorization": "Bearer wrong"}
@@ -228,7 +233,7 @@ async def test_who_has_no_token_is_not_told_what_it_lacks(web: WebServer, client
     assert known.status_code == 401
 
 
-async def test_the_settings_say_what_a_token_carries_where_anybody_registers(web: WebServer) -> None:
+async def test_the_settings_define_the_permissions_in_open_registration(web: WebServer) -> None:
     narrow = {"CLIENT_REGISTRATION_PERMISSIONS": "registration.read"}
     with another_web(web, narrow) as address:
         made = (await registering(address, None)).json()
@@ -240,13 +245,13 @@ APP = "https://app.example.com/callback"
 
 
 async def faulty(client: OAuthClient, client_id: str, uri: str = APP) -> httpx2.Response:
-    """The answer to a request with a scope that does not exist, before anybody has signed in."""
+    """The answer to a request with an unknown scope, before any person has signed in."""
     challenge = Pkce.fresh().challenge
     return await client.http.get(client.authorize_url(client_id, challenge, redirect_uri=uri, scope="mcp.nothing"))
 
 
 @pytest.mark.parametrize("mode", ["token", "open"])
-async def test_a_client_that_an_operator_invited_is_sent_its_errors_before_anybody_consented(
+async def test_a_client_that_an_operator_invited_gets_its_errors_before_any_consent(
     web: WebServer, guarded: str, client: OAuthClient, mode: str
 ) -> None:
     invite = invited(web)
@@ -257,11 +262,11 @@ async def test_a_client_that_an_operator_invited_is_sent_its_errors_before_anybo
     assert answer.headers["Location"].startswith(f"{APP}?")
     assert "error=invalid_scope" in answer.headers["Location"]
     again = await registering(web.issuer, invite["initial_access_token"], {"redirect_uris": [APP]})
-    assert (await faulty(client, again.json()["client_id"])).status_code == 400, "one use, one invitation"
+    assert (await faulty(client, again.json()["client_id"])).status_code == 400, "one use is one invitation"
     assert (await faulty(client, (await client.register(redirect_uris=[APP])).client_id)).status_code == 400
 
 
-async def test_an_invitation_speaks_for_the_addresses_that_were_registered_with_it(
+async def test_an_invitation_covers_only_the_redirect_uris_registered_with_it(
     web: WebServer, guarded: str, client: OAuthClient
 ) -> None:
     registered = (

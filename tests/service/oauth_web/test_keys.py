@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """A server of its own: rotation changes what all others see."""
+    """A server for this module: a rotation is visible to all others."""
     with running_web() as server:
         yield server
 
@@ -48,14 +48,14 @@ async def published_keys(client: OAuthClient) -> dict[str, jwt.PyJWK]:
     return {str(key.key_id): key for key in jwt.PyJWKSet.from_dict(answer.json()).keys}
 
 
-async def test_the_published_keys_may_be_kept_no_longer_than_a_new_key_waits(
+async def test_the_published_keys_may_be_cached_no_longer_than_a_new_key_waits(
     web: WebServer, client: OAuthClient
 ) -> None:
     answer = await client.http.get(f"{web.issuer}/.well-known/jwks.json")
     assert answer.headers["Cache-Control"] == f"public, max-age={JWKS_MAX_AGE}"
 
 
-async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
+async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_valid(
     web: WebServer, client: OAuthClient
 ) -> None:
     (first,) = keys(web, "list", "--json")
@@ -66,13 +66,14 @@ async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
     assert [key["algorithm"] for key in rotated] == ["EdDSA", "ES256"]
     new = rotated[0]["kid"]
     published, signed_by = {}, ""
-    # Signing in is limited, so first see that the key is published and signs; how soon depends on the machine.
+    # Sign-ins are limited, so first see that the key is published and signs; the time until then depends on the
+    # machine.
     async with asyncio.timeout(60):
         while new not in (await published_keys(client)):  # noqa: ASYNC110 - another process decides
             await asyncio.sleep(_PAUSE)
         while not next(key for key in keys(web, "list", "--json") if key["kid"] == new)["signs"]:  # noqa: ASYNC110
             await asyncio.sleep(_PAUSE)
-        # Each token that is issued on the way can be checked with what is published.
+        # Each token that is issued meanwhile can be verified with the published keys.
         for _ in range(_MOST_SIGN_INS):
             token = (await client.tokens(registration.client_id))["access_token"]
             published = await published_keys(client)
@@ -90,7 +91,7 @@ async def test_a_rotation_reaches_the_running_server_and_old_tokens_stay_good(
         assert first["kid"] not in str(redis.get("jwks"))
 
 
-async def test_check_services_of_the_version_before_read_every_key_in_a_plain_set_at_its_old_place(
+async def test_check_services_of_the_former_version_find_every_key_in_a_plain_set_at_the_old_key(
     web: WebServer, client: OAuthClient
 ) -> None:
     def plain() -> dict[str, Any]:
@@ -98,7 +99,7 @@ async def test_check_services_of_the_version_before_read_every_key_in_a_plain_se
             return dict(json.loads(str(redis.get("jwks") or "{}")))
 
     async with asyncio.timeout(60):
-        # Until an earlier test's change is followed; another process decides.
+        # Until an earlier test's change is read; another process decides.
         while plain() != (await client.http.get(f"{web.issuer}/.well-known/jwks.json")).json():  # noqa: ASYNC110
             await asyncio.sleep(_PAUSE)
     new = keys(web, "rotate", "--json")[0]["kid"]
@@ -153,10 +154,10 @@ BROKEN: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("break_ring", BROKEN.values(), ids=BROKEN)
-def test_a_server_goes_on_reading_the_key_ring_after_a_broken_one(
+def test_a_server_continues_to_read_the_key_ring_after_a_broken_one(
     web: WebServer, break_ring: Callable[[str], str]
 ) -> None:
-    """Otherwise a party that may write to Redis could keep a leaked key from being retired."""
+    """Otherwise an attacker with write access to Redis could prevent the retirement of a leaked key."""
 
     def logged(text: str) -> int:
         return web.log.read_text().count(text)

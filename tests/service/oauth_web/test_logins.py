@@ -1,4 +1,4 @@
-"""A login on a list means one account, also after GitHub gave the login to another one."""
+"""A login on a list means one account, also after GitHub gave the login to another account."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ orgs = ["acme"]
 
 
 def account(login: str) -> int:
-    """The number of the account that was made with this login at the stand-in."""
+    """The id of the account that was made with this login at the stand-in."""
     person = find(login)
     assert person is not None
     return person.id
@@ -41,7 +41,7 @@ ALICE, MALLORY = account("alice"), account("mallory")
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """Lets alice in by login. Nothing is looked at on a schedule."""
+    """Allows alice by login. There is no membership schedule."""
     settings = {"ALLOWED_GITHUB_USERS": "alice", "MEMBERSHIP_CHECK_INTERVAL": "0"}
     with running_web(settings) as server:
         yield server
@@ -89,7 +89,7 @@ def claims_of(tokens: dict[str, Any]) -> dict[str, Any]:
     return claims
 
 
-async def test_another_account_with_a_listed_login_is_refused_until_an_operator_agrees(web: WebServer) -> None:
+async def test_another_account_with_a_listed_login_is_refused_until_an_operator_accepts_it(web: WebServer) -> None:
     async with OAuthClient(web.issuer) as client:
         _, of_alice = await signed_in(client, "alice")
     alice_is_another_account_now(web)
@@ -97,9 +97,7 @@ async def test_another_account_with_a_listed_login_is_refused_until_an_operator_
     event = events(web, "login.changed_hands")[-1]
     assert (event["user"], event["user_id"]) == ("Alice", MALLORY)
     assert f"portcullis users accept Alice#{MALLORY}" in event["reason"]
-    assert alive(web, of_alice["access_token"]), (
-        "a stranger with the login ends nothing of the account that is meant"
-    )
+    assert alive(web, of_alice["access_token"]), "another person with the login ends nothing of the listed account"
 
     ended = users(web, "accept", f"Alice#{MALLORY}")
     assert ended["grants_ended"] == 1
@@ -113,7 +111,7 @@ async def test_another_account_with_a_listed_login_is_refused_until_an_operator_
     assert (await came_back(web.issuer, "alice"))["error"] == "access_denied"
 
 
-async def test_somebody_let_in_otherwise_does_not_get_the_role_of_a_login_that_changed_hands() -> None:
+async def test_a_person_allowed_otherwise_does_not_get_the_role_of_a_login_that_changed_hands() -> None:
     settings = {"ALLOWED_GITHUB_USERS": "*", "MEMBERSHIP_CHECK_INTERVAL": "0"}
     with running_web(settings, more=ROLES) as web:
         assert "code" in await came_back(web.issuer, "alice")
@@ -122,7 +120,7 @@ async def test_somebody_let_in_otherwise_does_not_get_the_role_of_a_login_that_c
         assert len(events(web, "login.changed_hands")) == 1
 
 
-async def test_a_list_of_accounts_lets_the_account_in_whatever_it_is_called() -> None:
+async def test_a_listed_account_is_allowed_under_any_login() -> None:
     settings = {"ALLOWED_GITHUB_USERS": f"alice#{ALICE}", "MEMBERSHIP_CHECK_INTERVAL": "0"}
     with running_web(settings) as web:
         alice_is_another_account_now(web)
@@ -131,7 +129,7 @@ async def test_a_list_of_accounts_lets_the_account_in_whatever_it_is_called() ->
         assert events(web, "login.changed_hands") == []
 
 
-async def test_old_grants_follow_a_login_that_was_renamed() -> None:
+async def test_old_grants_follow_a_renamed_login() -> None:
     settings = {"ALLOWED_GITHUB_USERS": f"alice#{ALICE}", "MEMBERSHIP_CHECK_INTERVAL": "0"}
     with running_web(settings) as web:
         async with OAuthClient(web.issuer) as client:
@@ -158,8 +156,8 @@ async def test_grants_of_members_follow_a_renamed_login_without_a_sign_in() -> N
             assert not alive(web, before["access_token"])
 
 
-async def test_a_refresh_under_a_login_that_means_another_account_by_now_ends_what_is_held(web: WebServer) -> None:
-    """A list keeps no GitHub token, so GitHub cannot be asked; what an operator agreed to counts."""
+async def test_a_refresh_under_a_login_that_now_means_another_account_ends_the_grant(web: WebServer) -> None:
+    """With a list no GitHub token is stored, so GitHub cannot be asked; the operator's acceptance counts."""
     key = load(WebSettings, None, web.environment).record_key
     async with OAuthClient(web.issuer) as client:
         client_id, of_alice = await signed_in(client, "alice")
@@ -171,7 +169,7 @@ async def test_a_refresh_under_a_login_that_means_another_account_by_now_ends_wh
         assert (event["user"], event["user_id"]) == ("alice", ALICE)
 
 
-async def test_a_login_that_means_no_account_by_a_forged_record_lets_nobody_in(web: WebServer) -> None:
+async def test_a_forged_record_of_a_logins_account_allows_no_refresh(web: WebServer) -> None:
     async with OAuthClient(web.issuer) as client:
         client_id, of_alice = await signed_in(client, "alice")
         with web.redis.client() as redis:
@@ -181,7 +179,7 @@ async def test_a_login_that_means_no_account_by_a_forged_record_lets_nobody_in(w
         assert not alive(web, of_alice["access_token"])
 
 
-def test_an_operator_agrees_to_a_login_and_a_number_and_nothing_else(web: WebServer) -> None:
+def test_the_accept_command_takes_only_a_login_with_an_account_id(web: WebServer) -> None:
     for wrong in ("alice", "alice#", "alice#x", "#5", "alice#0", "a b#5", "*", "alice#5#6"):
         done = forks.run("portcullis", "users", "accept", wrong, environment=web.environment)
         assert done.returncode == 2, done.stdout

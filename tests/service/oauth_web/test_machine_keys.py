@@ -1,4 +1,4 @@
-"""Machine clients that prove themselves with a key (`private_key_jwt`): made by command, or by a registration."""
+"""Machine clients that authenticate with a key (`private_key_jwt`): made by a command, or by a registration."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def asked(client: OAuthClient, assertion: str) -> httpx2.Response:
     return await client.token({"grant_type": "client_credentials", **as_form(assertion)})
 
 
-async def test_a_machine_with_a_key_gets_tokens_by_assertion_and_by_nothing_else(
+async def test_a_machine_client_with_a_key_gets_tokens_only_by_assertion(
     web: WebServer, client: OAuthClient, tmp_path: Path
 ) -> None:
     machine = made(web, jwks(key()), tmp_path)
@@ -72,7 +72,7 @@ class Memory:
         raise AssertionError(f"{client_info.client_id} is not registered by the SDK")
 
 
-async def test_the_python_sdk_signs_in_as_a_machine_with_its_key(
+async def test_the_python_sdk_signs_in_as_a_machine_client_with_its_key(
     web: WebServer, client: OAuthClient, tmp_path: Path
 ) -> None:
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -87,7 +87,7 @@ async def test_the_python_sdk_signs_in_as_a_machine_with_its_key(
     seen: list[str] = []
 
     async def gateway(request: httpx2.Request) -> httpx2.Response:
-        """The resource, which asks for a token as the gateway does; everything else goes to the server."""
+        """The resource, which requests a token as the gateway does; all other requests go to the server."""
         if str(request.url) != web.resource:
             return await client.http.send(request)
         seen.append(request.headers.get("Authorization", ""))
@@ -103,7 +103,7 @@ async def test_the_python_sdk_signs_in_as_a_machine_with_its_key(
     assert (claims["sub"], claims["aud"]) == (me, web.resource)
 
 
-async def test_keys_may_be_at_an_address(web: WebServer) -> None:
+async def test_keys_may_be_at_a_jwks_uri(web: WebServer) -> None:
     given = ("create", "--name", "Job", "--scope", "mcp.time", "--method", "private_key_jwt", "--json")
     machine = clients(web, *given, "--jwks", "https://jobs.example.com/keys.json")
     shown = clients(web, "show", machine["client_id"], "--json")
@@ -133,7 +133,7 @@ def test_keys_that_cannot_be_used_are_refused_in_one_line(
     clients(web, *given, "http://jobs.example.com/keys.json", expect=1)
 
 
-def test_keys_and_their_method_go_together(web: WebServer) -> None:
+def test_keys_and_their_method_must_be_given_together(web: WebServer) -> None:
     given = ("create", "--name", "Job", "--scope", "mcp.time")
     assert "--jwks" in clients(web, *given, "--method", "private_key_jwt", expect=2)
     assert "--jwks" in clients(web, *given, "--jwks", "https://jobs.example.com/keys.json", expect=2)
@@ -145,7 +145,7 @@ async def registering(client: OAuthClient, token: str | None, **members: object)
     return await client.http.post(f"{client.issuer}/register", json=document, headers=headers)
 
 
-async def test_a_registration_with_a_token_that_allows_it_makes_a_machine(
+async def test_a_registration_with_a_token_for_machine_scopes_makes_a_machine_client(
     web: WebServer, client: OAuthClient
 ) -> None:
     scopes = ("--machine-scope", "mcp.time", "--machine-scope", "mcp.notes")
@@ -159,7 +159,7 @@ async def test_a_registration_with_a_token_that_allows_it_makes_a_machine(
     answer = await asked(client, signed(me, client.issuer))
     assert (answer.status_code, answer.json()["scope"]) == (200, "mcp.time")
     with web.redis.client() as redis:
-        assert redis.ttl(f"client:{me}") == -1, "a machine is kept until it is deleted"
+        assert redis.ttl(f"client:{me}") == -1, "a machine client is kept until it is deleted"
 
     by_secret = await registering(client, token, token_endpoint_auth_method=None, jwks=None)
     assert by_secret.json()["token_endpoint_auth_method"] == "client_secret_basic"
@@ -167,7 +167,9 @@ async def test_a_registration_with_a_token_that_allows_it_makes_a_machine(
     assert_refused(await registering(client, token, scope="mcp.unknown"), "invalid_client_metadata")
 
 
-async def test_without_such_a_token_no_registration_makes_a_machine(web: WebServer, client: OAuthClient) -> None:
+async def test_without_such_a_token_no_registration_makes_a_machine_client(
+    web: WebServer, client: OAuthClient
+) -> None:
     plain = clients(web, "invite", "--json")["initial_access_token"]
     for token in (None, plain, "made-up", f"{'A' * 22}.{'A' * 43}"):
         assert_refused(await registering(client, token), "invalid_client_metadata")

@@ -1,4 +1,4 @@
-"""Organisations and teams let people in, for as long as they are in them (rows R9 to R11)."""
+"""Members of organisations and teams are eligible for as long as they are members (rows R9 to R11)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ CHALLENGE = Pkce.fresh().challenge
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """Lets in octocat, the organisation acme, and one team of another."""
+    """Allows octocat, the organisation acme, and one team of another organisation."""
     with running_web(
         {
             "ALLOWED_GITHUB_USERS": "octocat",
             "ALLOWED_GITHUB_ORGS": "ACME",
             "ALLOWED_GITHUB_TEAMS": "birdwatchers/none",
-            "MEMBERSHIP_CHECK_INTERVAL": "0",  # what happens at refreshes is looked at here
+            "MEMBERSHIP_CHECK_INTERVAL": "0",  # this module is about refreshes
         }
     ) as server:
         yield server
@@ -51,26 +51,26 @@ async def come_back(client: OAuthClient, login: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("login", ["octocat", "marek", "octavia"])
-async def test_users_and_members_come_in(client: OAuthClient, login: str) -> None:
+async def test_listed_users_and_members_are_allowed(client: OAuthClient, login: str) -> None:
     assert "code" in await come_back(client, login)
 
 
 @pytest.mark.parametrize("login", ["ines", "tove", "stranger"])
-async def test_those_only_invited_and_those_outside_do_not(client: OAuthClient, login: str) -> None:
+async def test_invited_people_and_outside_collaborators_are_refused(client: OAuthClient, login: str) -> None:
     assert (await come_back(client, login))["error"] == "access_denied"
 
 
-async def test_a_team_lets_its_members_in_and_not_its_organisation() -> None:
+async def test_a_team_allows_its_members_and_not_its_whole_organisation() -> None:
     with running_web({"ALLOWED_GITHUB_USERS": "", "ALLOWED_GITHUB_TEAMS": "acme/On-Call"}) as server:
         for login, comes_in in (("octavia", True), ("marek", False), ("octocat", False)):
             async with OAuthClient(server.issuer) as client:
                 assert ("code" in await come_back(client, login)) is comes_in
 
 
-async def test_a_github_token_without_the_scope_is_said_so_and_not_taken_for_no_member(
+async def test_a_github_token_without_the_org_scope_is_reported_and_does_not_count_as_no_member(
     client: OAuthClient,
 ) -> None:
-    """The user, or something in their browser, takes `read:org` out of what is asked of GitHub."""
+    """The user, or a program in their browser, removes `read:org` from the request to GitHub."""
     registration = await client.register()
     url = client.authorize_url(registration.client_id, CHALLENGE)
     client.rewrite_github = lambda location: location.replace("read%3Aorg", "")
@@ -103,7 +103,7 @@ async def refresh_at(address: str, client_id: str, refresh_token: str) -> tuple[
         ("marek", {"ALLOWED_GITHUB_ORGS": "", "ALLOWED_GITHUB_TEAMS": "acme/platform"}, True),
     ],
 )
-async def test_who_lost_their_standing_loses_the_grant_at_the_next_refresh(
+async def test_a_person_who_is_no_longer_eligible_loses_the_grant_at_the_next_refresh(
     web: WebServer, client: OAuthClient, login: str, settings: dict[str, str], stays: bool
 ) -> None:
     client_id, tokens = await signed_in(client, login)
@@ -117,7 +117,7 @@ async def test_who_lost_their_standing_loses_the_grant_at_the_next_refresh(
 
 
 @pytest.mark.parametrize("found_by", ["a refresh", "a session", "a sign-in"])
-async def test_however_it_is_found_that_somebody_left_all_that_they_hold_ends(
+async def test_all_access_of_a_former_member_ends_at_the_first_sign_of_it(
     web: WebServer, client: OAuthClient, found_by: str
 ) -> None:
     async with OAuthClient(web.issuer) as browser:
@@ -144,7 +144,7 @@ async def test_however_it_is_found_that_somebody_left_all_that_they_hold_ends(
 
 
 @pytest.mark.parametrize("found_by", ["a refresh", "a session", "a sign-in"])
-async def test_however_it_is_found_that_somebody_changed_teams_all_their_tokens_say_so(
+async def test_a_change_of_teams_ends_all_tokens_with_the_former_teams(
     web: WebServer, client: OAuthClient, found_by: str
 ) -> None:
     with another_web(web, {"ALLOWED_GITHUB_TEAMS": "acme/on-call, acme/platform"}) as address:
@@ -167,7 +167,7 @@ async def test_however_it_is_found_that_somebody_changed_teams_all_their_tokens_
             web.now_at_github({})
 
 
-async def test_an_outage_of_github_signs_nobody_out(web: WebServer, client: OAuthClient) -> None:
+async def test_an_outage_of_github_ends_no_grant(web: WebServer, client: OAuthClient) -> None:
     client_id, tokens = await signed_in(client, "marek")
     with another_web(web, {"GITHUB_API_URL": f"http://127.0.0.1:{free_port()}"}) as address:
         status, answer = await refresh_at(address, client_id, tokens["refresh_token"])
@@ -175,7 +175,7 @@ async def test_an_outage_of_github_signs_nobody_out(web: WebServer, client: OAut
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200
 
 
-async def test_a_github_token_is_kept_only_where_it_is_needed_and_only_sealed(
+async def test_a_github_token_is_stored_only_when_needed_and_only_encrypted(
     web: WebServer, client: OAuthClient
 ) -> None:
     grants = []
@@ -201,14 +201,14 @@ def groups_in(access_token: str) -> list[str] | None:
 
 
 @pytest.mark.requirement("rfc9068:groups")
-async def test_a_token_names_the_groups_that_let_its_user_in_and_no_others(client: OAuthClient) -> None:
-    # Octavia is in birdwatchers too, but nothing here depends on that; octocat needs no group.
+async def test_a_token_has_only_the_groups_that_made_its_user_eligible(client: OAuthClient) -> None:
+    # Octavia is in birdwatchers too, but no rule here depends on that; octocat needs no group.
     for login, groups in (("octavia", ["acme"]), ("marek", ["acme"]), ("octocat", None)):
         _, tokens = await signed_in(client, login)
         assert groups_in(tokens["access_token"]) == groups
 
 
-async def test_a_refresh_brings_the_groups_of_today_and_ends_the_tokens_of_yesterday(
+async def test_a_refresh_gets_the_current_groups_and_ends_tokens_with_former_ones(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id, tokens = await signed_in(client, "marek")
@@ -220,13 +220,13 @@ async def test_a_refresh_brings_the_groups_of_today_and_ends_the_tokens_of_yeste
         assert groups_in(answer["access_token"]) == ["acme", "acme/platform"]
     with web.redis.client() as redis:
         assert not redis.exists(f"token:{old}")
-        # Nothing changed the second time, so the token of the first refresh lives on.
+        # Nothing changed the second time, so the token of the first refresh stays active.
         assert redis.exists(
             f"token:{jwt.decode(fresh['access_token'], options={'verify_signature': False})['jti']}"
         )
 
 
-async def test_introspection_tells_the_groups(client: OAuthClient) -> None:
+async def test_introspection_returns_the_groups(client: OAuthClient) -> None:
     registration, pkce = await client.register(token_endpoint_auth_method="client_secret_post"), Pkce.fresh()
     proof = {"client_id": registration.client_id, "client_secret": registration.secret}
     came_back = await client.authorize(client.authorize_url(registration.client_id, pkce.challenge), "marek")
@@ -242,7 +242,7 @@ async def test_introspection_tells_the_groups(client: OAuthClient) -> None:
 
 @contextmanager
 def github_that_answers(status: int, headers: dict[str, str]) -> Iterator[str]:
-    """A REST API that says the same to everything; its address."""
+    """A REST API that gives the same answer to every request; its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -254,7 +254,7 @@ def github_that_answers(status: int, headers: dict[str, str]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     with serving(server):
@@ -272,7 +272,7 @@ def github_that_answers(status: int, headers: dict[str, str]) -> Iterator[str]:
         (401, {"X-RateLimit-Remaining": "0"}, False),
     ],
 )
-async def test_a_limit_or_a_fault_of_github_is_an_outage_and_a_refusal_is_not(
+async def test_a_rate_limit_or_error_of_github_is_an_outage_and_a_refusal_is_not(
     web: WebServer, client: OAuthClient, status: int, headers: dict[str, str], stays: bool
 ) -> None:
     client_id, tokens = await signed_in(client, "marek")
@@ -280,12 +280,12 @@ async def test_a_limit_or_a_fault_of_github_is_an_outage_and_a_refusal_is_not(
         answered, _ = await refresh_at(address, client_id, tokens["refresh_token"])
     assert answered == (503 if stays else 400)
     assert (await client.refresh(client_id, tokens["refresh_token"])).is_success is stays
-    with web.redis.client() as redis:  # else the next case would find this one's other sign-ins
+    with web.redis.client() as redis:  # otherwise the next case would find the other sign-ins of this one
         for key in redis.scan_iter("user-grants:*"):
             redis.delete(key)
 
 
-async def test_a_github_token_that_was_dropped_is_no_proof_while_a_later_sign_in_has_another(
+async def test_a_revoked_github_token_is_ignored_while_a_later_sign_in_has_another(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id, tokens = await signed_in(client, "marek")

@@ -1,4 +1,6 @@
-"""On a schedule, with nobody refreshing: who left loses what they hold, who moved gets other tokens (row R10)."""
+"""The membership schedule, without any refresh: people who left lose their access, and people who changed teams
+get other tokens (row R10).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ OFTEN = {"MEMBERSHIP_CHECK_INTERVAL": "1"}
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """Lets members of acme in, and octocat. It checks at refreshes only; other processes do the rest."""
+    """Allows members of acme, and octocat. It checks at refreshes only; other processes run the schedule."""
     settings = {"ALLOWED_GITHUB_USERS": "octocat", "ALLOWED_GITHUB_ORGS": "acme", "MEMBERSHIP_CHECK_INTERVAL": "0"}
     with running_web({**settings, "ALLOWED_GITHUB_TEAMS": "acme/platform"}) as server:
         yield server
@@ -64,7 +66,7 @@ async def dies(redis: Redis, tokens: dict[str, Any]) -> None:
 
 
 async def checked(redis: Redis) -> None:
-    """A check has come to its end since the call."""
+    """A check has ended since the call."""
     await redis.delete("lease-rest:membership-check")
     async with asyncio.timeout(60):
         while not await redis.exists("lease-rest:membership-check"):
@@ -79,7 +81,7 @@ async def refreshed(web: WebServer, client_id: str, tokens: dict[str, Any]) -> t
 
 @contextmanager
 def events(web: WebServer) -> Iterator[list[dict[str, Any]]]:
-    """Fills the list at the end of the block with what other processes recorded meanwhile."""
+    """A list that has, after the block, the events that other processes recorded meanwhile."""
     before = set(web.log.parent.glob("another-*.log"))
     found: list[dict[str, Any]] = []
     yield found
@@ -87,7 +89,7 @@ def events(web: WebServer) -> Iterator[list[dict[str, Any]]]:
         found += [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
 
-async def test_who_leaves_the_organisation_loses_everything_though_nobody_refreshes(
+async def test_a_person_who_leaves_the_organisation_loses_all_access_without_a_refresh(
     web: WebServer, redis: Redis
 ) -> None:
     client_id, leaver = await signed_in(web, "marek")
@@ -106,7 +108,7 @@ async def test_who_leaves_the_organisation_loses_everything_though_nobody_refres
     assert {(event["user"], event["client_id"]) for event in ended} == {("marek", client_id)}
 
 
-async def test_who_changes_teams_keeps_the_sign_in_and_gets_tokens_that_say_so(
+async def test_a_person_who_changes_teams_stays_signed_in_and_gets_tokens_with_the_new_teams(
     web: WebServer, redis: Redis
 ) -> None:
     client_id, tokens = await signed_in(web, "marek")
@@ -119,7 +121,9 @@ async def test_who_changes_teams_keeps_the_sign_in_and_gets_tokens_that_say_so(
     assert claims_of(fresh["access_token"])["groups"] == ["acme"]
 
 
-async def test_who_took_our_access_away_at_github_loses_what_it_gave(web: WebServer, redis: Redis) -> None:
+async def test_a_person_who_revoked_the_app_at_github_loses_the_access_it_gave(
+    web: WebServer, redis: Redis
+) -> None:
     _, tokens = await signed_in(web, "marek")
     with another_web(web, OFTEN):
         web.now_at_github({"marek": None})
@@ -134,14 +138,14 @@ async def test_an_outage_of_github_ends_nothing(web: WebServer, redis: Redis) ->
     assert all([await lives(redis, tokens) for tokens in held])
 
 
-async def test_a_process_that_starts_with_other_rules_applies_them_at_once_and_one_with_the_same_rests(
+async def test_a_process_with_other_rules_checks_at_the_start_and_one_with_the_same_rules_waits(
     web: WebServer, redis: Redis
 ) -> None:
     daily = {"MEMBERSHIP_CHECK_INTERVAL": "86400"}
     _, tokens = await signed_in(web, "octocat")
     with another_web(web, daily):
         await checked(redis)
-    # The check is not due for a day, and that is so for a process with the same rules.
+    # The check is not due for a day, and this holds for a process with the same rules.
     await redis.set("lease:membership-check", "somebody", px=60_000)
     with another_web(web, daily):
         pass
@@ -151,14 +155,14 @@ async def test_a_process_that_starts_with_other_rules_applies_them_at_once_and_o
         await dies(redis, tokens)
 
 
-async def test_one_process_at_a_time_checks_and_another_goes_on_when_it_died(redis: Redis) -> None:
+async def test_one_process_at_a_time_checks_and_another_continues_after_its_end(redis: Redis) -> None:
     one, other = LeaseStore(redis, holder="one"), LeaseStore(redis, holder="other")
     work = membership_schedule.WORK
     assert await one.acquire(work, seconds=60)
     assert not await other.acquire(work, seconds=60)
     assert not await other.extend(work, seconds=60)
     await other.release(work)
-    assert not await other.acquire(work, seconds=60), "nobody releases what is another's"
+    assert not await other.acquire(work, seconds=60), "a process cannot release another's lease"
     assert await one.extend(work, seconds=0.05)
     async with asyncio.timeout(60):
         while not await other.acquire(work, seconds=60):

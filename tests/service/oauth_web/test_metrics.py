@@ -1,4 +1,4 @@
-"""What Prometheus reads about requests, GitHub, Redis and certificates."""
+"""The metrics of requests, GitHub, Redis and certificates for Prometheus."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXPIRES = "portcullis_certificate_expires_timestamp_seconds"
 
 @pytest.fixture(scope="module")
 def metered() -> Iterator[tuple[WebServer, str]]:
-    """A server, and where its metrics are."""
+    """A server, and the address of its metrics."""
     place = f"127.0.0.1:{free_port()}"
     with running_web({"WEB_METRICS_LISTEN": place}) as server:
         yield server, f"http://{place}/metrics"
@@ -76,7 +76,7 @@ async def test_requests_are_counted_by_endpoint_and_class_of_status(metered: tup
         assert value(after, f"{REQUESTS}_sum", endpoint=endpoint, status=status) > 0
 
 
-async def test_callers_choose_no_label(metered: tuple[WebServer, str]) -> None:
+async def test_callers_cannot_choose_a_label(metered: tuple[WebServer, str]) -> None:
     server, url = metered
     word = secrets.token_hex(8)
     async with httpx2.AsyncClient(base_url=server.issuer) as http:
@@ -141,7 +141,7 @@ async def test_without_redis_the_page_shows_the_failures(metered: tuple[WebServe
 
 @contextmanager
 def with_certificate(server: WebServer, cert: Path, authorities: Path) -> Iterator[str]:
-    """Another process of `server`, whose gateway has TLS; where its metrics are."""
+    """Another process of `server`, whose gateway has TLS; the address of its metrics."""
     place = f"127.0.0.1:{free_port()}"
     settings = {
         "WEB_METRICS_LISTEN": place,
@@ -154,7 +154,7 @@ def with_certificate(server: WebServer, cert: Path, authorities: Path) -> Iterat
         yield f"http://{place}/metrics"
 
 
-def test_the_ends_of_certificates_follow_their_files(metered: tuple[WebServer, str], tmp_path: Path) -> None:
+def test_the_expiry_of_certificates_follows_their_files(metered: tuple[WebServer, str], tmp_path: Path) -> None:
     first, second = Authority(tmp_path, "first"), Authority(tmp_path, "second")
     cert, authorities = first.identity("localhost").cert, tmp_path / "authorities.pem"
     authorities.write_bytes(second.cert.read_bytes() + first.cert.read_bytes())
@@ -167,7 +167,7 @@ def test_the_ends_of_certificates_follow_their_files(metered: tuple[WebServer, s
         return [certificate.not_valid_after_utc.timestamp() for certificate in found]
 
     with with_certificate(metered[0], cert, authorities) as url:
-        # The figures of files may be missing while the machine is busy.
+        # The metrics of files may be missing while the machine is busy.
         until(lambda: shown() == {"tls.cert": ends(cert)[0], "tls.client_ca": min(ends(authorities))})
         cert.write_text("no certificate")
         until(lambda: shown() == {"tls.client_ca": min(ends(authorities))})
@@ -177,7 +177,7 @@ def test_the_ends_of_certificates_follow_their_files(metered: tuple[WebServer, s
         until(lambda: shown() == {"tls.cert": ends(second.cert)[0]})
 
 
-def test_the_page_shows_whether_events_are_recorded_and_sealed(
+def test_the_metrics_report_whether_events_are_recorded_and_sealed(
     metered: tuple[WebServer, str], tmp_path: Path
 ) -> None:
     world, place = SealedWorld(tmp_path), f"127.0.0.1:{free_port()}"
@@ -201,7 +201,7 @@ def test_the_page_shows_whether_events_are_recorded_and_sealed(
         until(is_sealed)
 
 
-def test_no_secret_is_on_the_page(metered: tuple[WebServer, str]) -> None:
+def test_no_secret_is_in_the_metrics(metered: tuple[WebServer, str]) -> None:
     server, url = metered
     text = page(url)
     for name in ("MASTER_KEY", "GITHUB_CLIENT_SECRET", "REDIS_PASSWORD"):

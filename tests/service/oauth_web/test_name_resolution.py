@@ -1,4 +1,6 @@
-"""Names are looked up without threads: silent name servers delay nobody, and a look-up can be ended."""
+"""Names are looked up without threads: silent name servers delay no other lookup, and a lookup can
+be cancelled.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ RECORDS = {
 
 
 class _NameServer(asyncio.DatagramProtocol):
-    """Answers what it knows, fails for one AAAA record, and is silent about names that begin with `silent`."""
+    """Answers for known names, fails for one AAAA record, and is silent about names that begin with `silent`."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -76,20 +78,20 @@ async def name_server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[_NameSer
     transport.close()
 
 
-async def test_a_name_has_the_addresses_of_both_kinds_of_record(name_server: _NameServer) -> None:
+async def test_a_name_has_the_addresses_of_both_record_types(name_server: _NameServer) -> None:
     assert sorted(await names.resolve("both.example")) == ["198.51.100.1", "198.51.100.2", "2001:db8::1"]
     assert await names.resolve("six.example") == ["2001:db8::6"]
     assert set(name_server.asked) == {"both.example.", "six.example."}, "no search domain is added"
 
 
-async def test_a_server_that_fails_for_one_kind_of_record_does_not_spoil_the_other(
+async def test_a_failure_for_one_record_type_does_not_lose_the_other(
     name_server: _NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "_LONGEST_SECONDS", 3.0)
     assert await names.resolve("four.example") == ["198.51.100.4"]
 
 
-async def test_silent_name_servers_hold_no_thread_and_delay_nobody(name_server: _NameServer) -> None:
+async def test_silent_name_servers_hold_no_thread_and_delay_no_other_lookup(name_server: _NameServer) -> None:
     before = threading.active_count()
     silent = [asyncio.create_task(names.resolve(f"silent-{number}.example")) for number in range(SILENT)]
     async with asyncio.timeout(60):
@@ -105,14 +107,12 @@ async def test_silent_name_servers_hold_no_thread_and_delay_nobody(name_server: 
 
 
 @pytest.mark.parametrize("host", ["nowhere.example", "a..example", "127.1", "0x7f.1", "2130706433", "x" * 64])
-async def test_what_has_no_address_is_an_error_of_the_operating_system(
-    name_server: _NameServer, host: str
-) -> None:
+async def test_a_name_without_an_address_is_an_os_error(name_server: _NameServer, host: str) -> None:
     with pytest.raises(OSError, match=r"."):
         await names.resolve(host)
 
 
-async def test_addresses_and_names_of_this_machine_need_no_server(name_server: _NameServer) -> None:
+async def test_addresses_and_local_names_need_no_name_server(name_server: _NameServer) -> None:
     assert await names.resolve("2001:db8::1") == ["2001:db8::1"]
     assert "127.0.0.1" in await names.resolve("localhost")
     assert await names.resolve("app.localhost") == ("127.0.0.1", "::1")

@@ -1,4 +1,4 @@
-"""A gateway that cannot reach the internet: well-known clients sign in all the same."""
+"""A gateway without internet access: well-known clients still sign in."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def documents(web: WebServer) -> AsyncIterator[ClientDocuments]:
         await deps.aclose()
 
 
-async def test_a_well_known_client_is_known_by_the_document_that_ships(documents: ClientDocuments) -> None:
+async def test_a_well_known_client_is_known_by_the_shipped_document(documents: ClientDocuments) -> None:
     client = await documents.client(CLAUDE_CODE)
     assert client is not None
     assert (client.client_id, client.client_name) == (CLAUDE_CODE, "Claude Code")
@@ -55,14 +55,16 @@ async def test_a_well_known_client_is_known_by_the_document_that_ships(documents
     assert await documents.exists(CLAUDE_CODE)
 
 
-async def test_any_other_client_is_told_that_there_may_be_no_way_out(documents: ClientDocuments) -> None:
+async def test_for_any_other_client_the_error_names_missing_internet_access(documents: ClientDocuments) -> None:
     with pytest.raises(DisplayedError, match="no access to the internet") as refused:
         await documents.client(OTHER)
     assert refused.value.status == 503
-    assert documents.internet_access.is_open is None, "anybody can name a host that is not there"
+    assert documents.internet_access.is_open is None, "a request for a host that does not exist proves nothing"
 
 
-async def test_what_a_publisher_said_before_is_not_replaced_by_what_ships(documents: ClientDocuments) -> None:
+async def test_an_earlier_copy_of_a_document_is_not_replaced_by_the_shipped_one(
+    documents: ClientDocuments,
+) -> None:
     await documents.cache.store._redis.hset(  # a copy from long ago
         f"document:{hash_secret(_name(CLAUDE_CODE))}", mapping={"body": "{}", "fetched_at": 1, "fresh_until": 1}
     )
@@ -70,7 +72,7 @@ async def test_what_a_publisher_said_before_is_not_replaced_by_what_ships(docume
         await documents.client(CLAUDE_CODE)
 
 
-async def test_an_operator_can_do_without_what_ships(documents: ClientDocuments) -> None:
+async def test_an_operator_can_turn_shipped_documents_off(documents: ClientDocuments) -> None:
     with pytest.raises(DisplayedError, match="could not be fetched"):
         await replace(documents, known={}).client(CLAUDE_CODE)
     with pytest.raises(DisplayedError, match="not accepted"):

@@ -1,4 +1,4 @@
-"""The endpoints against `docs/openapi.yaml`: what it allows is sent, and much that it does not."""
+"""The endpoints against `docs/openapi.yaml`: tests send requests that it allows, and many that it does not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ addresses = (f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1" for number in i
 
 @pytest.fixture(scope="module")
 def known(web: WebServer) -> dict[str, str]:
-    """The answer to a registration, so that some requests get further than the question who asks."""
+    """The answer to a registration, so that some requests get past client authentication."""
     document = {
         "client_name": "Known client",
         "redirect_uris": [REDIRECT_URI],
@@ -62,7 +62,7 @@ def known(web: WebServer) -> dict[str, str]:
 def test_every_answer_is_one_that_the_document_describes(
     case: schemathesis.Case[Any], web: WebServer, known: dict[str, str]
 ) -> None:
-    # Each from an address of its own: being held back is another test's matter, and says nothing here.
+    # Each request has its own address, because rate limits are not the subject here.
     headers = {"X-Portcullis-Address": next(addresses)} | _by_somebody_known(case, known)
     answer = case.call(base_url=web.issuer, headers=headers, allow_redirects=False, timeout=60)
     assert answer.status_code < 500, answer.text
@@ -71,7 +71,10 @@ def test_every_answer_is_one_that_the_document_describes(
 
 
 def _by_somebody_known(case: schemathesis.Case[Any], known: dict[str, str]) -> dict[str, str]:
-    """Let every other case that names a client name one there is, and prove it; answers the headers for that."""
+    """Give every other case that has a client id a registered one, and authenticate it.
+
+    Return the headers for that.
+    """
     for part in (case.query, case.body):
         if not isinstance(part, dict):
             continue
@@ -89,7 +92,7 @@ def _by_somebody_known(case: schemathesis.Case[Any], known: dict[str, str]) -> d
     return {}
 
 
-async def test_the_document_describes_every_endpoint_and_no_other(web: WebServer) -> None:
+async def test_the_document_describes_exactly_the_endpoints(web: WebServer) -> None:
     deps = await wire(load(WebSettings, None, web.environment), GRANT_TYPES)
     app = create_app(deps)
     there = {

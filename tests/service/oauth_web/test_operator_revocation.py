@@ -1,4 +1,6 @@
-"""What operators end by command: a person, a client, a token, everybody (row R65), and races against it."""
+"""Revocation by operators' commands: of a person, a client, a token, and of all people (row R65), and races
+against it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """A server of its own: some of these tests end what everybody holds."""
+    """A server for this module: some of these tests revoke everything."""
     with running_web({"ALLOWED_GITHUB_USERS": "*"}) as server:
         yield server
 
@@ -58,7 +60,7 @@ async def lives(redis: Redis, tokens: dict[str, Any]) -> bool:
     return bool(await redis.exists(f"token:{claims_of(tokens['access_token'])['jti']}"))
 
 
-async def test_a_blocked_person_loses_everything_at_once_and_cannot_come_back_until_unblocked(
+async def test_a_blocked_person_loses_all_access_at_once_and_is_refused_until_unblocked(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     client_id, tokens = await signed_in(client, "blockhead")
@@ -83,7 +85,7 @@ async def test_a_blocked_person_loses_everything_at_once_and_cannot_come_back_un
     assert await lives(redis, again)
 
 
-async def test_revoking_a_person_ends_codes_on_their_way_too_and_they_may_sign_in_again(
+async def test_revoking_a_person_ends_pending_codes_too_and_a_new_sign_in_is_possible(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     _, tokens = await signed_in(client, "rhea")
@@ -99,9 +101,7 @@ async def test_revoking_a_person_ends_codes_on_their_way_too_and_they_may_sign_i
     assert await lives(redis, again)
 
 
-async def test_a_device_that_a_blocked_person_had_allowed_gets_nothing(
-    web: WebServer, client: OAuthClient
-) -> None:
+async def test_a_device_that_a_blocked_person_allowed_gets_no_token(web: WebServer, client: OAuthClient) -> None:
     client_id = await device_flow.registered(client)
     codes = await device_flow.started(client, client_id)
     await device_flow.approved(client, codes["user_code"], "dora")
@@ -111,7 +111,7 @@ async def test_a_device_that_a_blocked_person_had_allowed_gets_nothing(
     assert operate(web, "users", "show", "dora")["grants"] == []
 
 
-async def test_revoking_a_client_ends_what_it_holds_and_leaves_its_registration(
+async def test_revoking_a_client_ends_its_grants_and_keeps_its_registration(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     client_id, tokens = await signed_in(client, "carl")
@@ -136,7 +136,7 @@ async def refusing(redis: Redis, key: str) -> AsyncIterator[None]:
 
 
 async def two_grants_of_one_client(web: WebServer) -> tuple[Registration, list[dict[str, Any]]]:
-    """The earlier of the two is looked at first."""
+    """The revocation reaches the earlier of the two first."""
     async with OAuthClient(web.issuer) as client, OAuthClient(web.issuer) as elsewhere:
         registration, tokens = await client.register(), []
         for one, login in ((client, "first"), (elsewhere, "second")):
@@ -151,7 +151,7 @@ def grant_key(tokens: dict[str, Any]) -> str:
     return keyspace.grant(tokens["refresh_token"].partition(".")[0])
 
 
-async def test_a_person_is_revoked_although_their_record_cannot_be_read_and_clients_live_as_configured(
+async def test_a_person_is_revoked_although_their_record_cannot_be_read_and_client_lifetimes_follow_the_settings(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     client_id, tokens = await signed_in(client, "unreadable")
@@ -166,10 +166,10 @@ async def test_a_person_is_revoked_although_their_record_cannot_be_read_and_clie
 
 
 @pytest.mark.parametrize("action", ["disconnect-all", "sign-out-everywhere"])
-async def test_the_grants_that_did_end_are_recorded_although_another_did_not(
+async def test_grants_that_ended_are_recorded_although_another_could_not_be_ended(
     web: WebServer, client: OAuthClient, redis: Redis, action: str
 ) -> None:
-    """Of two grants the earlier one is refused."""
+    """Of two grants, the earlier one cannot be ended."""
     login = f"partly-{action}"
     (_, kept), (_, ended) = await signed_in(client, login), await signed_in(client, login)
     page = (await client.http.get(f"{client.issuer}/account")).text
@@ -181,7 +181,7 @@ async def test_the_grants_that_did_end_are_recorded_although_another_did_not(
     assert any(ended["refresh_token"].partition(".")[0] in line for line in recorded)
 
 
-async def test_an_app_is_disconnected_although_the_consent_to_it_cannot_be_forgotten(
+async def test_an_app_is_disconnected_although_its_consent_cannot_be_deleted(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     _, tokens = await signed_in(client, "remembered")
@@ -196,7 +196,7 @@ async def test_an_app_is_disconnected_although_the_consent_to_it_cannot_be_forgo
 
 
 @pytest.mark.parametrize("by", ["the operator", "the client"])
-async def test_a_deletion_that_redis_refuses_in_part_ends_the_rest_and_a_second_one_ends_what_was_left(
+async def test_a_deletion_that_failed_in_part_ends_the_rest_and_a_second_one_completes_it(
     web: WebServer, client: OAuthClient, redis: Redis, by: str
 ) -> None:
     registration, tokens = await two_grants_of_one_client(web)
@@ -217,7 +217,7 @@ async def test_a_deletion_that_redis_refuses_in_part_ends_the_rest_and_a_second_
     operate(web, "clients", "delete", client_id, expect=1)
 
 
-async def test_a_client_is_deleted_although_the_note_about_it_is_refused(
+async def test_a_client_is_deleted_although_its_tombstone_cannot_be_written(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     client_id, tokens = await signed_in(client, "nora")
@@ -242,10 +242,10 @@ async def test_a_client_is_deleted_although_the_note_about_it_is_refused(
     assert not await lives(redis, tokens)
 
 
-async def test_revoking_a_client_with_its_siblings_ends_what_an_app_holds_for_all_its_users(
+async def test_revoking_a_client_with_its_siblings_ends_the_grants_of_all_users_of_an_app(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
-    """An app registers for each user. Another client with one difference keeps what it has."""
+    """An app registers for each user. Another client with one difference keeps its grants."""
     same = {"client_name": "For each user", "software_version": "siblings"}
     made = [(await client.register(**same)).client_id for _ in range(3)]
     other = (await client.register(**same, client_uri="https://other.example")).client_id
@@ -254,7 +254,7 @@ async def test_revoking_a_client_with_its_siblings_ends_what_an_app_holds_for_al
     assert [await lives(redis, one) for one in tokens] == [False, False, False, True]
 
 
-async def test_a_token_is_found_and_ended_by_its_id_or_by_itself_and_a_forged_one_names_nobody(
+async def test_a_token_is_revoked_by_its_id_or_its_text_and_a_forged_token_is_refused(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     client_id, tokens = await signed_in(client, "toni")
@@ -274,7 +274,7 @@ async def test_a_token_is_found_and_ended_by_its_id_or_by_itself_and_a_forged_on
     assert (await client.refresh(client_id, fresh["refresh_token"])).status_code == 400
 
 
-async def test_one_grant_is_found_and_ended_and_the_persons_others_stay(
+async def test_revoking_one_grant_keeps_the_other_grants_of_the_person(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     client_id, tokens = await signed_in(client, "greta")
@@ -294,7 +294,7 @@ async def test_one_grant_is_found_and_ended_and_the_persons_others_stay(
     operate(web, "grants", "revoke", "*", expect=1)
 
 
-async def test_a_login_that_is_a_number_is_never_taken_for_an_id(web: WebServer, client: OAuthClient) -> None:
+async def test_a_numeric_login_is_not_used_as_an_id(web: WebServer, client: OAuthClient) -> None:
     _, tokens = await signed_in(client, "583231")
     github_id = claims_of(tokens["access_token"])["github_id"]
     assert "login:583231" in operate(web, "users", "block", "583231", expect=1)
@@ -305,11 +305,13 @@ async def test_a_login_that_is_a_number_is_never_taken_for_an_id(web: WebServer,
 
 
 @pytest.mark.parametrize("text", ["", "*", "token:*", "a.b.c", "x" * 21, "../../x"])
-async def test_what_is_no_id_of_ours_is_never_looked_up(web: WebServer, text: str) -> None:
+async def test_a_text_that_is_no_token_id_is_not_looked_up(web: WebServer, text: str) -> None:
     operate(web, "tokens", "revoke", text or "-", given=text, expect=1)
 
 
-async def test_everybody_is_ended_only_when_it_is_meant(web: WebServer, client: OAuthClient, redis: Redis) -> None:
+async def test_revoking_everything_needs_the_option_and_a_confirmation(
+    web: WebServer, client: OAuthClient, redis: Redis
+) -> None:
     held = [(await signed_in(client, login))[1] for login in ("eve", "ezra")]
     operate(web, "tokens", "revoke", "--all", given="n\n", expect=130)
     operate(web, "tokens", "revoke", expect=2)
@@ -323,7 +325,7 @@ async def test_everybody_is_ended_only_when_it_is_meant(web: WebServer, client: 
     assert await lives(redis, again)
 
 
-async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
+async def test_a_block_concurrent_with_sign_ins_and_refreshes_leaves_no_active_token(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     users, grants = UserStore(redis, RECORD_KEY, lifetime=600), GrantStore(redis, RECORD_KEY)
@@ -347,11 +349,11 @@ async def test_a_block_that_races_sign_ins_and_refreshes_leaves_no_token_alive(
         assert not any([await lives(redis, answer) for answer in given])
         assert await grants.of_user(github_id) == ()
         await users.unblock(github_id)
-        await redis.delete(keyspace.cutoff_of_user(github_id))  # the next sign-in may come in the same second
+        await redis.delete(keyspace.cutoff_of_user(github_id))  # the next sign-in may come within the same second
         client_id, tokens = await signed_in(client, "racer")
 
 
-async def test_ending_everybody_ends_sessions_and_what_need_not_be_asked(
+async def test_revoking_everything_ends_sessions_and_remembered_consents(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     await signed_in(client, "sleeper")
@@ -365,7 +367,7 @@ async def test_ending_everybody_ends_sessions_and_what_need_not_be_asked(
     await redis.delete("cut:all")
 
 
-async def test_a_session_from_before_a_cut_is_dead_even_if_it_was_not_found(
+async def test_a_session_from_before_a_cutoff_is_invalid_even_if_it_still_exists(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     await signed_in(client, "overlooked")
@@ -376,7 +378,7 @@ async def test_a_session_from_before_a_cut_is_dead_even_if_it_was_not_found(
     assert "Sign in with GitHub" in (await client.http.get(f"{web.issuer}/account")).text
 
 
-async def test_ending_a_client_lets_everybody_be_asked_about_it_again(
+async def test_revoking_a_client_deletes_every_remembered_consent_to_it(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     client_id, _ = await signed_in(client, "asker")

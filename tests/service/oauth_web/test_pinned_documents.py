@@ -1,4 +1,4 @@
-"""What an operator is told of pinned client documents that are not fit."""
+"""The messages to an operator about invalid pinned client documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_every_fault_of_pinned_documents_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_pinned_documents_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "b.json").write_text('{"client_id": "https://b.example/c"}')
     (tmp_path / "c.json").write_text("[]")

@@ -1,4 +1,4 @@
-"""A client with keys proves who it is by an assertion it signed, once (RFC 7523)."""
+"""A client with keys authenticates with an assertion that it signed, once for each assertion (RFC 7523)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def redeemed(client: OAuthClient, client_id: str, assertion: str | None, /
     return await client.token({**given, "redirect_uri": REDIRECT_URI, **proof, **form})
 
 
-async def test_a_registration_with_keys_gets_no_secret_and_is_told_its_keys(client: OAuthClient) -> None:
+async def test_a_registration_with_keys_gets_no_secret_and_its_keys_are_returned(client: OAuthClient) -> None:
     document = (await registered(client)).document
     assert document["token_endpoint_auth_method"] == "private_key_jwt"
     assert document["jwks"] == jwks(key())
@@ -42,7 +42,7 @@ async def test_a_registration_with_keys_gets_no_secret_and_is_told_its_keys(clie
 
 @pytest.mark.parametrize("stated", ["EdDSA", "Ed25519", None])
 @pytest.mark.parametrize("algorithm", ["EdDSA", "Ed25519"])
-async def test_a_key_on_ed25519_is_known_by_both_names_of_its_algorithm(
+async def test_an_ed25519_key_is_accepted_under_both_names_of_its_algorithm(
     client: OAuthClient, algorithm: Algorithm, stated: str | None
 ) -> None:
     signer = key(algorithm)
@@ -65,7 +65,7 @@ async def test_an_assertion_gets_tokens_with_or_without_the_client_id_beside_it(
     assert answer.status_code == 200, answer.text
 
 
-async def test_an_assertion_with_much_in_it_is_read_and_an_endless_one_is_not(client: OAuthClient) -> None:
+async def test_a_large_assertion_is_accepted_and_an_oversized_one_is_refused(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     large = signed(client_id, client.issuer, groups=["a" * 40] * 200)
     assert 8192 < len(large) < 16_384
@@ -75,7 +75,7 @@ async def test_an_assertion_with_much_in_it_is_read_and_an_endless_one_is_not(cl
 
 
 @pytest.mark.requirement("rfc7523:invalid-client")
-async def test_without_an_assertion_it_is_not_taken_for_a_public_client(client: OAuthClient) -> None:
+async def test_a_client_with_keys_is_not_accepted_without_an_assertion(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     for form in ({"client_id": client_id}, {"client_id": client_id, "client_secret": "made up"}):
         answer = await redeemed(client, client_id, None, **form)
@@ -93,7 +93,7 @@ async def test_a_replayed_assertion_is_refused(client: OAuthClient) -> None:
 
 
 @pytest.mark.requirement("rfc7523:jti")
-async def test_of_fifty_uses_of_one_assertion_at_once_one_wins(client: OAuthClient) -> None:
+async def test_of_fifty_concurrent_uses_of_one_assertion_only_one_succeeds(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     form = {"token": "x", **as_form(signed(client_id, client.issuer))}
     answers = await asyncio.gather(
@@ -102,13 +102,13 @@ async def test_of_fifty_uses_of_one_assertion_at_once_one_wins(client: OAuthClie
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 49
 
 
-async def test_one_jti_belongs_to_one_client(client: OAuthClient) -> None:
+async def test_a_jti_counts_for_one_client(client: OAuthClient) -> None:
     for client_id in ((await registered(client)).client_id, (await registered(client)).client_id):
         answer = await redeemed(client, client_id, signed(client_id, client.issuer, jti="the same"))
         assert answer.status_code == 200
 
 
-async def test_a_forged_assertion_does_not_use_up_the_jti(client: OAuthClient) -> None:
+async def test_a_forged_assertion_does_not_consume_the_jti(client: OAuthClient) -> None:
     client_id = (await registered(client)).client_id
     forger = key("ES256", "forger")
     forged = signed(client_id, client.issuer, by=forger, headers={"kid": key().kid}, jti="wanted")
@@ -117,7 +117,7 @@ async def test_a_forged_assertion_does_not_use_up_the_jti(client: OAuthClient) -
 
 
 @pytest.mark.parametrize("endpoint", ["revoke", "introspect"])
-async def test_the_other_endpoints_know_the_client_by_its_assertion_too(
+async def test_the_other_endpoints_authenticate_the_client_by_its_assertion_too(
     client: OAuthClient, endpoint: str
 ) -> None:
     client_id = (await registered(client)).client_id
@@ -131,7 +131,7 @@ async def test_the_other_endpoints_know_the_client_by_its_assertion_too(
         assert answer.json()["active"] is True
 
 
-async def test_an_assertion_is_no_proof_for_a_client_without_keys(client: OAuthClient) -> None:
+async def test_an_assertion_does_not_authenticate_a_client_without_keys(client: OAuthClient) -> None:
     for method in ("client_secret_basic", "client_secret_post"):
         client_id = (await client.register(token_endpoint_auth_method=method)).client_id
         answer = await redeemed(client, client_id, signed(client_id, client.issuer))
@@ -173,7 +173,8 @@ async def test_the_assertion_is_not_readable_in_the_log(web: WebServer, client: 
     assert assertion.split(".")[2] not in web.log.read_text()
 
 
-# -- keys by address ---------------------------------------------------------------------------------------------
+# -- keys at a jwks_uri
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ async def test_keys_are_fetched_from_the_jwks_uri_and_kept(publisher: Publisher,
     assert publisher.times_asked("/keys/kept") == 1
 
 
-async def test_unknown_keys_do_not_make_us_ask_again_and_again(publisher: Publisher, local_web: WebServer) -> None:
+async def test_unknown_keys_cause_one_fetch_only(publisher: Publisher, local_web: WebServer) -> None:
     uri = publisher.put("/keys/hammer", jwks(key()))
     async with OAuthClient(local_web.issuer) as client:
         client_id = (await client.register(token_endpoint_auth_method="private_key_jwt", jwks_uri=uri)).client_id
@@ -213,7 +214,9 @@ async def test_unknown_keys_do_not_make_us_ask_again_and_again(publisher: Publis
     assert publisher.times_asked("/keys/hammer") == 1
 
 
-async def test_a_new_key_is_found_once_the_old_copy_has_rested(publisher: Publisher, local_web: WebServer) -> None:
+async def test_a_new_key_is_fetched_once_the_copy_is_old_enough(
+    publisher: Publisher, local_web: WebServer
+) -> None:
     uri = publisher.put("/keys/rotated", jwks(key()), Cache_Control="max-age=86400")
     async with OAuthClient(local_web.issuer) as client:
         client_id = (await client.register(token_endpoint_auth_method="private_key_jwt", jwks_uri=uri)).client_id
@@ -227,7 +230,7 @@ async def test_a_new_key_is_found_once_the_old_copy_has_rested(publisher: Publis
         assert (await redeemed(client, client_id, renewed)).status_code == 200
 
 
-async def test_a_key_set_that_cannot_be_had_is_unavailable_and_one_that_is_none_is_refused(
+async def test_a_jwks_uri_that_cannot_be_fetched_is_unavailable_and_an_empty_key_set_is_refused(
     publisher: Publisher, local_web: WebServer
 ) -> None:
     publisher.put("/keys/none", {"keys": []})
@@ -245,7 +248,7 @@ async def test_a_key_set_that_cannot_be_had_is_unavailable_and_one_that_is_none_
 
 
 @pytest.mark.requirement("cimd:ssrf-inner")
-async def test_a_jwks_uri_on_this_machine_is_not_fetched_unless_that_was_allowed(
+async def test_a_loopback_jwks_uri_is_not_fetched_unless_allowed(
     publisher: Publisher, web: WebServer, client: OAuthClient
 ) -> None:
     uri = publisher.put("/keys/local", jwks(key()))

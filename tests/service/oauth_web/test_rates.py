@@ -1,4 +1,4 @@
-"""Who asks too often is held back and told when to come again, and nobody else is."""
+"""Rate limits: callers beyond the limit are refused with the time to wait, and no other caller is."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ FEW = {
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[WebServer]:
-    """A server with little patience."""
+    """A server with low limits."""
     with running_web(FEW) as server:
         yield server
 
 
 @pytest.fixture
 async def client(strict: WebServer) -> AsyncIterator[OAuthClient]:
-    """A client at an address where nobody asked for anything yet."""
+    """A client at an address that has made no request yet."""
     with strict.redis.client() as redis:
         for key in redis.scan_iter("rate:*"):
             redis.delete(key)
@@ -58,7 +58,10 @@ def assert_held_back(answer: httpx2.Response) -> None:
 
 
 async def held_back(ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Response:
-    """The refusal of a caller that has used its share up; on a slow machine some of it grows back meanwhile."""
+    """The refusal of a caller that has used up its limit.
+
+    On a slow machine part of the limit is restored meanwhile.
+    """
     answer = await ask()
     for _ in range(2):
         if answer.status_code != 429:
@@ -67,7 +70,7 @@ async def held_back(ask: Callable[[], Awaitable[httpx2.Response]]) -> httpx2.Res
     return answer
 
 
-async def test_an_address_registers_so_often_and_another_address_still_may(
+async def test_the_registrations_of_an_address_are_limited_and_another_address_is_not_affected(
     strict: WebServer, client: OAuthClient
 ) -> None:
     for number in range(5):
@@ -75,7 +78,7 @@ async def test_an_address_registers_so_often_and_another_address_still_may(
     refused = await held_back(lambda: client.http.post(f"{strict.issuer}/register", json={}))
     assert refused.json()["error"] == "too_many_requests"
     elsewhere = await client.http.post(f"{strict.issuer}/register", json={}, headers=ELSEWHERE)
-    assert elsewhere.status_code == 400, "looked at, and found wanting"
+    assert elsewhere.status_code == 400, "the request is processed and found invalid"
     assert '"rate.limited"' in strict.log.read_text(encoding="utf-8")
 
 
@@ -90,7 +93,7 @@ async def test_one_network_of_ipv6_is_one_address(strict: WebServer, client: OAu
 
 
 @pytest.mark.parametrize("address", ["203.0.113.1:51234", "[2001:db8::7]:443"])
-async def test_a_port_behind_the_address_does_not_make_another_caller(
+async def test_a_different_port_does_not_make_another_caller(
     strict: WebServer, client: OAuthClient, address: str
 ) -> None:
     for number in range(5):
@@ -100,7 +103,7 @@ async def test_a_port_behind_the_address_does_not_make_another_caller(
     await held_back(lambda: client.http.post(f"{strict.issuer}/register", json={}))
 
 
-async def test_requests_without_an_address_are_reported_loudly_and_counted_as_their_peer(
+async def test_requests_without_an_address_are_reported_as_errors_and_counted_for_their_peer(
     strict: WebServer, client: OAuthClient
 ) -> None:
     del client.http.headers["X-Portcullis-Address"]
@@ -108,7 +111,7 @@ async def test_requests_without_an_address_are_reported_loudly_and_counted_as_th
     health = f"{strict.issuer}/healthz"
     assert (await client.http.get(health)).json()["counted_address"] is None
     assert (await client.http.get(health, headers=HERE)).json()["counted_address"] == "203.0.113.1"
-    assert said not in strict.log.read_text(encoding="utf-8"), "probes are no callers"
+    assert said not in strict.log.read_text(encoding="utf-8"), "probes are not callers"
     for number in range(5):
         await client.register(client_name=f"Client {number}")
     twice = [("X-Portcullis-Address", "203.0.113.8"), ("X-Portcullis-Address", "203.0.113.9")]
@@ -117,7 +120,7 @@ async def test_requests_without_an_address_are_reported_loudly_and_counted_as_th
     assert json.loads(line)["level"] == "error", "once a minute, not for each request"
 
 
-async def test_replicas_count_together(strict: WebServer, client: OAuthClient) -> None:
+async def test_replicas_share_the_counts(strict: WebServer, client: OAuthClient) -> None:
     with another_web(strict, {}) as second:
         for number in range(5):
             url = (strict.issuer, second)[number % 2]
@@ -126,7 +129,9 @@ async def test_replicas_count_together(strict: WebServer, client: OAuthClient) -
             await held_back(partial(client.http.post, f"{url}/register", json={}))
 
 
-async def test_of_many_at_once_no_more_pass_than_of_many_in_turn(strict: WebServer, client: OAuthClient) -> None:
+async def test_of_concurrent_requests_no_more_pass_than_of_sequential_ones(
+    strict: WebServer, client: OAuthClient
+) -> None:
     began = time.monotonic()
     answers = await asyncio.gather(*(client.http.post(f"{strict.issuer}/register", json={}) for _ in range(25)))
     passed = [answer for answer in answers if answer.status_code == 400]
@@ -136,7 +141,7 @@ async def test_of_many_at_once_no_more_pass_than_of_many_in_turn(strict: WebServ
     assert {answer.status_code for answer in answers} == {400, 429}
 
 
-async def test_a_sign_in_begins_so_often_from_an_address_and_the_refusal_is_a_page(client: OAuthClient) -> None:
+async def test_the_sign_ins_of_an_address_are_limited_and_the_refusal_is_a_page(client: OAuthClient) -> None:
     url = client.authorize_url("unknown", "x" * 43)
     for _ in range(3):
         assert (await client.http.get(url)).status_code == 400
@@ -144,7 +149,7 @@ async def test_a_sign_in_begins_so_often_from_an_address_and_the_refusal_is_a_pa
     assert refused.headers["Content-Type"].startswith("text/html")
 
 
-async def test_who_guesses_secrets_is_stopped_and_the_client_itself_is_not(
+async def test_wrong_client_secrets_of_an_address_are_limited_and_the_client_itself_is_not(
     strict: WebServer, client: OAuthClient
 ) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
@@ -154,13 +159,13 @@ async def test_who_guesses_secrets_is_stopped_and_the_client_itself_is_not(
         assert (await client.http.post(url, data=form)).status_code == 401
     await held_back(lambda: client.http.post(url, data=form))
     right = {**form, "client_secret": registration.secret}
-    await held_back(lambda: client.http.post(url, data=right))  # or a guess could be told by its answer
+    await held_back(lambda: client.http.post(url, data=right))  # otherwise the answer would confirm a guess
     assert (await client.http.post(url, data=right, headers=ELSEWHERE)).status_code == 200
     other = await client.http.post(url, data={**form, "client_id": "another"})
-    assert other.status_code == 401, "another client at that address is not held back"
+    assert other.status_code == 401, "another client at that address is not limited"
 
 
-async def test_a_client_that_proved_itself_is_counted_wherever_it_is(
+async def test_an_authenticated_client_is_counted_across_all_addresses(
     strict: WebServer, client: OAuthClient
 ) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
@@ -171,7 +176,7 @@ async def test_a_client_that_proved_itself_is_counted_wherever_it_is(
     await held_back(lambda: client.http.post(f"{strict.issuer}/revoke", data=form, headers=ELSEWHERE))
 
 
-async def test_a_stranger_cannot_use_up_the_share_of_a_public_client(
+async def test_another_address_cannot_use_up_the_limit_of_a_public_client(
     strict: WebServer, client: OAuthClient
 ) -> None:
     form = {"client_id": await registered(client), "token": "x"}
@@ -182,7 +187,7 @@ async def test_a_stranger_cannot_use_up_the_share_of_a_public_client(
     assert elsewhere.status_code == 200
 
 
-async def test_a_sign_in_is_refreshed_so_often(client: OAuthClient) -> None:
+async def test_the_refreshes_of_a_grant_are_limited(client: OAuthClient) -> None:
     registration = await client.register()
     token = (await client.tokens(registration.client_id))["refresh_token"]
     for _ in range(2):
@@ -193,7 +198,7 @@ async def test_a_sign_in_is_refreshed_so_often(client: OAuthClient) -> None:
     await held_back(lambda: client.refresh(registration.client_id, token))
 
 
-async def test_a_person_signs_in_so_often_from_wherever(client: OAuthClient) -> None:
+async def test_the_sign_ins_of_a_person_are_limited_across_all_addresses(client: OAuthClient) -> None:
     registration = await client.register()
     for address in ("192.0.2.1", "192.0.2.2"):
         client.http.headers["X-Portcullis-Address"] = address
@@ -207,7 +212,7 @@ async def test_a_person_signs_in_so_often_from_wherever(client: OAuthClient) -> 
     await held_back(signs_in)
 
 
-async def test_one_address_cannot_use_up_the_user_codes_that_everybody_may_try(
+async def test_one_address_cannot_use_up_the_user_code_attempts_of_others(
     strict: WebServer, client: OAuthClient
 ) -> None:
     codes = await started(client, await registered(client))
@@ -222,7 +227,7 @@ async def test_one_address_cannot_use_up_the_user_codes_that_everybody_may_try(
         assert (await typed(person, codes["user_code"])).status_code == 200
 
 
-async def test_what_is_kept_dies_by_itself_and_names_nobody(strict: WebServer, client: OAuthClient) -> None:
+async def test_the_stored_counts_expire_and_contain_no_address(strict: WebServer, client: OAuthClient) -> None:
     await client.register()
     with strict.redis.client() as redis:
         keys = list(redis.scan_iter("rate:*"))

@@ -1,4 +1,4 @@
-"""Registering and managing clients: RFC 7591 and RFC 7592, rows R1 and R2."""
+"""Registration and management of clients: RFC 7591 and RFC 7592, rows R1 and R2."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_confidential_client_gets_a_secret_that_does_not_expire(client: 
 
 
 @pytest.mark.requirement("rfc7591:defaults")
-async def test_the_method_defaults_to_basic_for_servers_and_to_none_for_programs_of_the_user(
+async def test_the_auth_method_defaults_to_basic_for_web_apps_and_to_none_for_loopback_clients(
     client: OAuthClient,
 ) -> None:
     for uri, method in (("https://app.example/cb", "client_secret_basic"), (REDIRECT_URI, "none")):
@@ -41,7 +41,7 @@ async def test_the_method_defaults_to_basic_for_servers_and_to_none_for_programs
 
 
 @pytest.mark.requirement("mcp:registration", "rfc7591:initial-token")
-async def test_what_real_clients_send_is_accepted(client: OAuthClient) -> None:
+async def test_metadata_of_real_clients_is_accepted(client: OAuthClient) -> None:
     registration = await client.register(
         scope="",
         application_type="native",
@@ -70,7 +70,7 @@ async def test_a_client_reads_changes_and_deletes_its_registration(client: OAuth
 
 
 @pytest.mark.requirement("rfc7592:update-replaces")
-async def test_an_update_replaces_what_it_leaves_out(client: OAuthClient) -> None:
+async def test_an_update_removes_what_it_leaves_out(client: OAuthClient) -> None:
     registration = await client.register(client_uri="https://app.example")
     changed = await client.http.put(
         registration.document["registration_client_uri"],
@@ -90,7 +90,9 @@ async def test_an_update_replaces_what_it_leaves_out(client: OAuthClient) -> Non
         {"client_id_issued_at": 1},
     ],
 )
-async def test_an_update_cannot_change_what_is_ours(client: OAuthClient, change: dict[str, Any]) -> None:
+async def test_an_update_cannot_change_values_that_the_server_assigns(
+    client: OAuthClient, change: dict[str, Any]
+) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     body = {
         **GOOD,
@@ -121,7 +123,7 @@ async def test_an_unknown_client_and_a_wrong_token_get_the_same_answer(client: O
             (f"{client.issuer}/register/..%2f..%2fkeyring", registration.management),
         ]
     ]
-    # The last spelling may not even reach the endpoint; nothing may tell the others apart.
+    # The last spelling may not even reach the endpoint; the others must look alike.
     assert {(answer.status_code, answer.text) for answer in answers[:5]} == {(401, answers[0].text)}
     assert answers[5].status_code in {401, 404}
     assert answers[0].headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
@@ -155,13 +157,15 @@ async def test_deleting_a_client_ends_its_tokens(web: WebServer, client: OAuthCl
         ({"response_types": ["token"]}, "invalid_client_metadata"),
     ],
 )
-async def test_bad_metadata_is_refused_by_name(client: OAuthClient, members: dict[str, Any], error: str) -> None:
+async def test_invalid_metadata_is_refused_with_the_right_error(
+    client: OAuthClient, members: dict[str, Any], error: str
+) -> None:
     answer = await client.http.post(f"{client.issuer}/register", json={**GOOD, **members})
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
 @pytest.mark.requirement("rfc7591:error")
-async def test_the_one_bad_redirect_uri_is_named(client: OAuthClient) -> None:
+async def test_the_error_names_the_invalid_redirect_uri(client: OAuthClient) -> None:
     uris = ["https://ok.example/cb", "http://app.example/cb"]
     answer = await client.http.post(f"{client.issuer}/register", json={**GOOD, "redirect_uris": uris})
     assert "http://app.example/cb" in answer.json()["error_description"]
@@ -189,7 +193,7 @@ async def test_a_body_that_is_not_plain_json_is_a_clear_error(client: OAuthClien
 
 @pytest.mark.requirement("rfc7591:json")
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
-async def test_only_json_is_taken(client: OAuthClient, kind: str) -> None:
+async def test_only_json_is_accepted(client: OAuthClient, kind: str) -> None:
     answer = await client.http.post(
         f"{client.issuer}/register", content=json.dumps(GOOD), headers={"Content-Type": kind}
     )
@@ -208,11 +212,12 @@ async def test_an_oversized_body_is_refused(web: WebServer, client: OAuthClient)
         assert len(redis.keys("client:*")) == before
 
 
-# -- what real clients send --------------------------------------------------------------------------------------
+# -- metadata of real clients
+# ------------------------------------------------------------------------------------
 
 
-async def test_what_a_client_is_answered_as_its_scope_it_can_ask_for_and_refresh_with(client: OAuthClient) -> None:
-    """A scope that does not exist was once repeated in the answer, and later refused at the refresh."""
+async def test_the_scope_in_the_answer_can_be_requested_and_refreshed(client: OAuthClient) -> None:
+    """An earlier version returned an unknown scope in the answer, and refused it at the refresh."""
     made = await client.register(scope="openid mcp.time email mcp.notes mcp.gone profile")
     scope = made.document["scope"]
     assert scope == "mcp.time mcp.notes"
@@ -230,11 +235,11 @@ async def test_a_name_in_any_script_is_kept_and_shown_on_the_consent_page(client
     made = await client.register(client_name=name)
     assert made.document["client_name"] == name
     page = await client.http.get(client.authorize_url(made.client_id, Pkce.fresh().challenge))
-    # Isolated, so that a name that is written from right to left leaves the sentence around it in order.
+    # Isolated, so that a name that is written from right to left does not reorder the sentence around it.
     assert f"<bdi>{name}</bdi>" in page.text
 
 
-async def test_members_that_nothing_depends_on_refuse_nothing(client: OAuthClient) -> None:
+async def test_invalid_optional_members_do_not_refuse_a_registration(client: OAuthClient) -> None:
     made = await client.register(
         logo_uri="data:image/png;base64,AAAA",
         software_version=2,
@@ -260,7 +265,7 @@ async def test_members_that_nothing_depends_on_refuse_nothing(client: OAuthClien
         {"scope": 5},
     ],
 )
-async def test_an_optional_member_that_is_not_fit_refuses_nothing_and_is_never_shown(
+async def test_an_invalid_optional_member_is_dropped_and_never_shown(
     client: OAuthClient, members: dict[str, Any]
 ) -> None:
     made = await client.register(**members)
@@ -272,7 +277,7 @@ async def test_an_optional_member_that_is_not_fit_refuses_nothing_and_is_never_s
     assert (await client.tokens(made.client_id))["refresh_token"]
 
 
-async def test_texts_where_arrays_are_wanted_are_understood_and_answered_as_arrays(client: OAuthClient) -> None:
+async def test_texts_are_accepted_for_arrays_and_returned_as_arrays(client: OAuthClient) -> None:
     made = await client.register(
         grant_types="authorization_code",
         response_types="code",
@@ -284,7 +289,7 @@ async def test_texts_where_arrays_are_wanted_are_understood_and_answered_as_arra
     assert (made.document["scope"], made.document["client_name"]) == ("mcp.time", "My app")
 
 
-async def test_a_registration_cannot_be_made_large_afterwards(client: OAuthClient) -> None:
+async def test_an_update_cannot_make_a_registration_too_large(client: OAuthClient) -> None:
     made = await client.register()
     uris = [f"https://client.example/{number}/{'x' * 1900}" for number in range(3)]
     answer = await client.http.put(

@@ -1,4 +1,4 @@
-"""A sign-in outlives the Redis that it was made in: from a backup, through an empty Redis, to the next refresh."""
+"""A sign-in outlives its Redis: from a backup, through an empty Redis, to the next refresh."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_an_old_refresh_token_is_good_in_a_redis_that_was_empty(
+async def test_an_old_refresh_token_is_valid_in_a_restored_redis(
     web: WebServer, client: OAuthClient, tmp_path: Path
 ) -> None:
     file = str(tmp_path / "backup")
@@ -35,7 +35,7 @@ async def test_an_old_refresh_token_is_good_in_a_redis_that_was_empty(
                 published = jwt.PyJWKSet.from_dict(
                     (await later.http.get(f"{address}/.well-known/jwks.json")).json()
                 )
-        # The keys came along: what was signed before can still be checked, and access tokens begin anew.
+        # The keys are restored: earlier tokens can still be verified, and access tokens are issued anew.
         before, after = held["access_token"], first.json()["access_token"]
         for token in (before, after):
             kid = jwt.get_unverified_header(token)["kid"]

@@ -1,4 +1,4 @@
-"""Giving tokens back and asking what they are worth: RFC 7009 and RFC 7662."""
+"""Revocation and introspection of tokens by clients: RFC 7009 and RFC 7662."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def confidential(client: OAuthClient) -> tuple[Registration, dict[str, str], dict[str, Any]]:
-    """A confidential client, what it proves itself with, and its tokens."""
+    """A confidential client, its credentials, and its tokens."""
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     proof = {"client_id": registration.client_id, "client_secret": registration.secret}
     pkce = Pkce.fresh()
@@ -34,7 +34,7 @@ async def introspect(client: OAuthClient, proof: dict[str, str], token: str) -> 
 
 
 @pytest.mark.requirement("rfc7009:refresh", "rfc7009:cascade")
-async def test_revoking_a_refresh_token_ends_all_it_led_to(web: WebServer, client: OAuthClient) -> None:
+async def test_revoking_a_refresh_token_ends_the_whole_grant(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
     form = {"client_id": registration.client_id, "token": tokens["refresh_token"]}
@@ -45,7 +45,7 @@ async def test_revoking_a_refresh_token_ends_all_it_led_to(web: WebServer, clien
 
 
 @pytest.mark.requirement("rfc7009:access", "rfc7009:hint")
-async def test_revoking_an_access_token_leaves_the_sign_in_alone(web: WebServer, client: OAuthClient) -> None:
+async def test_revoking_an_access_token_keeps_the_grant(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
     form = {"client_id": registration.client_id, "token": tokens["access_token"], "token_type_hint": "nonsense"}
@@ -55,13 +55,13 @@ async def test_revoking_an_access_token_leaves_the_sign_in_alone(web: WebServer,
 
 
 @pytest.mark.requirement("rfc7009:owner", "rfc7009:unknown-200")
-async def test_nobody_revokes_what_is_not_theirs(web: WebServer, client: OAuthClient) -> None:
+async def test_a_client_cannot_revoke_the_tokens_of_another(web: WebServer, client: OAuthClient) -> None:
     owner, stranger = await client.register(), await client.register()
     tokens = await client.tokens(owner.client_id)
     grant, family, _ = tokens["refresh_token"].split(".")
     for token in (tokens["access_token"], tokens["refresh_token"]):
         form = {"client_id": stranger.client_id, "token": token}
-        # The answer is the same as for a token that never was: it tells a prober nothing.
+        # The answer is the same as for an unknown token: a prober learns nothing.
         assert (await client.http.post(f"{client.issuer}/revoke", data=form)).status_code == 200
     for guess in (f"{grant}.{family}.{'x' * 43}", f"{grant}.{'y' * 22}.{'x' * 43}", "garbage", "a.b.c"):
         form = {"client_id": owner.client_id, "token": guess}
@@ -72,7 +72,7 @@ async def test_nobody_revokes_what_is_not_theirs(web: WebServer, client: OAuthCl
 
 @pytest.mark.requirement("rfc7009:authenticate", "rfc7662:authorize")
 @pytest.mark.parametrize("endpoint", ["revoke", "introspect"])
-async def test_a_confidential_client_must_prove_itself(client: OAuthClient, endpoint: str) -> None:
+async def test_a_confidential_client_must_authenticate(client: OAuthClient, endpoint: str) -> None:
     registration, _, tokens = await confidential(client)
     for wrong in ({}, {"client_secret": "wrong"}):
         form = {"client_id": registration.client_id, "token": tokens["access_token"], **wrong}
@@ -81,7 +81,7 @@ async def test_a_confidential_client_must_prove_itself(client: OAuthClient, endp
 
 
 @pytest.mark.requirement("rfc7662:active", "rfc7662:inactive-bare", "rfc7662:checks")
-async def test_a_live_token_is_described_and_a_revoked_one_is_only_inactive(client: OAuthClient) -> None:
+async def test_an_active_token_is_described_and_a_revoked_one_is_only_inactive(client: OAuthClient) -> None:
     _, proof, tokens = await confidential(client)
     document = await introspect(client, proof, tokens["access_token"])
     claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
@@ -102,7 +102,7 @@ async def test_another_clients_token_is_only_inactive(client: OAuthClient) -> No
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-async def test_a_refresh_token_that_was_spent_is_not_active_and_still_revokes_its_grant(
+async def test_a_used_refresh_token_is_not_active_and_still_revokes_its_grant(
     web: WebServer, client: OAuthClient, steps: int
 ) -> None:
     registration, proof, spent = await confidential(client)
@@ -127,7 +127,7 @@ async def test_a_public_client_cannot_introspect(client: OAuthClient) -> None:
 
 @pytest.mark.requirement("rfc7662:post")
 @pytest.mark.parametrize("endpoint", ["revoke", "introspect"])
-async def test_a_missing_token_is_named(client: OAuthClient, endpoint: str) -> None:
+async def test_a_request_without_a_token_is_an_invalid_request(client: OAuthClient, endpoint: str) -> None:
     _, proof, _ = await confidential(client)
     answer = await client.http.post(f"{client.issuer}/{endpoint}", data=proof)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")

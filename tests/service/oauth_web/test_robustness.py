@@ -1,4 +1,4 @@
-"""Whatever is sent, no endpoint answers with a stack trace or a 500."""
+"""No endpoint answers any request with a stack trace or a 500."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _every_path() -> list[str]:
-    """Those that the application itself says it has, and some that it has not."""
+    """Every path that the application reports, and some that do not exist."""
     settings = WebSettings.model_construct(issuer="http://localhost:8080", session_timeout=600)
     rules = (
         rule.rule
@@ -69,7 +69,7 @@ def test_no_request_is_answered_with_a_server_error(
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_every_page_of_the_account_is_among_them() -> None:
+def test_every_page_of_the_account_is_among_the_tested_paths() -> None:
     assert {path for path in PATHS if path.startswith("/account/sign-out")} == {
         "/account/sign-out",
         "/account/sign-out-everywhere",
@@ -94,7 +94,7 @@ async def signed_in(web: WebServer) -> tuple[dict[str, str], str]:
     twice=st.booleans(),
     done=TEXT,
 )
-def test_nor_is_whoever_is_signed_in(
+def test_no_request_of_a_signed_in_person_is_answered_with_a_server_error(
     *,
     web: WebServer,
     signed_in: tuple[dict[str, str], str],
@@ -108,7 +108,7 @@ def test_nor_is_whoever_is_signed_in(
     answer = httpx2.post(f"{web.issuer}/account/{action}", data=sent, headers=headers)
     assert answer.status_code < 500, answer.text
     told = httpx2.get(f"{web.issuer}/account", params={"done": done}, headers=headers)
-    assert told.status_code in {200, 400}, "400 for what no text may hold"
+    assert told.status_code in {200, 400}, "400 for characters that no text may contain"
     page = httpx2.get(f"{web.issuer}/account", headers=headers)
     assert page.status_code == 200
-    assert "<strong>octocat</strong>" in page.text, "nothing of this ends the session"
+    assert "<strong>octocat</strong>" in page.text, "no request ends the session"

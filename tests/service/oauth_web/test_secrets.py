@@ -1,4 +1,4 @@
-"""What is handed out is kept hashed, and never logged."""
+"""Issued secrets are stored hashed, and never logged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_no_secret_is_readable_in_redis_or_in_the_log(web: WebServer, clie
     }
     with web.redis.client() as redis:
         stored = _everything(redis)
-    assert "octocat" in stored, "the search must be able to find something"
+    assert "octocat" in stored, "the search can find something"
     log = web.log.read_text()
     assert "octocat" in log
     for name, secret in secrets.items():
@@ -54,16 +54,18 @@ async def test_no_secret_is_readable_in_redis_or_in_the_log(web: WebServer, clie
     assert "PRIVATE KEY" not in stored
 
 
-async def test_nothing_in_redis_is_the_verifier_of_a_sign_in_at_github(
+async def test_the_pkce_verifier_for_github_cannot_be_derived_from_redis(
     web: WebServer, client: OAuthClient
 ) -> None:
-    """With it, and a code that leaked on its way from GitHub, a reader of Redis could finish the sign-in."""
+    """With it, and a code that leaked on its way from GitHub, an attacker with read access to Redis could finish
+    the sign-in.
+    """
     registration = await client.register()
     to_github = await client.consent(client.authorize_url(registration.client_id, Pkce.fresh().challenge))
     asked = parse_qs(urlsplit(to_github.headers["Location"]).query)
     with web.redis.client() as redis:
         stored = _everything(redis)
-    assert f"signin:{hash_secret(asked['state'][0])}" in stored, "the sign-in is under way"
+    assert f"signin:{hash_secret(asked['state'][0])}" in stored, "the sign-in is in progress"
     texts = set(re.findall(r"[A-Za-z0-9._~-]{43,128}", stored))
     assert not [text for text in texts if hash_secret(text) in asked["code_challenge"]]
     assert hash_secret(asked["state"][0]) not in asked["code_challenge"], "the state alone is not enough either"

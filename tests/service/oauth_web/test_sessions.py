@@ -1,4 +1,4 @@
-"""The browser's session: what it spares, what it never does, and how it ends. Attacks stand here as well."""
+"""The browser session: which steps it skips, which it never skips, how it ends, and attacks on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HTTPS = "https://app.example/cb"
 
 
 async def signed_in(client: OAuthClient, login: str = "octocat", **members: object) -> str:
-    """Sign in for a fresh client; answers its id. The browser has a session afterwards."""
+    """Sign in for a fresh client. Return its id. The browser has a session afterwards."""
     registration = await client.register(**members)
     uri = registration.document["redirect_uris"][0]
     url = client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri)
@@ -43,7 +43,7 @@ def plant(client: OAuthClient, secret: str) -> None:
     client.http.cookies.set(SESSION, secret, domain="localhost.local", path="/")
 
 
-async def test_signing_in_once_spares_the_next_app_the_way_to_github(client: OAuthClient) -> None:
+async def test_within_a_session_the_next_app_needs_no_redirect_to_github(client: OAuthClient) -> None:
     await signed_in(client)
     registration = await client.register(client_name="Another")
     url = client.authorize_url(registration.client_id, CHALLENGE)
@@ -56,7 +56,7 @@ async def test_signing_in_once_spares_the_next_app_the_way_to_github(client: OAu
     assert set(came_back) == {"code", "state", "iss"}
 
 
-async def test_a_device_is_allowed_within_a_session_and_asked_about_each_time(client: OAuthClient) -> None:
+async def test_within_a_session_a_device_needs_consent_each_time(client: OAuthClient) -> None:
     await signed_in(client)
     client_id = await registered(client)
     for _ in range(2):
@@ -66,7 +66,7 @@ async def test_a_device_is_allowed_within_a_session_and_asked_about_each_time(cl
         assert (await polled(client, client_id, codes["device_code"])).status_code == 200
 
 
-async def test_the_cookie_is_for_our_own_pages_only(client: OAuthClient) -> None:
+async def test_the_cookie_has_the_attributes_that_protect_it(client: OAuthClient) -> None:
     registration = await client.register()
     callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
     answer = await client.http.get(callback)
@@ -75,7 +75,7 @@ async def test_the_cookie_is_for_our_own_pages_only(client: OAuthClient) -> None
     assert "Domain" not in header
 
 
-async def test_where_there_is_tls_the_cookie_is_the_hosts_alone(web: WebServer) -> None:
+async def test_with_tls_the_cookie_has_the_host_prefix(web: WebServer) -> None:
     github = {"GITHUB_URL": "https://github.example", "GITHUB_API_URL": "https://api.github.example"}
     with another_web(web, {"ISSUER": "https://gw.example", **github}) as address:
         async with httpx2.AsyncClient() as http:
@@ -88,7 +88,7 @@ async def test_where_there_is_tls_the_cookie_is_the_hosts_alone(web: WebServer) 
 
 
 async def test_every_sign_in_makes_a_new_secret_and_ends_the_old_one(web: WebServer, client: OAuthClient) -> None:
-    """Session fixation: a secret planted beforehand is worth nothing."""
+    """Session fixation: a secret that was planted beforehand is invalid."""
     await signed_in(client)
     first = session_of(client)
     assert first is not None
@@ -117,7 +117,7 @@ async def test_an_attackers_planted_secret_does_not_become_the_victims_session(c
         assert "Sign in with GitHub" in (await attacker.http.get(f"{client.issuer}/account")).text
 
 
-async def test_the_secret_is_kept_hashed(web: WebServer, client: OAuthClient) -> None:
+async def test_the_session_secret_is_stored_hashed(web: WebServer, client: OAuthClient) -> None:
     await signed_in(client)
     secret = session_of(client)
     assert secret
@@ -129,8 +129,8 @@ async def test_the_secret_is_kept_hashed(web: WebServer, client: OAuthClient) ->
     assert secret not in web.log.read_text()
 
 
-async def test_a_page_for_one_user_does_not_act_for_the_next(client: OAuthClient) -> None:
-    """A opens the page, B signs in in the same browser, and A's page is sent."""
+async def test_a_consent_page_for_one_user_does_not_act_for_the_next(client: OAuthClient) -> None:
+    """A opens the page, B signs in in the same browser, and A's page is submitted."""
     await signed_in(client, "octocat")
     registration = await client.register()
     form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
@@ -140,7 +140,7 @@ async def test_a_page_for_one_user_does_not_act_for_the_next(client: OAuthClient
     assert "session that has ended" in answer.text
 
 
-async def test_a_consent_form_is_worth_nothing_after_signing_out(client: OAuthClient) -> None:
+async def test_a_consent_form_is_refused_after_signing_out(client: OAuthClient) -> None:
     await signed_in(client)
     registration = await client.register()
     form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
@@ -151,14 +151,14 @@ async def test_a_consent_form_is_worth_nothing_after_signing_out(client: OAuthCl
     out = await client.http.post(f"{client.issuer}/account/sign-out", data={"form_token": token[1]})
     assert (out.status_code, out.headers["Location"]) == (303, "/account?done=signed-out")
     assert not [cookie for cookie in client.http.cookies.jar if "portcullis" in cookie.name]
-    for cookie in cookies:  # somebody kept what the browser forgot
+    for cookie in cookies:  # an attacker kept the cookies that the browser deleted
         client.http.cookies.jar.set_cookie(cookie)
     for decision in ("allow", "other", "deny"):
         answer = await client.http.post(f"{client.issuer}/authorize/consent", data={**form, "decision": decision})
         assert answer.status_code == 400
 
 
-async def test_a_page_made_before_signing_in_still_leads_through_github(client: OAuthClient) -> None:
+async def test_a_page_from_before_signing_in_still_redirects_to_github(client: OAuthClient) -> None:
     registration = await client.register()
     form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))
     other = await client.register()
@@ -177,7 +177,7 @@ async def test_another_account_can_be_chosen_on_the_page(client: OAuthClient) ->
 
 
 @pytest.mark.parametrize("lifetime", ["SESSION_LIFETIME", "SESSION_IDLE_LIFETIME"])
-async def test_a_session_ends_by_itself(web: WebServer, client: OAuthClient, lifetime: str) -> None:
+async def test_a_session_expires(web: WebServer, client: OAuthClient, lifetime: str) -> None:
     await signed_in(client)
     key = keyspace.session(hash_secret(str(session_of(client))))
     with web.redis.client() as redis:
@@ -191,7 +191,7 @@ async def test_a_session_ends_by_itself(web: WebServer, client: OAuthClient, lif
     assert "/login/oauth/authorize" in answer.headers["Location"]
 
 
-async def test_a_use_puts_the_idle_end_off_but_never_the_last_one(web: WebServer, client: OAuthClient) -> None:
+async def test_a_use_extends_the_idle_lifetime_of_a_session(web: WebServer, client: OAuthClient) -> None:
     await signed_in(client)
     with web.redis.client() as redis:
         for one in redis.keys("session:*"):
@@ -200,7 +200,7 @@ async def test_a_use_puts_the_idle_end_off_but_never_the_last_one(web: WebServer
         assert [one for one in redis.keys("session:*") if redis.ttl(one) > 3000]
 
 
-async def test_an_operator_can_keep_nobody_signed_in() -> None:
+async def test_an_operator_can_turn_sessions_off() -> None:
     with running_web({"SESSION_LIFETIME": "0"}) as server:
         async with OAuthClient(server.issuer) as client:
             await signed_in(client)
@@ -209,7 +209,8 @@ async def test_an_operator_can_keep_nobody_signed_in() -> None:
             assert "keeps no sessions" in page.text
 
 
-# -- what a client wishes ----------------------------------------------------------------------------------------
+# -- the prompt parameter
+# ----------------------------------------------------------------------------------------
 
 
 async def test_prompt_none_is_answered_without_a_page(client: OAuthClient) -> None:
@@ -225,17 +226,18 @@ async def test_prompt_none_is_answered_without_a_page(client: OAuthClient) -> No
     assert answered(asked.headers["Location"])["error"] == "consent_required"
 
 
-async def test_prompt_none_goes_with_nothing_else(client: OAuthClient) -> None:
+async def test_prompt_none_cannot_be_combined(client: OAuthClient) -> None:
     registration = await client.register()
     answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, prompt="none login"))
     assert answered(answer.headers["Location"])["error"] == "invalid_request"
 
 
-# -- not being asked again ---------------------------------------------------------------------------------------
+# -- remembered consent
+# ------------------------------------------------------------------------------------------
 
 
 async def remembered(client: OAuthClient, **parameters: str) -> str:
-    """The id of an https client that this browser's user does not want to be asked about."""
+    """The id of an https client to which this browser's user has a remembered consent."""
     # A name of its own: identical registrations share a record.
     name = f"Web app {secrets.token_hex(4)}"
     client_id = await signed_in(client, redirect_uris=[HTTPS], client_name=name)
@@ -253,7 +255,7 @@ def is_silent(answer: httpx2.Response) -> bool:
 
 
 @pytest.mark.requirement("mcp:redirect-automatic")
-async def test_nothing_is_remembered_unless_the_box_is_ticked(client: OAuthClient) -> None:
+async def test_consent_is_not_remembered_unless_the_box_is_ticked(client: OAuthClient) -> None:
     client_id = await signed_in(client, redirect_uris=[HTTPS], client_name="Not remembered")
     url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS)
     assert (await client.http.get(url)).status_code == 200
@@ -261,7 +263,7 @@ async def test_nothing_is_remembered_unless_the_box_is_ticked(client: OAuthClien
     assert '<input type="checkbox" name="remember" value="yes">' in page.text
 
 
-async def test_a_remembered_app_is_answered_at_once(web: WebServer, client: OAuthClient) -> None:
+async def test_with_a_remembered_consent_the_app_is_answered_at_once(web: WebServer, client: OAuthClient) -> None:
     client_id = await remembered(client, scope="mcp.time")
     url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS, scope="mcp.time")
     assert is_silent(await client.http.get(url))
@@ -273,14 +275,16 @@ async def test_a_remembered_app_is_answered_at_once(web: WebServer, client: OAut
     "parameters",
     [{"scope": "mcp.time mcp.notes"}, {"scope": "mcp.notes"}, {"prompt": "consent"}, {"prompt": "login"}],
 )
-async def test_more_than_was_allowed_is_asked(client: OAuthClient, parameters: dict[str, str]) -> None:
+async def test_a_request_for_more_than_the_remembered_consent_shows_the_page(
+    client: OAuthClient, parameters: dict[str, str]
+) -> None:
     client_id = await remembered(client, scope="mcp.time")
     asked = {"scope": "mcp.time", **parameters}
     url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS, **asked)
     assert (await client.http.get(url)).status_code == 200
 
 
-async def test_it_counts_for_its_user_only(client: OAuthClient) -> None:
+async def test_a_remembered_consent_is_valid_for_its_user_only(client: OAuthClient) -> None:
     client_id = await remembered(client)
     await signed_in(client, "monalisa")
     page = await client.http.get(client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS))
@@ -288,7 +292,9 @@ async def test_it_counts_for_its_user_only(client: OAuthClient) -> None:
     assert "Allow as monalisa" in page.text
 
 
-async def test_another_client_of_the_same_name_is_asked_about(web: WebServer, client: OAuthClient) -> None:
+async def test_another_client_with_the_same_name_needs_its_own_consent(
+    web: WebServer, client: OAuthClient
+) -> None:
     client_id = await remembered(client)
     with web.redis.client() as redis:
         name = read_record(redis, f"client:{client_id}")["client_name"]
@@ -298,7 +304,7 @@ async def test_another_client_of_the_same_name_is_asked_about(web: WebServer, cl
 
 
 @pytest.mark.requirement("mcp:redirect-automatic")
-async def test_an_app_on_this_device_is_asked_about_each_time_whatever_the_form_says(client: OAuthClient) -> None:
+async def test_consent_to_a_loopback_app_is_never_remembered(client: OAuthClient) -> None:
     client_id = await signed_in(client)
     url = client.authorize_url(client_id, CHALLENGE)
     page = await client.http.get(url)
@@ -310,7 +316,7 @@ async def test_an_app_on_this_device_is_asked_about_each_time_whatever_the_form_
     assert (await client.http.get(url)).status_code == 200
 
 
-async def test_a_client_that_changes_its_registration_is_asked_about_again(client: OAuthClient) -> None:
+async def test_a_changed_registration_ends_a_remembered_consent(client: OAuthClient) -> None:
     registration = await client.register(
         redirect_uris=[HTTPS], client_name="Honest", token_endpoint_auth_method="client_secret_basic"
     )
@@ -331,7 +337,7 @@ async def test_a_client_that_changes_its_registration_is_asked_about_again(clien
     assert (await client.http.get(url)).status_code == 200
 
 
-async def test_a_frame_or_a_script_is_not_answered_unasked(client: OAuthClient) -> None:
+async def test_a_frame_or_a_script_is_not_answered_without_the_page(client: OAuthClient) -> None:
     client_id = await remembered(client)
     url = client.authorize_url(client_id, CHALLENGE, redirect_uri=HTTPS)
     for headers in ({"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors"}):
@@ -339,7 +345,7 @@ async def test_a_frame_or_a_script_is_not_answered_unasked(client: OAuthClient) 
     assert is_silent(await client.http.get(url, headers={"Sec-Fetch-Dest": "document"}))
 
 
-async def test_somebody_who_was_shut_out_is_not_answered_and_is_signed_out() -> None:
+async def test_a_blocked_person_gets_no_code_and_is_signed_out() -> None:
     with running_web() as server:
         async with OAuthClient(server.issuer) as client:
             client_id = await remembered(client)
@@ -352,7 +358,7 @@ async def test_somebody_who_was_shut_out_is_not_answered_and_is_signed_out() -> 
             assert "Sign in with GitHub" in (await client.http.get(f"{server.issuer}/account")).text
 
 
-async def test_ten_answers_to_one_form_give_one_code(client: OAuthClient) -> None:
+async def test_ten_submissions_of_one_form_give_one_code(client: OAuthClient) -> None:
     await signed_in(client)
     registration = await client.register()
     form = await client.consent_form(client.authorize_url(registration.client_id, CHALLENGE))

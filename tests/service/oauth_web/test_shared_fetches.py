@@ -1,4 +1,4 @@
-"""Callers who share one fetch of a client's document do not share each other's quotas."""
+"""Callers that share one fetch of a client's document do not share each other's quotas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ URL = "https://app.example/client.json"
 
 
 class Publisher:
-    """Answers when a test lets it."""
+    """Answers when the test allows it."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -41,7 +41,7 @@ class Publisher:
 
 
 class Quotas:
-    """Has room for everybody but for `hostile`."""
+    """Has room for every caller except `hostile`."""
 
     def __init__(self) -> None:
         self.taken: list[str] = []
@@ -81,7 +81,7 @@ class LateBudgets(Budgets):
 
 
 class Store(DocumentStore):
-    """Says when three callers have found that there is no copy. From then on they wait for the fetch."""
+    """Reports when three callers have found that there is no copy. From then on they wait for the fetch."""
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis, RECORD_KEY, lifetime=600)
@@ -103,7 +103,7 @@ async def store() -> AsyncIterator[Store]:
             yield Store(redis)
 
 
-async def test_a_caller_without_room_who_asks_first_is_refused_alone(store: Store) -> None:
+async def test_a_first_caller_without_quota_is_refused_and_the_others_are_served(store: Store) -> None:
     publisher, quotas = Publisher(), Quotas()
     cache = DocumentCache(
         cast("GuardedFetcher", publisher),
@@ -126,7 +126,7 @@ async def test_a_caller_without_room_who_asks_first_is_refused_alone(store: Stor
     assert await cache.read("name", URL, bytes.decode, caller="hostile") == "{}"
 
 
-async def test_a_caller_who_looked_before_the_document_came_and_asks_after_it_fetches_nothing(
+async def test_a_caller_that_checked_before_the_fetch_and_asks_after_it_fetches_nothing(
     store: Store,
 ) -> None:
     publisher, budgets = Publisher(), LateBudgets()

@@ -1,4 +1,4 @@
-"""Public clients that register the same metadata: each has its own record, and goes on with a sibling's tokens."""
+"""Public clients that register the same metadata: each has its own record, and can continue a sibling's grants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ YEAR = 31_536_000
 
 
 def public() -> dict[str, Any]:
-    """The metadata of a public client, unlike that of any other test."""
+    """The metadata of a public client, different from that of any other test."""
     return {
         "client_name": new_identifier(),
         "redirect_uris": [REDIRECT_URI],
@@ -39,14 +39,14 @@ def life(web: WebServer, client_id: str) -> int:
 
 
 @pytest.mark.requirement("rfc7591:id-unique")
-async def test_every_registrant_has_a_record_and_a_management_token_of_its_own(client: OAuthClient) -> None:
+async def test_every_registration_has_a_record_and_a_management_token_of_its_own(client: OAuthClient) -> None:
     document = public()
     made = [await registered(client, document) for _ in range(3)]
     for member in ("client_id", "registration_access_token", "registration_client_uri"):
         assert len({one[member] for one in made}) == 3
 
 
-async def test_a_stranger_who_registers_the_same_takes_nothing_from_the_first_registrant(
+async def test_a_second_registration_of_the_same_metadata_cannot_change_the_first(
     client: OAuthClient,
 ) -> None:
     document = public()
@@ -60,7 +60,7 @@ async def test_a_stranger_who_registers_the_same_takes_nothing_from_the_first_re
     changed = {**document, "client_id": first["client_id"], "client_uri": "https://mine.example"}
     put = await client.http.put(url, json=changed, headers=management)
     assert (put.status_code, put.json()["client_uri"]) == (200, "https://mine.example")
-    # The stranger's record has not changed with it.
+    # The other record has not changed with it.
     shown = await client.http.get(stranger["registration_client_uri"], headers=foreign)
     assert "client_uri" not in shown.json()
     assert (await client.http.delete(url, headers=management)).status_code == 204
@@ -68,7 +68,7 @@ async def test_a_stranger_who_registers_the_same_takes_nothing_from_the_first_re
 
 
 @pytest.mark.requirement("complaints:mcphub-1174")
-async def test_a_client_that_registers_at_each_start_goes_on_with_its_refresh_token(
+async def test_a_client_that_registers_at_each_start_continues_with_its_refresh_token(
     web: WebServer, client: OAuthClient
 ) -> None:
     document = public()
@@ -82,13 +82,14 @@ async def test_a_client_that_registers_at_each_start_goes_on_with_its_refresh_to
         again = await client.refresh(starts[-1]["client_id"], token)
         assert again.status_code == 200, again.text
         token = again.json()["refresh_token"]
-    # The one in use lives as long as the grant. Those before it end after a day, so that records do not pile up.
+    # The record in use is kept as long as the grant. Those before it end after a day, so that records do not
+    # pile up.
     assert life(web, starts[-1]["client_id"]) > YEAR - DAY
     assert [life(web, one["client_id"]) <= DAY for one in starts] == [True, True, False]
     assert life(web, first["client_id"]) > YEAR - DAY
 
 
-async def test_a_client_that_uses_another_grant_of_its_sibling_lives_on_when_one_is_taken_over(
+async def test_a_client_with_another_grant_of_its_sibling_is_kept_when_one_is_taken_over(
     web: WebServer, client: OAuthClient
 ) -> None:
     document = public()
@@ -105,7 +106,7 @@ async def test_a_client_that_uses_another_grant_of_its_sibling_lives_on_when_one
     assert life(web, heir) <= DAY
 
 
-async def test_a_code_is_redeemed_by_a_client_that_registered_anew_meanwhile(client: OAuthClient) -> None:
+async def test_a_code_can_be_redeemed_by_a_client_that_registered_again_meanwhile(client: OAuthClient) -> None:
     document, pkce = public(), Pkce.fresh()
     first = await registered(client, document)
     code = await client.code(first["client_id"], pkce)
@@ -115,7 +116,7 @@ async def test_a_code_is_redeemed_by_a_client_that_registered_anew_meanwhile(cli
     assert (await client.refresh(first["client_id"], answer.json()["refresh_token"])).status_code == 200
 
 
-async def test_a_sibling_gives_a_refresh_token_back(client: OAuthClient) -> None:
+async def test_a_sibling_can_revoke_a_refresh_token(client: OAuthClient) -> None:
     document = public()
     first, second = await registered(client, document), await registered(client, document)
     token = (await client.tokens(first["client_id"]))["refresh_token"]
@@ -137,7 +138,7 @@ async def test_a_sibling_gives_a_refresh_token_back(client: OAuthClient) -> None
         {"token_endpoint_auth_method": "client_secret_post"},
     ],
 )
-async def test_any_difference_in_the_metadata_and_nothing_is_passed_on(
+async def test_a_client_with_any_difference_in_its_metadata_is_no_sibling(
     client: OAuthClient, change: dict[str, Any]
 ) -> None:
     document, pkce = public(), Pkce.fresh()
@@ -156,7 +157,7 @@ async def test_any_difference_in_the_metadata_and_nothing_is_passed_on(
     assert (await client.refresh(first["client_id"], token)).status_code == 200
 
 
-async def test_a_confidential_client_passes_nothing_on(client: OAuthClient) -> None:
+async def test_confidential_clients_are_no_siblings(client: OAuthClient) -> None:
     document = {**public(), "token_endpoint_auth_method": "client_secret_post"}
     first, other = await registered(client, document), await registered(client, document)
     pkce = Pkce.fresh()
@@ -165,7 +166,7 @@ async def test_a_confidential_client_passes_nothing_on(client: OAuthClient) -> N
     assert refused.json()["error"] == "invalid_grant"
 
 
-async def test_a_client_that_changes_its_metadata_is_no_sibling_any_more(client: OAuthClient) -> None:
+async def test_a_client_that_changes_its_metadata_is_no_longer_a_sibling(client: OAuthClient) -> None:
     document = public()
     first, second = await registered(client, document), await registered(client, document)
     token = (await client.tokens(first["client_id"]))["refresh_token"]
@@ -190,7 +191,9 @@ async def test_deleting_one_sibling_ends_its_own_grants_and_no_others(client: OA
     assert (await client.refresh(first["client_id"], of_first)).status_code == 200
 
 
-async def test_a_stolen_refresh_token_outlives_its_client_through_no_sibling(client: OAuthClient) -> None:
+async def test_a_stolen_refresh_token_ends_with_its_client_even_after_a_refresh_by_a_sibling(
+    client: OAuthClient,
+) -> None:
     """A thief registers the same metadata and refreshes with it. Deleting the client still ends that token."""
     document = public()
     owner, thief = await registered(client, document), await registered(client, document)
@@ -201,7 +204,7 @@ async def test_a_stolen_refresh_token_outlives_its_client_through_no_sibling(cli
         assert (await client.refresh(client_id, stolen)).json()["error"] == "invalid_grant"
 
 
-async def test_a_registration_that_was_not_used_ends_after_an_hour_whatever_strangers_do(
+async def test_an_unused_registration_ends_after_an_hour_despite_requests_of_others(
     web: WebServer, client: OAuthClient
 ) -> None:
     made = await registered(client, public())
@@ -216,7 +219,7 @@ async def test_a_registration_that_was_not_used_ends_after_an_hour_whatever_stra
     assert life(web, made["client_id"]) <= 100
 
 
-async def test_a_registration_lives_as_long_as_its_longest_grant_and_a_day_after_the_last(
+async def test_a_registration_is_kept_as_long_as_its_longest_grant_and_a_day_after_the_last(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = (await registered(client, public()))["client_id"]

@@ -1,4 +1,4 @@
-"""GitHub and back: who is let in, and what a leaked or foreign answer is worth."""
+"""The redirect to GitHub and back: who may sign in, and that a leaked or foreign callback is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHALLENGE = Pkce.fresh().challenge
 
 
-async def test_github_is_asked_with_our_own_state_and_pkce(client: OAuthClient) -> None:
+async def test_the_redirect_to_github_has_its_own_state_and_pkce(client: OAuthClient) -> None:
     registration = await client.register()
     answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE))
     asked = parse_qs(urlsplit(answer.headers["Location"]).query)
@@ -43,7 +43,7 @@ async def test_the_client_gets_code_state_and_issuer(client: OAuthClient) -> Non
     assert (came_back["state"], came_back["iss"]) == ("state-of-the-client", metadata["issuer"])
 
 
-async def test_an_answer_of_github_counts_once_and_a_reload_gets_the_same_answer(
+async def test_a_callback_is_processed_once_and_a_reload_gets_the_same_answer(
     web: WebServer, client: OAuthClient
 ) -> None:
     registration = await client.register()
@@ -53,7 +53,7 @@ async def test_an_answer_of_github_counts_once_and_a_reload_gets_the_same_answer
     answers.append(await client.http.get(callback))
     assert {answer.status_code for answer in answers} == {302}
     (location,) = {answer.headers["Location"] for answer in answers}
-    # The browser takes the session from whichever answer it did not drop.
+    # The browser takes the session from any answer that it did not drop.
     assert len({answer.headers["Set-Cookie"] for answer in answers}) == 1
     assert SESSION in answers[0].headers["Set-Cookie"]
     redeemed = await client.redeem(registration.client_id, answered(location)["code"], pkce.verifier)
@@ -65,7 +65,7 @@ async def test_an_answer_of_github_counts_once_and_a_reload_gets_the_same_answer
     assert (await client.http.get(callback)).status_code == 400
 
 
-async def test_a_browser_that_gives_up_on_the_first_answer_gets_it_with_the_second_request(
+async def test_a_browser_that_drops_the_first_answer_gets_it_with_the_second_request(
     client: OAuthClient,
 ) -> None:
     registration = await client.register()
@@ -76,8 +76,8 @@ async def test_a_browser_that_gives_up_on_the_first_answer_gets_it_with_the_seco
     assert "code" in answered((await client.http.get(callback)).headers["Location"])
 
 
-async def test_an_answer_of_github_in_another_browser_is_refused_and_spent(client: OAuthClient) -> None:
-    """Otherwise somebody could have a victim's browser finish a sign-in as the attacker."""
+async def test_a_callback_in_another_browser_is_refused_and_consumed(client: OAuthClient) -> None:
+    """Otherwise an attacker could have a victim's browser finish the attacker's sign-in."""
     registration = await client.register()
     callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
     async with httpx2.AsyncClient() as stranger:
@@ -88,13 +88,13 @@ async def test_an_answer_of_github_in_another_browser_is_refused_and_spent(clien
 @pytest.mark.parametrize(
     "query", ["", "?state=unknown&code=x", "?code=x", "?state=a&state=b&code=x", "?state=%00", "?state=%ff"]
 )
-async def test_an_answer_without_a_good_state_is_a_page_with_400(client: OAuthClient, query: str) -> None:
+async def test_a_callback_without_a_valid_state_is_a_page_with_400(client: OAuthClient, query: str) -> None:
     answer = await client.http.get(f"{client.issuer}/callback{query}")
     assert answer.status_code == 400
     assert answer.headers["Content-Type"].startswith("text/html")
 
 
-async def test_cancelling_at_github_goes_back_as_access_denied(client: OAuthClient) -> None:
+async def test_cancelling_at_github_is_returned_as_access_denied(client: OAuthClient) -> None:
     registration = await client.register()
     callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
     state = parse_qs(urlsplit(callback).query)["state"][0]
@@ -102,7 +102,7 @@ async def test_cancelling_at_github_goes_back_as_access_denied(client: OAuthClie
     assert answered(answer.headers["Location"])["error"] == "access_denied"
 
 
-async def test_a_code_that_github_did_not_give_goes_back_as_access_denied(client: OAuthClient) -> None:
+async def test_an_invalid_code_of_github_is_returned_as_access_denied(client: OAuthClient) -> None:
     registration = await client.register()
     callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
     state = parse_qs(urlsplit(callback).query)["state"][0]
@@ -111,7 +111,7 @@ async def test_a_code_that_github_did_not_give_goes_back_as_access_denied(client
 
 
 @pytest.mark.parametrize("login", ["octocat", "OctoCat", "monalisa"])
-async def test_users_on_the_list_come_in_whatever_the_case(client: OAuthClient, login: str) -> None:
+async def test_listed_users_are_allowed_in_any_case(client: OAuthClient, login: str) -> None:
     registration = await client.register()
     assert "code" in await client.authorize(client.authorize_url(registration.client_id, CHALLENGE), login)
 
@@ -125,8 +125,8 @@ async def test_users_not_on_the_list_are_refused(web: WebServer, client: OAuthCl
     assert f'"user": "{login}"' in web.log.read_text()
 
 
-async def test_a_list_lets_in_its_members_and_a_star_everybody() -> None:
-    """At the stand-in an empty list is everybody. At GitHub it is nobody (`unit/test_settings`)."""
+async def test_a_list_allows_its_members_and_a_star_all_people() -> None:
+    """At the stand-in an empty list allows all people. At GitHub it allows none (`unit/test_settings`)."""
     for allowed, comes_in in (("somebody-else", False), ("*", True), ("", True)):
         with running_web({"ALLOWED_GITHUB_USERS": allowed}) as server:
             async with OAuthClient(server.issuer) as client:
@@ -135,7 +135,7 @@ async def test_a_list_lets_in_its_members_and_a_star_everybody() -> None:
                 assert ("code" in await client.authorize(url, "anybody")) is comes_in
 
 
-async def test_github_being_away_goes_back_as_temporarily_unavailable() -> None:
+async def test_an_outage_of_github_is_returned_as_temporarily_unavailable() -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
     with running_web({"GITHUB_BACKCHANNEL_URL": nowhere}) as server:
         async with OAuthClient(server.issuer) as client:
@@ -145,7 +145,7 @@ async def test_github_being_away_goes_back_as_temporarily_unavailable() -> None:
             assert came_back["state"] == "state-of-the-client"
 
 
-async def test_no_sign_in_reads_the_bundle_of_authorities_again(tmp_path: Path) -> None:
+async def test_a_sign_in_does_not_read_the_certificate_bundle_again(tmp_path: Path) -> None:
     """Reading it takes tens of milliseconds, and meanwhile the process serves nothing else."""
     bundle = Authority(tmp_path, "authorities").cert
     with running_web({"SSL_CERT_FILE": str(bundle), "ALLOWED_GITHUB_ORGS": "acme"}) as web:

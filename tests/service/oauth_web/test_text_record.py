@@ -1,4 +1,4 @@
-"""Where the log is the audit record and cannot be written, theft still ends a grant."""
+"""When the log is the audit record and cannot be written, theft still ends a grant."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FullLog:
 
 @pytest.fixture
 async def unlogged(web: WebServer) -> AsyncIterator[TestClientProtocol]:
-    """The same server once more, in this process, with a full log."""
+    """The same server again, in this process, with a full log."""
     settings = load(WebSettings, None, web.environment)
     app = create_app(await wire(settings, GRANT_TYPES, AuditOutput(None, FullLog())))
     async with app.test_app():
@@ -77,7 +77,7 @@ async def test_a_reused_refresh_token_ends_its_grant(
     assert await ended(client, client_id, third)
 
 
-async def test_the_record_is_closed_also_if_a_connection_cannot_be(
+async def test_the_record_is_closed_even_if_a_connection_cannot_be(
     web: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, closed = AuditOutput(None, FullLog()), []

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "rfc9068:scope",
     "rfc9068:audience",
 )
-async def test_the_token_has_the_promised_claims_and_lives_in_redis_as_long(
+async def test_the_token_has_the_documented_claims_and_is_stored_until_it_expires(
     web: WebServer, client: OAuthClient
 ) -> None:
     registration = await client.register()
@@ -62,7 +62,7 @@ async def test_without_a_resource_the_audience_is_every_service_the_scopes_reach
 
 
 @pytest.mark.requirement("oauth21:code-once", "oauth21:code-replay")
-async def test_a_code_is_redeemed_once_and_its_replay_revokes_what_it_gave(
+async def test_a_code_is_redeemed_once_and_its_replay_revokes_the_tokens(
     web: WebServer, client: OAuthClient
 ) -> None:
     registration, pkce = await client.register(), Pkce.fresh()
@@ -75,7 +75,7 @@ async def test_a_code_is_redeemed_once_and_its_replay_revokes_what_it_gave(
     assert_refused(await client.refresh(registration.client_id, first["refresh_token"]), "invalid_grant")
 
 
-async def test_of_fifty_redemptions_of_one_code_one_at_most_wins_and_its_tokens_end(
+async def test_of_fifty_redemptions_of_one_code_at_most_one_succeeds_and_its_tokens_end(
     web: WebServer, client: OAuthClient
 ) -> None:
     registration, pkce = await client.register(), Pkce.fresh()
@@ -91,7 +91,7 @@ async def test_of_fifty_redemptions_of_one_code_one_at_most_wins_and_its_tokens_
 
 
 @pytest.mark.requirement("oauth21:pkce", "rfc7636:compare", "rfc8707:invalid-target")
-async def test_whoever_finds_a_code_can_neither_use_nor_burn_it(web: WebServer, client: OAuthClient) -> None:
+async def test_another_client_can_neither_use_nor_consume_a_code(web: WebServer, client: OAuthClient) -> None:
     registration, stranger, pkce = await client.register(), await client.register(), Pkce.fresh()
     code = await client.code(registration.client_id, pkce)
     good = {"client_id": registration.client_id, "code": code, "code_verifier": pkce.verifier}
@@ -117,13 +117,13 @@ async def test_whoever_finds_a_code_can_neither_use_nor_burn_it(web: WebServer, 
     assert (await client.redeem(registration.client_id, code, pkce.verifier)).status_code == 200
 
 
-async def test_a_made_up_code_is_refused(client: OAuthClient) -> None:
+async def test_an_unknown_code_is_refused(client: OAuthClient) -> None:
     registration = await client.register()
     assert_refused(await client.redeem(registration.client_id, "made-up", Pkce.fresh().verifier), "invalid_grant")
 
 
 @pytest.mark.requirement("mcp:rotate")
-async def test_refreshing_rotates_and_both_access_tokens_live(web: WebServer, client: OAuthClient) -> None:
+async def test_refreshing_rotates_and_both_access_tokens_are_active(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     first = await client.tokens(registration.client_id)
     second = (await client.refresh(registration.client_id, first["refresh_token"])).json()
@@ -133,7 +133,7 @@ async def test_refreshing_rotates_and_both_access_tokens_live(web: WebServer, cl
 
 
 @pytest.mark.requirement("complaints:claude-code-85236")
-async def test_concurrent_refreshes_all_end_with_the_same_successor(client: OAuthClient) -> None:
+async def test_concurrent_refreshes_all_get_the_same_successor(client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
     answers = await asyncio.gather(
@@ -146,7 +146,7 @@ async def test_concurrent_refreshes_all_end_with_the_same_successor(client: OAut
 
 
 @pytest.mark.requirement("mcp:rotate", "oauth21:refresh-rotation")
-async def test_an_older_refresh_token_ends_the_family(web: WebServer, client: OAuthClient) -> None:
+async def test_a_reused_older_refresh_token_ends_the_family(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     first = await client.tokens(registration.client_id)
     second = (await client.refresh(registration.client_id, first["refresh_token"])).json()
@@ -159,7 +159,7 @@ async def test_an_older_refresh_token_ends_the_family(web: WebServer, client: OA
     assert "refresh.reused" in web.log.read_text()
 
 
-async def test_a_refresh_whose_answer_got_lost_gets_the_same_successor_for_an_hour(
+async def test_a_repeated_refresh_gets_the_same_successor_within_the_retry_window(
     web: WebServer, client: OAuthClient
 ) -> None:
     me = (await client.register()).client_id
@@ -173,7 +173,7 @@ async def test_a_refresh_whose_answer_got_lost_gets_the_same_successor_for_an_ho
     assert_refused(await client.refresh(me, successor["refresh_token"]), "invalid_grant")
 
 
-async def test_a_refresh_repeated_from_another_address_has_an_event_of_its_own(
+async def test_a_refresh_that_is_repeated_from_another_address_has_its_own_event(
     web: WebServer, client: OAuthClient
 ) -> None:
     me = (await client.register()).client_id
@@ -191,7 +191,7 @@ async def test_a_refresh_repeated_from_another_address_has_an_event_of_its_own(
     assert await events("2001:db8::1") == ["refresh.repeated_elsewhere", "token.refreshed"]
     with web.redis.client() as redis:
         grant = redis.hgetall(f"grant:{{{tokens['refresh_token'].partition('.')[0]}}}")
-    assert "198.51.100" not in str(grant), "Redis does not hold the address of a person"
+    assert "198.51.100" not in str(grant), "Redis must not contain the address of a person"
 
 
 @pytest.mark.requirement("complaints:claude-code-85236")
@@ -213,7 +213,7 @@ async def test_a_late_process_of_a_client_gets_the_current_token_within_the_grac
     assert_refused(await client.refresh(me, newest), "invalid_grant")
 
 
-async def test_an_operator_may_choose_to_refuse_a_reused_refresh_token_and_end_nothing(
+async def test_with_refresh_reuse_set_to_refuse_a_reused_token_ends_nothing(
     web: WebServer, client: OAuthClient
 ) -> None:
     me = (await client.register()).client_id
@@ -228,14 +228,14 @@ async def test_an_operator_may_choose_to_refuse_a_reused_refresh_token_and_end_n
         went_on = await client.http.post(f"{address}/token", data={**form, "refresh_token": third})
         assert went_on.status_code == 200
         logs = "".join(log.read_text() for log in web.log.parent.glob("another-*.log"))
-    # The membership of other people is checked too, and may end grants of theirs.
+    # The membership of other people is checked too, and may end their grants.
     of_mine = [line for line in logs.splitlines() if me in line]
     assert any("refresh.reused" in line for line in of_mine)
     assert not any("grant.revoked" in line for line in of_mine)
 
 
 @pytest.mark.requirement("oauth21:refresh-secret")
-async def test_a_guess_that_knows_the_grant_ends_nothing(client: OAuthClient) -> None:
+async def test_a_guess_with_the_right_grant_id_ends_nothing(client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
     grant, family, _secret = tokens["refresh_token"].split(".")
@@ -252,7 +252,7 @@ async def test_a_guess_that_knows_the_grant_ends_nothing(client: OAuthClient) ->
 
 
 @pytest.mark.requirement("oauth21:refresh-bound")
-async def test_another_client_cannot_refresh_nor_end_a_family(client: OAuthClient) -> None:
+async def test_another_client_can_neither_refresh_nor_end_a_family(client: OAuthClient) -> None:
     registration, stranger = await client.register(), await client.register()
     tokens = await client.tokens(registration.client_id)
     assert_refused(await client.refresh(stranger.client_id, tokens["refresh_token"]), "invalid_grant")
@@ -260,7 +260,7 @@ async def test_another_client_cannot_refresh_nor_end_a_family(client: OAuthClien
 
 
 @pytest.mark.requirement("oauth21:refresh-bound", "rfc8707:subset")
-async def test_a_refresh_narrows_but_never_widens(web: WebServer, client: OAuthClient) -> None:
+async def test_a_refresh_can_narrow_the_scope_but_not_widen_it(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id, scope="mcp.time mcp.notes")
     narrow = await client.refresh(
@@ -276,7 +276,7 @@ async def test_a_refresh_narrows_but_never_widens(web: WebServer, client: OAuthC
     assert_refused(
         await client.refresh(registration.client_id, refresh_token, resource=web.other_resource), "invalid_target"
     )
-    # Neither refusal used the token up.
+    # Neither refusal consumed the token.
     assert (await client.refresh(registration.client_id, refresh_token)).status_code == 200
 
 
@@ -285,7 +285,7 @@ def basic(client_id: str, secret: str) -> dict[str, str]:
 
 
 @pytest.mark.requirement("mcp:oauth-2-1", "oauth21:basic")
-async def test_a_confidential_client_proves_itself_in_any_of_the_usual_ways(client: OAuthClient) -> None:
+async def test_a_confidential_client_may_authenticate_in_any_of_the_usual_ways(client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_basic")
     me, secret = registration.client_id, registration.secret
     in_form = {"client_id": me, "client_secret": secret}
@@ -313,7 +313,7 @@ async def test_a_confidential_client_proves_itself_in_any_of_the_usual_ways(clie
 
 
 @pytest.mark.requirement("oauth21:invalid-client-401", "oauth21:refresh-auth")
-async def test_a_confidential_client_that_does_not_prove_itself_is_refused(client: OAuthClient) -> None:
+async def test_a_confidential_client_without_valid_credentials_is_refused(client: OAuthClient) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     me = registration.client_id
     form = {"grant_type": "refresh_token", "refresh_token": "x"}
@@ -335,7 +335,7 @@ async def test_a_confidential_client_that_does_not_prove_itself_is_refused(clien
         assert ("WWW-Authenticate" in answer.headers) is ("Authorization" in headers)
 
 
-async def test_a_public_client_may_send_what_proves_nothing_and_keeps_its_registration(
+async def test_superfluous_credentials_of_a_public_client_are_ignored(
     client: OAuthClient,
 ) -> None:
     me = (await client.register()).client_id
@@ -373,7 +373,7 @@ async def test_the_redirect_uri_of_a_client_with_several_may_be_left_out_at_the_
     assert answer.status_code == 200, answer.text
 
 
-async def test_scopes_that_do_not_exist_here_leave_what_the_resource_means(
+async def test_unknown_scopes_are_ignored_and_the_resource_gives_the_scope(
     web: WebServer, client: OAuthClient
 ) -> None:
     me = (await client.register()).client_id
@@ -383,7 +383,7 @@ async def test_scopes_that_do_not_exist_here_leave_what_the_resource_means(
     assert (again.status_code, again.json()["scope"]) == (200, "mcp.time")
 
 
-async def test_consent_and_token_have_no_scopes_of_services_that_were_not_named(
+async def test_consent_and_token_have_only_scopes_of_the_requested_resources(
     web: WebServer, client: OAuthClient
 ) -> None:
     me, pkce = (await client.register()).client_id, Pkce.fresh()
@@ -418,7 +418,7 @@ async def test_contradicting_credentials_are_refused(client: OAuthClient) -> Non
         ({"grant_type": "refresh_token", "refresh_token": "x" * 5000}, "invalid_request"),
     ],
 )
-async def test_malformed_requests_are_named(
+async def test_a_malformed_request_gets_the_right_error(
     client: OAuthClient, form: dict[str, str | list[str]], error: str
 ) -> None:
     registration = await client.register()
@@ -427,7 +427,7 @@ async def test_malformed_requests_are_named(
 
 @pytest.mark.requirement("oauth21:token-post")
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x", None])
-async def test_only_forms_are_taken(client: OAuthClient, kind: str | None) -> None:
+async def test_only_forms_are_accepted(client: OAuthClient, kind: str | None) -> None:
     headers = {"Content-Type": kind} if kind else {}
     answer = await client.http.post(f"{client.issuer}/token", content=b"grant_type=refresh_token", headers=headers)
     assert_refused(answer, "invalid_request", 415)
@@ -441,7 +441,7 @@ async def test_undecodable_forms_are_refused(client: OAuthClient, body: bytes) -
     )
 
 
-async def test_an_outage_of_redis_is_503_everywhere_and_passes() -> None:
+async def test_an_outage_of_redis_is_503_everywhere_and_ends() -> None:
     with running_web({"REDIS_TIMEOUT": "0.3"}) as server:
         async with OAuthClient(server.issuer) as client:
             registration = await client.register()

@@ -1,4 +1,6 @@
-"""A token on its way into life while its grant changes or ends: every order of the steps, none left to chance."""
+"""A token that is being stored while its grant changes or ends: every order of the steps is tested, none by
+chance.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ STEPS = ("before the note", "before it lives", "before the last look", "afterwar
 
 
 class Interrupted:
-    """Redis, with something that happens just before one step of bringing a token to life."""
+    """Redis, with an action that runs just before one step of storing a token."""
 
     def __init__(self, redis: Redis, step: str, event: Callable[[], Awaitable[Any]]) -> None:
         self._redis = redis
@@ -71,7 +73,7 @@ def claims_of(grant: Grant) -> AccessClaims:
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_no_token_with_groups_of_yesterday_is_left_whenever_they_change(redis: Redis, step: str) -> None:
+async def test_no_token_with_former_groups_is_left_at_whatever_step_they_change(redis: Redis, step: str) -> None:
     store, grant = GrantStore(redis, RECORD_KEY), grant_for(step)
     await store.create(grant, None)
     claims = claims_of(grant)
@@ -84,12 +86,12 @@ async def test_no_token_with_groups_of_yesterday_is_left_whenever_they_change(re
     current = await store.get(grant.grant_id)
     assert current is not None
     assert current.groups == ()
-    assert await store.add_token(current, claims_of(current)), "and with those of today it lives"
+    assert await store.add_token(current, claims_of(current)), "and a token with the current groups is stored"
     await store.end(grant.grant_id)
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_no_token_outlives_a_grant_whenever_that_ends(redis: Redis, step: str) -> None:
+async def test_no_token_outlives_a_grant_at_whatever_step_it_ends(redis: Redis, step: str) -> None:
     store, grant = GrantStore(redis, RECORD_KEY), grant_for(step)
     await store.create(grant, None)
     claims = claims_of(grant)
@@ -100,5 +102,5 @@ async def test_no_token_outlives_a_grant_whenever_that_ends(redis: Redis, step: 
         await store.end(grant.grant_id)
     assert not await redis.exists(keyspace.token(claims.jti))
     assert not await store.add_token(grant, claims)
-    assert await store.regroup(grant, ()) is None, "nor does a change bring it back"
+    assert await store.regroup(grant, ()) is None, "and a change does not restore it"
     assert not await redis.exists(keyspace.grant(grant.grant_id))

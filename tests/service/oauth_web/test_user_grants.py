@@ -1,4 +1,6 @@
-"""A person's grants are found by the person, so that they and an operator can see and end them all."""
+"""A person's grants are found by the person's id, so that the person and an operator can see and
+end all of them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def _grant(name: str, user: User | None, *, created_at: int, expires_at: int = _
     return Grant(name, "client", ("mcp.time",), ("https://a.example/mcp",), created_at, expires_at, user)
 
 
-async def test_a_sign_in_is_found_by_who_signed_in_until_it_ends(
+async def test_a_grant_is_found_by_its_person_until_it_ends(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     registration = await client.register()
@@ -51,7 +53,7 @@ async def test_a_sign_in_is_found_by_who_signed_in_until_it_ends(
     assert await redis.zscore(keyspace.user_grants(ours[0].user.github_id), ours[0].grant_id) is None
 
 
-async def test_people_and_machines_are_kept_apart(redis: Redis) -> None:
+async def test_grants_of_people_and_of_machine_clients_are_kept_apart(redis: Redis) -> None:
     store = GrantStore(redis, RECORD_KEY)
     younger, older = _grant("a1", _ANNA, created_at=20), _grant("a2", _ANNA, created_at=10)
     other, machine = _grant("b1", _BERT, created_at=10), _grant("m1", None, created_at=10)
@@ -64,7 +66,7 @@ async def test_people_and_machines_are_kept_apart(redis: Redis) -> None:
     assert await store.of_user(_ANNA.github_id) == ()
 
 
-async def test_the_index_lives_as_long_as_its_longest_grant_and_forgets_the_expired(redis: Redis) -> None:
+async def test_the_index_is_kept_as_long_as_its_longest_grant_and_drops_expired_ones(redis: Redis) -> None:
     store = GrantStore(redis, RECORD_KEY)
     await store.create(_grant("long", _ANNA, created_at=10), None)
     await store.create(_grant("short", _ANNA, created_at=10, expires_at=_LATER - 1000), None)
