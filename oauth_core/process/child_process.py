@@ -87,6 +87,32 @@ def start_for_thread(
     )
 
 
+def answer_of(
+    command: Sequence[str], environment: Mapping[str, str], given: bytes, *, seconds: float
+) -> tuple[int, bytes]:
+    """Run a program with `given` as its standard input; return its exit code and its standard output.
+
+    Its standard error is discarded. It and all that it started are killed when it takes longer than `seconds`, and
+    when the calling thread ends. Raises `OSError` and `TimeoutError`.
+    """
+    process = subprocess.Popen(  # noqa: S603 - no shell, and the commands are ours
+        wrap(list(command)),
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            output, _ = process.communicate(given, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
+        finally:
+            _signal_group(process.pid, signal.SIGKILL)
+    return process.returncode, output
+
+
 def output_of(
     command: Sequence[str], *, seconds: float, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

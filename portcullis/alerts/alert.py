@@ -52,6 +52,8 @@ class Alert:
     end: Sequence[str] = ()
     """Commands that end it."""
     advice: str = ""
+    causes: int = 0
+    """Further causes of the rule for which this alert stands, when it is sent. Each of them has no other alert."""
 
     def document(self) -> dict[str, Any]:
         """The alert as JSON has it."""
@@ -82,6 +84,11 @@ class Alert:
             times = [printable(event["time"]) for event in (self.first, self.last)]
             count = "1 event" if self.events == 1 else f"{self.events} events"
             lines.append(f"when: {count}, {times[0]}" + (f" to {times[1]}" if times[0] != times[1] else ""))
+        if self.causes:
+            lines.append(
+                f"further causes: {self.causes} so far, without an alert of their own; "
+                "`portcullis alerts list` shows their present number"
+            )
         if self.because:
             lines.append(f"because: {printable(self.because)}")
         if self.false_alarms:

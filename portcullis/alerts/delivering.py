@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from portcullis.alerts.outbox import Outbox, OutboxError
-from portcullis.alerts.sending import NotTakenError
+from portcullis.alerts.sending import LONGEST_BUSY, NotTakenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 FIRST_WAIT = 15.0
 LONGEST_WAIT = 3600.0
-_LONGEST_PAUSE = 300.0
-"""How long a destination that failed gets no other alert either."""
+_LONGEST_PAUSE = 30.0
+"""How long a destination that did not answer gets no other alert either, in seconds."""
 _LOOK_AGAIN = 5.0
 """Seconds after which a thread looks for what commands of operators have changed."""
 _ERRORS_WAIT = 30.0
@@ -50,19 +50,29 @@ class Courier:
     share: Callable[[], float] = field(default=secrets.SystemRandom().random)
     failures: int = 0
     """Failed attempts since the destination took an alert."""
+    paused_until: float = 0.0
+    """Until then nothing is sent: the destination did not answer, or asked for it."""
 
     def deliver(self, outbox: Outbox, is_stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Send what is due, until an attempt fails or nothing is left. Return whether none failed.
+        """Send what is due. Return whether no attempt failed and nothing had to wait for the destination.
 
-        Raises `OutboxError`.
+        An alert that the destination refuses does not delay the others: a receiver may refuse a text that a caller
+        chose. If the destination does not answer, or asks for a pause, all wait. Raises `OutboxError`.
         """
+        is_complete = True
         while not is_stopping() and (delivery := outbox.next_due(self.destination.name, self.now())) is not None:
             if (end := self._quiet_until(delivery)) is not None:
                 outbox.wait_until(delivery, end)
-            elif not self._attempt(delivery, outbox):
-                # The destination may be down: the others wait too, and one of them is the next attempt.
-                return False
-        return True
+            elif self.is_paused or not self._attempt(delivery, outbox):
+                is_complete = False
+                if self.is_paused:
+                    break
+        return is_complete
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing is sent now. A clock that was set back does not make a pause longer than the longest."""
+        return 0 < self.paused_until - self.now() <= LONGEST_BUSY
 
     def _quiet_until(self, delivery: Delivery) -> float | None:
         if self.quiet_hours is None or delivery.alert.is_urgent:
@@ -77,13 +87,16 @@ class Courier:
         except NotTakenError as error:
             now = self.now()
             first = now if delivery.first is None else delivery.first
-            again = now + wait_after(delivery.attempts, self.share())
+            again = now + max(wait_after(delivery.attempts, self.share()), error.busy)
             has_ended = error.is_final or now - first >= self.give_up
             outbox.refused(delivery, str(error), now, again=None if has_ended else again)
             if has_ended:
                 self.report(f"{name}: alert {delivery.alert.id} is given up: {error}")
             elif not self.failures:
                 self.report(f"{name}: {error}; trying again")
+            self.paused_until = now + (
+                error.busy if error.was_answered else min(wait_after(self.failures, self.share()), _LONGEST_PAUSE)
+            )
             self.failures += 1
             return False
         outbox.taken(delivery, self.now())
@@ -119,13 +132,13 @@ class CourierThread(threading.Thread):
     def _once(self) -> float:
         outbox = Outbox(self._path)
         try:
-            if not self._courier.deliver(outbox, self._stopping.is_set):
-                pause = wait_after(self._courier.failures - 1, self._courier.share())
-                self._stopping.wait(min(pause, _LONGEST_PAUSE))
+            self._courier.deliver(outbox, self._stopping.is_set)
             following = outbox.next_time(self._courier.destination.name)
         finally:
             outbox.close()
-        return _LOOK_AGAIN if following is None else min(_LOOK_AGAIN, max(0.1, following - self._courier.now()))
+        if following is None or self._courier.is_paused:
+            return _LOOK_AGAIN
+        return min(_LOOK_AGAIN, max(0.1, following - self._courier.now()))
 
 
 def deliver_once(couriers: list[Courier], path: Path, patience: float) -> list[str]:

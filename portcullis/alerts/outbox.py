@@ -43,6 +43,13 @@ MORE = "*"
 LOOKED, LOOK_FAULT = "looked", "fault"
 """Notes: the time of the last look, and its fault."""
 
+_FURTHER_CAUSES = (
+    "CASE WHEN alerts.cause = '*' THEN"
+    " (SELECT count(*) FROM causes AS one"
+    " WHERE one.rule = alerts.rule AND one.alert = alerts.id AND one.cause <> '*')"
+    " ELSE 0 END"
+)
+"""Of the alert `MORE`, the number of its causes: an expression in SQL."""
 _VERSION = 1
 _BUSY_SECONDS = 10.0
 _SCHEMA = """
@@ -123,6 +130,8 @@ class Listed:
     raised: float
     more: int
     """Further findings of the cause in the window, which made no alert."""
+    causes: int
+    """The causes for which the alert stands, if it stands for the further causes of its rule; else 0."""
     silence: str | None
     deliveries: tuple[Delivery, ...]
 
@@ -337,25 +346,27 @@ class Outbox:
         return self._listed("ORDER BY raised DESC, rowid DESC LIMIT ?", limit)
 
     def _listed(self, which: str, *values: object) -> list[Listed]:
-        rows = self._rows(f"SELECT id, raised, document, more, silence FROM alerts {which}", *values)  # noqa: S608
+        columns = f"id, raised, document, more, {_FURTHER_CAUSES}, silence"
+        rows = self._rows(f"SELECT {columns} FROM alerts {which}", *values)  # noqa: S608 - constants
         return [
             Listed(
-                Alert.of(json.loads(document)),
+                replace(Alert.of(json.loads(document)), causes=causes),
                 raised,
                 more,
+                causes,
                 silence,
                 tuple(self._deliveries("alert = ? ORDER BY destination", alert_id)),
             )
-            for alert_id, raised, document, more, silence in rows
+            for alert_id, raised, document, more, causes, silence in rows
         ]
 
     def _deliveries(self, which: str, *values: object) -> list[Delivery]:
-        columns = "document, destination, state, attempts, next, first, ended, fault"
+        columns = f"document, {_FURTHER_CAUSES}, destination, state, attempts, next, first, ended, fault"
         rows = self._rows(
             f"SELECT {columns} FROM deliveries JOIN alerts ON alerts.id = alert WHERE {which}",  # noqa: S608 - constants
             *values,
         )
-        return [Delivery(Alert.of(json.loads(row[0])), *row[1:]) for row in rows]
+        return [Delivery(replace(Alert.of(json.loads(row[0])), causes=row[1]), *row[2:]) for row in rows]
 
     # -- silences ----------------------------------------------------------------------------------------------
 

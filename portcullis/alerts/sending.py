@@ -1,8 +1,11 @@
-"""The interface of a destination's sender, its error, and its time limit."""
+"""The interface of a destination's sender, its error, and its time limits."""
 
 from __future__ import annotations
 
+import re
 import threading
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,15 +16,60 @@ ATTEMPT_SECONDS = 60.0
 """The time limit of an attempt: a receiver that sends a byte now and then must not hold it for ever."""
 
 
+LONGEST_BUSY = 3600.0
+"""The longest time in seconds that a destination may ask to be left alone."""
+
+_TOO_MANY_REQUESTS, _UNAVAILABLE, _GONE = 429, 503, 410
+_DEFAULT_BUSY = 15.0
+_SECONDS = re.compile(r"[0-9]{1,18}")
+
+
 class NotTakenError(Exception):
     """A destination did not take an alert. The message says why and shows no secret.
 
-    `is_final`: the destination wants no further attempt.
+    `is_final`: the destination wants no further attempt. `was_answered`: the destination works, and refused this
+    alert. `busy`: the seconds for which the destination wants no alert at all, at most `LONGEST_BUSY`.
     """
 
-    def __init__(self, fault: str, *, is_final: bool = False) -> None:
+    def __init__(
+        self, fault: str, *, is_final: bool = False, was_answered: bool = False, busy: float = 0.0
+    ) -> None:
         super().__init__(fault)
         self.is_final = is_final
+        self.was_answered = was_answered
+        self.busy = busy
+
+    @classmethod
+    def answered(cls, status: int, retry_after: str | None, now: float) -> NotTakenError:
+        """The error for an answer with this status and this header `Retry-After`."""
+        return cls(
+            f"it answers {status}",
+            # "410 Gone": the receiver wants no more messages.
+            is_final=status == _GONE,
+            was_answered=True,
+            busy=busy_seconds(status, retry_after, now),
+        )
+
+
+def busy_seconds(status: int, retry_after: str | None, now: float) -> float:
+    """Return for how many seconds an answer asks to be left alone: 0 if it does not, `LONGEST_BUSY` at most.
+
+    RFC 9110 section 10.2.3: `Retry-After` is a number of seconds or a date. It counts with 503, and with 429
+    (RFC 6585), which has a default. `now` is in seconds since the epoch.
+    """
+    if status not in {_TOO_MANY_REQUESTS, _UNAVAILABLE}:
+        return 0.0
+    text = (retry_after or "").strip()
+    default = _DEFAULT_BUSY if status == _TOO_MANY_REQUESTS else 0.0
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, TypeError, IndexError, OverflowError):
+            seconds = default
+    return min(max(seconds, default), LONGEST_BUSY)
 
 
 class Sender(Protocol):

@@ -1,21 +1,36 @@
-"""Mail, chats and pagers through Apprise, which is part of the extra `audit`."""
+"""Mail, chats and pagers through Apprise, which is part of the extra `audit`.
+
+Each attempt is a process of its own, this module as a program, which is killed when its time is up. Apprise limits
+the time of each read and not of the whole, and has no way to end a plugin from outside. The process gets the URL
+and the alert on its standard input, because the URL has secrets.
+"""
 
 from __future__ import annotations
 
+import http.client
+import json
 import logging
+import os
 import re
+import sys
+import time
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import apprise
 
 from oauth_core.net.public_urls import is_loopback
+from oauth_core.process.child_process import answer_of
+from portcullis.alerts.alert import Alert
 from portcullis.alerts.sending import NotTakenError
 
 if TYPE_CHECKING:
-    from portcullis.alerts.alert import Alert
+    from collections.abc import Callable
 
 _SECONDS = 30.0
-"""The time limit of one attempt, of which a connection and each answer may take a part."""
+"""The time limit of a connection and of each read."""
+_TOTAL_SECONDS = 45.0
+"""The time limit of an attempt, its start included. Less than `ATTEMPT_SECONDS`."""
 _ERROR = re.compile(r"error=([0-9]{3})\b")
 _KINDS = {"critical": "failure", "high": "failure", "medium": "warning"}
 
@@ -38,11 +53,24 @@ def without_markup(text: str) -> str:
     return _LINK.sub("\uff3d", _MENTION.sub("\uff20", text.replace("<", "\uff1c")))
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """The result of an attempt: taken, or refused with a status, or a fault."""
+
+    is_taken: bool = False
+    status: int | None = None
+    retry_after: str | None = None
+    fault: str = ""
+
+
 class Service:
     """One Apprise URL. It verifies certificates and follows no redirects, whatever the URL says."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, seconds: float = _TOTAL_SECONDS, now: Callable[[], float] = time.time) -> None:
         """Raises `ValueError`, whose message does not show the URL."""
+        self._url = url
+        self._seconds = seconds
+        self._now = now
         # In memory only: Apprise keeps no files, and loads no plugins of others.
         self._asset = apprise.AppriseAsset(
             app_id="Portcullis",
@@ -69,7 +97,30 @@ class Service:
         self.address = f"{url.partition(':')[0].lower()}://…"
 
     def send(self, alert: Alert) -> None:
-        """Send an alert. Raises `NotTakenError`."""
+        """Send an alert in a process of its own. Raises `NotTakenError`."""
+        given = json.dumps({"url": self._url, "alert": alert.document()}).encode()
+        try:
+            code, output = answer_of(
+                [sys.executable, "-P", "-m", __name__], os.environ, given, seconds=self._seconds
+            )
+        except TimeoutError:
+            raise NotTakenError(f"it was ended after {self._seconds:g} seconds") from None
+        except OSError as error:
+            raise NotTakenError(f"no process could be started ({error.strerror})") from None
+        try:
+            attempt = Attempt(**json.loads(output))
+        except (ValueError, TypeError):
+            raise NotTakenError(f"its process failed (exit code {code})") from None
+        if attempt.is_taken:
+            return
+        if attempt.status is not None:
+            raise NotTakenError.answered(attempt.status, attempt.retry_after, self._now())
+        raise NotTakenError(attempt.fault)
+
+    def attempt(self, alert: Alert) -> Attempt:
+        """Send an alert in this process."""
+        answers: list[tuple[int, str | None]] = []
+        _follow_answers(lambda status, retry_after: answers.append((status, retry_after)))
         box = apprise.Apprise(asset=self._asset)
         box.add(self._service)
         codes: list[str] = []
@@ -85,9 +136,14 @@ class Service:
                 )
             )
         except Exception as error:  # noqa: BLE001 - any of more than a hundred plugins
-            raise NotTakenError(f"Apprise failed ({type(error).__name__})") from None
-        if not is_taken:
-            raise NotTakenError(f"it answers {codes[-1]}" if codes else "Apprise could not deliver it")
+            return Attempt(fault=f"Apprise failed ({type(error).__name__})")
+        if is_taken:
+            return Attempt(is_taken=True)
+        if not codes:
+            return Attempt(fault="Apprise could not deliver it")
+        status = int(codes[-1])
+        waits = [retry_after for answered, retry_after in answers if answered == status]
+        return Attempt(status=status, retry_after=waits[-1] if waits else None)
 
 
 def is_clear_text(service: Any) -> bool:
@@ -99,3 +155,30 @@ def is_clear_text(service: Any) -> bool:
     host = getattr(service, "smtp_host", None) or service.host
     is_here = bool(host) and is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}")
     return has_choice and not is_secure and not is_here
+
+
+def _follow_answers(follow: Callable[[int, str | None], None]) -> None:
+    """Call `follow` with the status and `Retry-After` of each answer over HTTP. It lasts until the process ends.
+
+    Apprise reports the status only, and the library of its plugins uses these connections.
+    """
+
+    class Followed(http.client.HTTPResponse):
+        def begin(self) -> None:
+            super().begin()
+            follow(self.status, self.headers.get("Retry-After"))
+
+    http.client.HTTPConnection.response_class = Followed
+
+
+def main() -> None:
+    """Read a URL and an alert, try to send it, and print the `Attempt`."""
+    given = json.load(sys.stdin)
+    # Plugins may print: what they print is no result, and can have secrets.
+    output, sys.stdout = sys.stdout, sys.stderr
+    attempt = Service(given["url"]).attempt(Alert.of(given["alert"]))
+    print(json.dumps(asdict(attempt)), file=output)
+
+
+if __name__ == "__main__":
+    main()

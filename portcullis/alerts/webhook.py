@@ -27,7 +27,7 @@ SECRET_PREFIX = "whsec_"
 _SHORTEST_SECRET, _LONGEST_SECRET = 24, 64
 _TIMEOUT_SECONDS = 10.0
 _TOTAL_SECONDS = 30.0
-_SUCCESS, _REDIRECT, _GONE = 200, 300, 410
+_SUCCESS, _REDIRECT = 200, 300
 
 
 def secret_of(text: str) -> bytes:
@@ -45,7 +45,7 @@ def secret_of(text: str) -> bytes:
 
 
 def body_of(alert: Alert) -> bytes:
-    """Return the body: `type`, `timestamp` and `data`, the same in every attempt."""
+    """Return the body: `type`, `timestamp` and `data`, the same in every attempt but for `causes`."""
     kind = "alert.test" if alert.rule == TEST_RULE else "alert.raised"
     document = {"type": kind, "timestamp": alert.raised, "data": {**alert.document(), "text": alert.text()}}
     return json.dumps(document, separators=(",", ":")).encode()
@@ -127,9 +127,8 @@ class Webhook:
                     "POST", self._url, content=body, headers=headers, extensions={"trace": connection.follow}
                 ) as answer,
             ):
-                status = answer.status_code
+                status, retry_after = answer.status_code, answer.headers.get("retry-after")
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             raise NotTakenError(f"no answer ({type(error).__name__})") from None
         if not _SUCCESS <= status < _REDIRECT:
-            # "410 Gone": the receiver wants no more messages.
-            raise NotTakenError(f"it answers {status}", is_final=status == _GONE)
+            raise NotTakenError.answered(status, retry_after, self._now())

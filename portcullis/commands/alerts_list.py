@@ -61,8 +61,9 @@ def command(place: AlertPlace, limit: int, *, as_json: bool) -> None:
 
 def _lines(listed: Listed) -> list[str]:
     alert = listed.alert
+    causes = f"; {listed.causes} further causes without an alert of their own" if listed.causes else ""
     more = f"; {listed.more} further findings in the window" if listed.more else ""
-    found = [f"{alert.id}  {format_time(listed.raised)}  {alert.rule}  {alert.headline}{more}"]
+    found = [f"{alert.id}  {format_time(listed.raised)}  {alert.rule}  {alert.headline}{causes}{more}"]
     if listed.silence is not None:
         found.append(f"  silenced by {listed.silence}")
     return found + [f"  {delivery.destination}: {_state(delivery)}" for delivery in listed.deliveries]

@@ -57,10 +57,12 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A webhook: it answers `status`, and keeps each request."""
+    """A webhook: it answers `status` with `headers`, and keeps each request. Bodies with `refuses` get 400."""
 
     url: str
     status: int = 204
+    headers: dict[str, str] = field(default_factory=dict)
+    refuses: bytes | None = None
     received: list[Received] = field(default_factory=list)
 
     def taken(self) -> list[Received]:
@@ -76,9 +78,13 @@ def receiving() -> Iterator[Receiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            found.received.append(Received(self.path, headers, body, found.status))
-            self.send_response(found.status)
-            if 300 <= found.status < 400:
+            refused = found.refuses is not None and found.refuses in body
+            status = 400 if refused else found.status
+            found.received.append(Received(self.path, headers, body, status))
+            self.send_response(status)
+            for name, value in found.headers.items():
+                self.send_header(name, value)
+            if 300 <= status < 400:
                 self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()

@@ -17,7 +17,7 @@ from portcullis.alerts.delivering import FIRST_WAIT, LONGEST_WAIT, Courier, wait
 from portcullis.alerts.destinations import Destination
 from portcullis.alerts.outbox import Found, Outbox, OutboxError, Silence
 from portcullis.alerts.quiet_hours import QuietHours
-from portcullis.alerts.sending import BoundedSender, NotTakenError
+from portcullis.alerts.sending import BoundedSender, NotTakenError, busy_seconds
 from tests.support.programs import until
 
 if TYPE_CHECKING:
@@ -41,17 +41,20 @@ def found(
 
 @dataclass
 class Sender:
-    """A destination that refuses while it has a fault."""
+    """A destination that refuses while it has a fault, and always refuses the alert with the id `refuses`."""
 
     fault: NotTakenError | Exception | None = None
     sent: list[str] = field(default_factory=list)
     attempts: int = 0
+    refuses: str = ""
     address = "test://"
 
     def send(self, alert: Alert) -> None:
         self.attempts += 1
         if self.fault is not None:
             raise self.fault
+        if alert.id == self.refuses:
+            raise NotTakenError.answered(400, None, 0.0)
         self.sent.append(alert.id)
 
 
@@ -196,6 +199,86 @@ def test_after_a_failed_attempt_no_other_alert_is_tried_in_this_pass(desk: Desk)
     desk.add(*(found(str(number)) for number in range(5)))
     desk.deliver()
     assert desk.sender.attempts == 1
+
+
+def test_an_alert_that_is_refused_does_not_delay_the_others(desk: Desk) -> None:
+    desk.add(*(found(str(number)) for number in range(5)))
+    refused = desk.outbox.newest(9)[-1].alert.id
+    desk.sender.refuses = refused
+    assert not desk.deliver()
+    assert len(desk.sender.sent) == 4
+    # Neither now, nor while the refused one is tried again and again.
+    for number in range(5, 20):
+        desk.deliver(LONGEST_WAIT)
+        desk.add(found(str(number)))
+        desk.deliver()
+        assert len(desk.sender.sent) == number
+    assert desk.sender.attempts > len(desk.sender.sent) + 10
+
+
+def test_a_destination_that_does_not_answer_gets_a_new_alert_soon(desk: Desk) -> None:
+    desk.sender.fault = NotTakenError("no answer")
+    desk.add(found("old"))
+    for _ in range(20):
+        desk.deliver(LONGEST_WAIT)
+    desk.sender.fault = None
+    desk.add(found("new"))
+    desk.deliver(29)
+    assert desk.sender.sent == []
+    desk.deliver(1)
+    assert len(desk.sender.sent) == 2
+
+
+def test_a_destination_that_asks_for_a_pause_gets_nothing_until_its_end(desk: Desk) -> None:
+    desk.sender.fault = NotTakenError.answered(429, "600", desk.now)
+    desk.add(found("one"))
+    desk.deliver()
+    desk.sender.fault = None
+    desk.add(found("two", level="critical"))
+    assert not desk.deliver(599)
+    assert desk.sender.attempts == 1
+    assert desk.deliver(1)
+    assert len(desk.sender.sent) == 2
+
+
+def test_a_clock_that_was_set_back_ends_a_pause(desk: Desk) -> None:
+    desk.sender.fault = NotTakenError.answered(503, "3600", desk.now)
+    desk.add(found("one"))
+    desk.deliver()
+    desk.sender.fault = None
+    desk.now -= 48 * HOUR
+    desk.add(found("two"))
+    assert desk.deliver()
+    assert len(desk.sender.sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "seconds"),
+    [
+        (429, "7", 15.0),
+        (429, "120", 120.0),
+        (429, None, 15.0),
+        (429, "soon", 15.0),
+        (503, " 30 ", 30.0),
+        (503, None, 0.0),
+        (503, "-5", 0.0),
+        (503, "1.5", 0.0),
+        (503, "99999999999999", 3600.0),
+        (503, "Mon, 30 Nov 2026 12:10:00 GMT", 600.0),
+        (503, "Mon, 30 Nov 2026 11:00:00 GMT", 0.0),
+        (503, "Mon, 30 Nov 2099 12:10:00 GMT", 3600.0),
+        (400, "600", 0.0),
+        (500, "600", 0.0),
+        (302, "600", 0.0),
+    ],
+)
+def test_retry_after_counts_for_busy_answers_and_is_bounded(status: int, text: str | None, seconds: float) -> None:
+    assert busy_seconds(status, text, NOON) == seconds
+
+
+@given(st.sampled_from([200, 302, 400, 429, 500, 503]), st.none() | st.text(max_size=60), st.floats(0, 1e11))
+def test_any_text_of_retry_after_is_a_bounded_wait(status: int, text: str | None, now: float) -> None:
+    assert 0 <= busy_seconds(status, text, now) <= 3600
 
 
 def test_all_that_wait_are_sent_when_the_destination_takes_one(desk: Desk) -> None:

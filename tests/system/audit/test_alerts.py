@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.exceptions import WebhookVerificationError
 
+from portcullis.alerts.alert import Alert
+from portcullis.alerts.sending import NotTakenError
+from portcullis.alerts.services import Service
 from tests.support.alerts import HIDDEN, SECRET, AlertWorld, ago, elsewhere, mail_server, receiving, reuse
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.alerts import Receiver
 
@@ -123,6 +129,46 @@ def test_an_alert_waits_in_the_outbox_over_restarts_and_keeps_its_id(
     assert world.run("run", "--once").exit_code == 0
     assert [one.headers["webhook-id"] for one in receiver.received] == [f"alert_{alert['id']}"] * 2
     assert [one.answered for one in receiver.received] == [503, 204]
+
+
+def test_an_alert_that_a_receiver_refuses_does_not_keep_back_the_others(
+    world: AlertWorld, receiver: Receiver
+) -> None:
+    receiver.refuses = b"poison"
+    world.webhook("hook", receiver.url)
+    world.happen(reuse("poison", hours=0.6), *(reuse(f"grant-{number}") for number in range(3)))
+    assert world.run("run", "--once").exit_code == 1
+    assert sorted(one.data["subject"] for one in receiver.taken()) == [f"grant_id grant-{n}" for n in range(3)]
+    assert [one["state"] for alert in world.listed()["alerts"] for one in alert["deliveries"]].count("sent") == 3
+
+
+@pytest.mark.parametrize("kind", ["webhook", "service"])
+def test_the_pause_that_a_receiver_asks_for_is_kept(world: AlertWorld, receiver: Receiver, kind: str) -> None:
+    receiver.status, receiver.headers = 429, {"Retry-After": "1200"}
+    if kind == "webhook":
+        world.webhook("hook", receiver.url)
+    else:
+        world.service("hook", receiver.url.replace("http:", "json:"))
+    world.happen(reuse(), reuse("grant-2"))
+    before = datetime.now(UTC)
+    assert world.run("run", "--once").exit_code == 1
+    assert len(receiver.received) == 1
+    waits = {each["attempts"]: each["next"] for one in world.listed()["alerts"] for each in one["deliveries"]}
+    # Times of the list have no fractions of seconds.
+    assert datetime.fromisoformat(waits[1]) >= before + timedelta(seconds=1199)
+
+
+def test_a_service_that_never_answers_is_ended_and_leaves_no_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        service = Service(f"json://127.0.0.1:{listening.getsockname()[1]}/", seconds=0.5)
+        alert = Alert("0123", "2026-11-30T12:00:00.000000Z", "reuse", "Reuse", "high", "Why.", "", "g", "n")
+        with pytest.raises(NotTakenError, match=r"it was ended after 0\.5 seconds"):
+            service.send(alert)
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    pids = [pid for each in children for pid in each.read_text().split()]
+    assert [
+        pid for pid in pids if b"portcullis.alerts.services" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ] == []
 
 
 def test_a_redirect_is_not_followed_and_is_no_success(world: AlertWorld, receiver: Receiver) -> None:
@@ -332,6 +378,9 @@ def test_a_thousand_causes_make_few_alerts_and_all_are_counted(world: AlertWorld
     [counted] = [one for one in world.listed()["alerts"] if "more than 10 causes" in one["title"]]
     assert summary["extent"] == ["portcullis audit detect --rule refresh_token_reuse --since -1d"]
     assert counted["more"] == 1000 - 11
+    assert (counted["causes"], summary["causes"]) == (1000 - 10, 1000 - 10)
+    assert "further causes: 990 so far" in summary["text"]
+    assert "990 further causes without an alert of their own" in world.run("list").stdout
     world.run("run", "--once")
     assert len(receiver.received) == 11
     assert [one["more"] for one in world.listed()["alerts"] if "more than" in one["title"]] == [1000 - 11]
