@@ -41,7 +41,7 @@ def redis(key: SigningKey) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def transport(request: pytest.FixtureRequest) -> str | None:
-    """The transport that the check service is set to, a parameter of the test; `None` leaves the setting out."""
+    """The transport of the check service, a parameter of the test; `None` leaves the setting out."""
     name: str | None = getattr(request, "param", None)
     return name
 
@@ -59,7 +59,7 @@ _numbers = count(1)
 
 @pytest.fixture
 def issue(redis: RedisServer, key: SigningKey) -> Issue:
-    """Issue a live token for the service `time`, but for what is changed."""
+    """Issue an active token for the service `time`, with these changes."""
 
     def issue(**changes: Any) -> str:
         jti = changes.setdefault("jti", f"issued-{next(_numbers)}")

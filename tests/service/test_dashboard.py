@@ -1,4 +1,4 @@
-"""The queries of the dashboard find what they ask for on the pages of the real programs."""
+"""The queries of the dashboard find their metrics in those of the real programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def scrape(place: str) -> Samples:
 
 
 def whole(place: str) -> Samples:
-    """A page with the figures of files, which may be missing while the machine is busy."""
+    """Metrics with those of files, which may be missing while the machine is busy."""
     pages: list[Samples] = []
 
     def is_whole() -> bool:
@@ -42,7 +42,7 @@ def whole(place: str) -> Samples:
 
 
 def scraped_web(folder: Path) -> Samples:
-    """The page of an authorization server with everything that has metrics."""
+    """The metrics of an authorization server with everything that has metrics."""
     place, authority = f"127.0.0.1:{free_port()}", Authority(folder, "authority")
     settings = {
         "WEB_METRICS_LISTEN": place,
@@ -56,7 +56,7 @@ def scraped_web(folder: Path) -> Samples:
 
 
 def scraped_check(redis: RedisServer, issue: Issue, folder: Path) -> Samples:
-    """The page of a check service that allowed a request and refused one."""
+    """The metrics of a check service that allowed a request and refused one."""
     place = f"127.0.0.1:{free_port()}"
     with running_authz(environ(redis, METRICS_LISTEN=place, AUDIT_DIR=str(folder / "audit"))) as authz:
         authz.wait_for_health("SERVING")
@@ -73,7 +73,7 @@ def scraped_check(redis: RedisServer, issue: Issue, folder: Path) -> Samples:
 
 
 def scraped_sealer(folder: Path) -> Samples:
-    """The page of a sealer."""
+    """The metrics of a sealer."""
     place, given = f"127.0.0.1:{free_port()}", ["--audit-dir", str(folder / "audit")]
     key = [*PORTCULLIS, "audit", "key", *given]
     subprocess.run(key, check=True, capture_output=True, timeout=PATIENCE, env=plain_environment())

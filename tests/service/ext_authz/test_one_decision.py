@@ -1,4 +1,4 @@
-"""Every check goes through the one decision, also where the token and the verdict on it are remembered."""
+"""Every check goes through the one decision, also when the token and the verdict on it are cached."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 async def remembering(key: SigningKey, message: bytes) -> Authorizer:
-    """A check service that has let `message` through, and lets it through again without waiting."""
+    """A check service that has allowed `message`, and allows it again without waiting."""
     subject = await authorizer(key, Recorder(), CachedStatus())
     assert read_answer(await subject.check(message)).status == 200
     assert at_once(subject, message) == 200
@@ -42,11 +42,11 @@ async def remembering(key: SigningKey, message: bytes) -> Authorizer:
 
 def at_once(subject: Authorizer, message: bytes) -> int:
     answer = subject.check_now(message)
-    assert isinstance(answer, bytes), "a remembered token is answered without waiting"
+    assert isinstance(answer, bytes), "a cached token is answered without waiting"
     return read_answer(answer).status
 
 
-async def test_a_rule_in_the_dynamic_half_counts_for_a_remembered_token_at_once(
+async def test_a_rule_in_the_dynamic_half_applies_to_a_cached_token_at_once(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = check_request(token=mint(key))
@@ -64,7 +64,7 @@ async def test_a_rule_in_the_dynamic_half_counts_for_a_remembered_token_at_once(
     assert at_once(subject, message) == 200
 
 
-async def test_the_static_half_is_asked_once_and_again_under_another_policy(
+async def test_the_static_half_is_evaluated_once_for_each_policy(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[StaticInput] = []
@@ -77,7 +77,7 @@ async def test_the_static_half_is_asked_once_and_again_under_another_policy(
     message = check_request(token=mint(key))
     subject = await remembering(key, message)
     assert at_once(subject, message) == 200
-    assert len(given) == 1, "the verdict is remembered"
+    assert len(given) == 1, "the verdict is cached"
 
     nothing = RbacPolicy.from_roles(
         (Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,)
@@ -89,7 +89,7 @@ async def test_the_static_half_is_asked_once_and_again_under_another_policy(
     assert [one.policy for one in given][1] is nothing
 
 
-async def test_a_service_that_is_loaded_anew_is_judged_anew(key: SigningKey) -> None:
+async def test_a_reloaded_service_is_evaluated_again(key: SigningKey) -> None:
     message = check_request(token=mint(key))
     subject = await remembering(key, message)
     other = dataclasses.replace(SERVICE, resource=f"{SERVICE.resource}/other")
@@ -97,12 +97,12 @@ async def test_a_service_that_is_loaded_anew_is_judged_anew(key: SigningKey) -> 
     assert at_once(subject, message) != 200
 
 
-def test_the_static_half_cannot_see_what_changes_between_two_requests() -> None:
+def test_the_input_of_the_static_half_has_no_value_that_changes_between_requests() -> None:
     assert StaticInput._fields == ("claims", "service", "policy")
     for kind in (AccessClaims, Service, RbacPolicy):
         assert dataclasses.is_dataclass(kind)
         assert vars(kind)["__dataclass_params__"].frozen, (
-            f"{kind.__name__} can change while a verdict on it is remembered"
+            f"{kind.__name__} can change while a verdict on it is cached"
         )
 
 
@@ -141,7 +141,7 @@ async def test_a_new_optional_claim_reaches_both_halves(key: SigningKey, monkeyp
     assert {getattr(claims, "department", None) for claims in seen} == {"physics"}
 
 
-async def test_a_message_is_decoded_once_also_where_the_check_has_to_wait(
+async def test_a_message_is_decoded_once_even_if_the_check_has_to_wait(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode, decoded = envoy_messages.decode, []
@@ -159,7 +159,7 @@ async def test_a_message_is_decoded_once_also_where_the_check_has_to_wait(
     assert decoded == [message]
 
 
-async def test_a_bound_token_without_a_proof_does_not_pass_when_the_rules_go_while_its_check_waits(
+async def test_a_bound_token_without_a_proof_is_refused_even_if_the_rules_are_removed_meanwhile(
     key: SigningKey,
 ) -> None:
     status = CachedStatus()
@@ -175,7 +175,7 @@ async def test_a_bound_token_without_a_proof_does_not_pass_when_the_rules_go_whi
     assert read_answer(await waiting).status == 401
 
 
-async def test_for_a_remembered_token_that_has_expired_no_body_is_read_and_redis_is_not_asked(
+async def test_an_expired_cached_token_is_refused_without_reading_the_body_or_asking_redis(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, message = int(time.time()), check_request(token=mint(key))
@@ -199,14 +199,14 @@ async def test_a_token_that_expires_while_its_check_waits_is_recorded_with_its_p
     sink.events.clear()
     status.held = asyncio.Event()
     waiting = asyncio.create_task(subject.check(message))
-    await asyncio.sleep(0)  # the token is remembered, so its status is asked for at once
+    await asyncio.sleep(0)  # the token is cached, so its status is asked for at once
     now += 10_000
     status.held.set()
     assert read_answer(await waiting).status == 401
     assert [event.user for event in sink.events] == ["octocat"]
 
 
-async def test_rights_are_worked_out_only_for_the_services_that_a_token_is_meant_for(
+async def test_rights_are_computed_only_for_services_in_the_audience(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def rights(*_: object) -> None:
@@ -219,7 +219,7 @@ async def test_rights_are_worked_out_only_for_the_services_that_a_token_is_meant
     assert at_once(subject, message) == 401
 
 
-async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
+async def test_refused_tokens_cause_no_back_off_for_other_signatures(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rests: list[float] = []
@@ -235,7 +235,7 @@ async def test_refused_tokens_do_not_make_the_signatures_of_others_wait(
 
 
 @pytest.mark.parametrize("credentials", ["good", "garbage", None])
-async def test_what_is_answered_at_once_looks_its_service_up_once(
+async def test_an_immediate_answer_looks_up_its_service_once(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch, credentials: str | None
 ) -> None:
     good = mint(key)

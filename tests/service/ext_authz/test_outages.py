@@ -1,4 +1,6 @@
-"""What the check service does when Redis is away, slow, empty or changed: refuse as unknown, and come back."""
+"""The check service while Redis is away, slow, empty or changed: every token is unknown, and passes again
+afterwards.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """A Redis of the test's own, without keys."""
+    """A Redis for one test, without keys."""
     with running_redis(password="admin-password-of-tests", users=USERS) as server:
         yield server
 
 
 @pytest.fixture
 def own_authz(own_redis: RedisServer, key: SigningKey) -> Iterator[AuthzProcess]:
-    """A check service of the test's own, serving, with a short deadline for Redis."""
+    """A check service for one test, serving, with a short deadline for Redis."""
     publish(own_redis, key)
     remember(own_redis, "jti-1")
     with running_authz(environ(own_redis, **HASTY)) as service:
@@ -50,7 +52,7 @@ def ask(authz: AuthzProcess, token: str | None) -> Answer:
 
 
 def known(authz: AuthzProcess, token: str) -> int:
-    """The status of the first answer that Redis had a part in: on a busy machine it may be late."""
+    """The status of the first answer that came from Redis: on a busy machine it may be late."""
     deadline = time.monotonic() + 60
     while (status := ask(authz, token).status) == 503:
         assert time.monotonic() < deadline
@@ -66,7 +68,7 @@ def assert_unknown(answer: Answer) -> None:
 
 
 def wait_for_status(authz: AuthzProcess, token: str, status: int) -> Answer:
-    """The first answer of that status. What was remembered may count for a moment, and no longer."""
+    """The first answer of that status. A cached status may be used for a moment, and no longer."""
     deadline = time.monotonic() + 60
     while (answer := ask(authz, token)).status != status:
         assert time.monotonic() < deadline, f"still {answer.status}"
@@ -74,7 +76,7 @@ def wait_for_status(authz: AuthzProcess, token: str, status: int) -> Answer:
     return answer
 
 
-def test_while_redis_is_down_a_good_token_is_unknown_and_then_good_again(
+def test_a_token_is_unknown_while_redis_is_down_and_active_again_afterwards(
     own_authz: AuthzProcess, own_redis: RedisServer, key: SigningKey
 ) -> None:
     token = mint(key)
@@ -83,7 +85,7 @@ def test_while_redis_is_down_a_good_token_is_unknown_and_then_good_again(
     assert_unknown(wait_for_status(own_authz, token, 503))
     own_authz.wait_for_health("NOT_SERVING")
     assert_unknown(ask(own_authz, token))
-    assert ask(own_authz, None).status == 401, "whoever has no token yet may go and get one"
+    assert ask(own_authz, None).status == 401, "a client without a token is still sent to sign in"
     own_redis.start()
     publish(own_redis, key)
     remember(own_redis, "jti-1")
@@ -91,7 +93,7 @@ def test_while_redis_is_down_a_good_token_is_unknown_and_then_good_again(
     assert known(own_authz, token) == 200
 
 
-def test_a_redis_that_is_silent_is_unknown_within_the_deadline_and_answers_are_never_mixed_up(
+def test_a_silent_redis_makes_tokens_unknown_within_the_deadline_and_answers_are_not_mixed_up(
     own_authz: AuthzProcess, own_redis: RedisServer, key: SigningKey
 ) -> None:
     live, dead = mint(key, jti="jti-1"), mint(key, jti="jti-dead")
@@ -99,7 +101,7 @@ def test_a_redis_that_is_silent_is_unknown_within_the_deadline_and_answers_are_n
     own_redis.pause()
     try:
         wait_for_status(own_authz, live, 503)
-        # Each of these leaves a question behind whose late answer belongs to nobody.
+        # Each of these leaves a command behind whose late answer must be dropped.
         waiting = [own_authz.start_check(check_request(token=live)) for _ in range(5)]
         for answer in waiting:
             assert_unknown(read_answer(answer.result()))
@@ -110,7 +112,7 @@ def test_a_redis_that_is_silent_is_unknown_within_the_deadline_and_answers_are_n
     assert [known(own_authz, token) for token in (dead, live) * 10] == [401, 200] * 10
 
 
-def test_a_redis_that_was_emptied_has_revoked_every_token(
+def test_an_emptied_redis_revokes_every_token(
     own_authz: AuthzProcess, own_redis: RedisServer, key: SigningKey
 ) -> None:
     with own_redis.client() as client:
@@ -138,7 +140,7 @@ def test_without_usable_keys_every_check_is_unknown(
 
 
 @pytest.mark.parametrize("bound", [HASTY, PATIENT], ids=["the usual bound", "the longest bound"])
-def test_it_starts_without_redis_and_serves_once_redis_and_keys_are_there(
+def test_it_starts_without_redis_and_serves_once_redis_and_keys_are_available(
     key: SigningKey, bound: dict[str, str]
 ) -> None:
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
@@ -162,12 +164,12 @@ def test_a_token_of_a_new_key_passes_at_once(
     assert {known(own_authz, mint(each)) for each in (key, newer)} == {200}
 
 
-def test_a_key_taken_out_of_the_ring_is_trusted_no_longer(
+def test_a_key_removed_from_the_ring_is_no_longer_trusted(
     own_authz: AuthzProcess, own_redis: RedisServer, key: SigningKey
 ) -> None:
     newer = new_key()
     publish(own_redis, newer)
-    assert known(own_authz, mint(newer)) == 200, "the new ring is known now"
+    assert known(own_authz, mint(newer)) == 200, "the new ring has been read"
     assert known(own_authz, mint(key)) == 401
 
 
@@ -178,7 +180,7 @@ def test_a_token_of_an_unknown_key_is_unknown_while_the_ring_cannot_be_read(
     assert_unknown(ask(own_authz, mint(new_key())))
 
 
-def test_a_wrong_redis_password_is_an_outage_and_the_password_is_not_told(own_redis: RedisServer) -> None:
+def test_a_wrong_redis_password_is_an_outage_and_is_not_logged(own_redis: RedisServer) -> None:
     with running_authz(environ(own_redis, **HASTY) | {"REDIS_PASSWORD": "not-the-password"}) as authz:
         authz.wait_for_health("NOT_SERVING")
         assert_unknown(ask(authz, "abc"))

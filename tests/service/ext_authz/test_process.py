@@ -35,7 +35,7 @@ def test_every_fault_in_the_settings_is_a_line_and_exit_2() -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://user:secret@localhost", "redis://:secret@localhost:port"])
-def test_an_address_of_redis_that_is_none_is_a_line_and_exit_2_and_not_repeated(url: str) -> None:
+def test_an_invalid_redis_url_is_a_line_and_exit_2_and_is_not_repeated(url: str) -> None:
     with running_authz({"REDIS_URL": url}) as authz:
         assert_refuses_to_start(authz, "redis.url")
         assert "secret" not in authz.log_text()
@@ -44,7 +44,7 @@ def test_an_address_of_redis_that_is_none_is_a_line_and_exit_2_and_not_repeated(
 @pytest.mark.parametrize(
     "address", ["nonsense", "unix:relative", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:70000", ":9001", "a b:1"]
 )
-def test_an_address_that_is_none_is_a_line_and_exit_2(address: str) -> None:
+def test_an_invalid_listen_address_is_a_line_and_exit_2(address: str) -> None:
     with running_authz({"AUTHZ_LISTEN": address}) as authz:
         assert_refuses_to_start(authz, "check.listen")
 
@@ -57,7 +57,7 @@ def test_a_port_in_use_is_a_line_and_exit_2() -> None:
 
 
 @pytest.mark.parametrize("address", ["unix:/no/such/folder/x.sock", "203.0.113.1:9001"])
-def test_an_address_of_somewhere_else_is_a_line_and_exit_2(address: str) -> None:
+def test_an_address_of_another_machine_is_a_line_and_exit_2(address: str) -> None:
     with running_authz({"AUTHZ_LISTEN": address}) as authz:
         assert_refuses_to_start(authz, f"cannot listen on {address}")
 
@@ -70,12 +70,12 @@ def test_it_listens_on_a_port_too(redis: RedisServer, key: SigningKey) -> None:
         assert read_answer(authz.check(check_request())).status == 401
 
 
-def test_its_unix_socket_is_for_its_user_alone(authz: AuthzProcess) -> None:
+def test_only_its_user_can_open_its_unix_socket(authz: AuthzProcess) -> None:
     path = Path(authz.address.removeprefix("unix:"))
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_told_to_stop_it_finishes_what_is_under_way_and_exits_0(key: SigningKey) -> None:
+def test_on_sigterm_it_finishes_calls_in_progress_and_exits_0(key: SigningKey) -> None:
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         publish(redis, key)
         remember(redis, "jti-1")
@@ -83,7 +83,7 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_exits_0(key: SigningKey)
             authz.wait_for_health("SERVING")
             redis.pause()
             waiting = authz.start_check(check_request(token=mint(key)))
-            # An answered call after it on the same connection shows that the first one is being worked on.
+            # An answered call after it on the same connection shows that the first one is in progress.
             assert read_answer(authz.check(check_request())).status == 401
             authz.process.terminate()
             while "server.draining" not in authz.log_text():
@@ -93,7 +93,7 @@ def test_told_to_stop_it_finishes_what_is_under_way_and_exits_0(key: SigningKey)
             assert authz.process.wait(60) == 0
 
 
-def test_told_to_stop_it_does_not_wait_for_ever(key: SigningKey) -> None:
+def test_on_sigterm_it_does_not_wait_for_ever(key: SigningKey) -> None:
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         publish(redis, key)
         with running_authz(environ(redis)) as authz:

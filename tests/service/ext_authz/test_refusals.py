@@ -1,4 +1,4 @@
-"""Every row of the table of refusals at the check: what the caller gets, and what the audit log gets."""
+"""Every row of the table of refusals at the check: the caller's answer, and the audit event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHALLENGES = {
 
 
 @pytest.mark.parametrize("reason", sorted(DenyReason))
-async def test_a_refused_request_gets_its_row_and_the_audit_log_gets_the_reason(
+async def test_a_refused_request_gets_the_answer_of_its_row_and_the_audit_log_has_the_reason(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch, reason: DenyReason
 ) -> None:
     sink = Recorder()

@@ -1,4 +1,4 @@
-"""Tool rules and a policy that changes, at the check itself: nothing decided under another policy counts."""
+"""Tool rules and policy changes at the check itself: a decision under another policy is never used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call(token: str, tool: str) -> bytes:
     return check_request(token=token, body=body, headers=JSON)
 
 
-async def test_one_token_may_call_one_tool_and_not_the_other_however_often_it_asks(key: SigningKey) -> None:
+async def test_one_token_may_call_one_tool_and_not_another_at_every_attempt(key: SigningKey) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     mine = token(key)
     for _ in range(3):
@@ -41,14 +41,14 @@ async def test_one_token_may_call_one_tool_and_not_the_other_however_often_it_as
 
 
 @pytest.mark.requirement("mcp:insufficient-scope-all")
-async def test_all_missing_scopes_are_told(key: SigningKey) -> None:
+async def test_the_challenge_names_all_missing_scopes(key: SigningKey) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ, WRITE))
     refused = read_answer(await authorizer.check(call(token(key, READ), "set_time")))
     assert refused.status == 403
     assert f'scope="{READ} {WRITE}"' in refused.headers["www-authenticate"]
 
 
-async def test_a_new_policy_counts_for_a_token_that_was_let_in_before(key: SigningKey) -> None:
+async def test_a_new_policy_applies_to_a_token_that_was_allowed_before(key: SigningKey) -> None:
     authorizer, sink = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
     request = check_request(token=token(key))
     for _ in range(2):
@@ -56,7 +56,7 @@ async def test_a_new_policy_counts_for_a_token_that_was_let_in_before(key: Signi
     nobody = RbacPolicy.from_roles(
         (Role("r", Permissions(frozenset({"mcp.time"})), users=frozenset({"hubot"})),), (SERVICE,)
     )
-    # The very same services: only the policy is another.
+    # The same services: only the policy differs.
     authorizer.use(ServiceIndex([SERVICE]), nobody)
     for _ in range(2):
         assert read_answer(await authorizer.check(request)).status == 403
@@ -65,18 +65,18 @@ async def test_a_new_policy_counts_for_a_token_that_was_let_in_before(key: Signi
     assert read_answer(await authorizer.check(request)).status == 200
 
 
-async def test_rules_that_a_service_gets_count_for_tokens_that_were_let_in_before(key: SigningKey) -> None:
+async def test_new_rules_of_a_service_apply_to_tokens_that_were_allowed_before(key: SigningKey) -> None:
     authorizer, _ = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
     mine = token(key)
     assert read_answer(await authorizer.check(check_request(token=mine))).status == 200
     authorizer.use(ServiceIndex([RULED]), policy_of(READ))
-    # Envoy does not send bodies yet: that is no way around the rules.
+    # Envoy does not send bodies yet: that must not bypass the rules.
     refused = read_answer(await authorizer.check(check_request(token=mine)))
     assert refused.status == 400
     assert read_answer(await authorizer.check(call(mine, "get_time"))).status == 200
 
 
-async def test_a_check_that_waits_while_the_policy_changes_is_decided_by_the_new_one(key: SigningKey) -> None:
+async def test_a_check_that_waits_during_a_policy_change_is_decided_by_the_new_policy(key: SigningKey) -> None:
     token_status = CachedStatus()
     token_status.held = asyncio.Event()
     authorizer, _ = await subject(key, RULED, policy_of(READ), token_status)
@@ -86,7 +86,7 @@ async def test_a_check_that_waits_while_the_policy_changes_is_decided_by_the_new
     authorizer.use(ServiceIndex([RULED]), policy_of(READ, user="hubot"))
     token_status.held.set()
     assert read_answer(await waiting).status == 403
-    # Nor is anything remembered of the old one.
+    # No verdict of the old one is cached either.
     assert read_answer(await authorizer.check(call(mine, "get_time"))).status == 403
 
 
@@ -101,7 +101,7 @@ async def test_a_body_of_which_envoy_sent_only_a_part_is_413(key: SigningKey, pa
     )
 
 
-async def test_nobody_without_a_good_token_has_a_body_read(
+async def test_without_a_valid_token_the_body_is_not_read(
     key: SigningKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object) -> None:
@@ -130,7 +130,7 @@ def ask(token: str, method: str, **params: object) -> bytes:
 @pytest.mark.parametrize(
     "uri", ["file:///private/a", "file:/private/a", "file://localhost/private/a", "file:///x?/../../private/a"]
 )
-async def test_no_spelling_of_a_uri_passes_the_rule_for_it(key: SigningKey, uri: str) -> None:
+async def test_no_spelling_of_a_uri_bypasses_its_rule(key: SigningKey, uri: str) -> None:
     authorizer, _ = await subject(key, FILES, policy_of(READ))
     mine = token(key)
     assert read_answer(await authorizer.check(ask(mine, "resources/read", uri="file:///x"))).status == 200
@@ -143,7 +143,9 @@ async def test_no_spelling_of_a_uri_passes_the_rule_for_it(key: SigningKey, uri:
 @pytest.mark.parametrize(
     "host", ["public@private", "private:80", "private.", "me:x@private.:80", "public-notes@private"]
 )
-async def test_no_user_name_port_or_dot_takes_a_uri_past_the_rule_for_its_host(key: SigningKey, host: str) -> None:
+async def test_no_user_name_port_or_dot_makes_a_uri_bypass_the_rule_of_its_host(
+    key: SigningKey, host: str
+) -> None:
     rules = [("note://public*", READ), ("note://private:*", READ), ("note://private/*", WRITE), ("*", READ)]
     notes = replace(RULED, rules=ToolRules(resources=tuple(NameRule(name, (need,)) for name, need in rules)))
     authorizer, _ = await subject(key, notes, policy_of(READ))
@@ -152,7 +154,7 @@ async def test_no_user_name_port_or_dot_takes_a_uri_past_the_rule_for_its_host(k
         assert read_answer(answer).status == status, uri
 
 
-async def test_of_two_rules_that_overlap_the_longer_one_does_not_decide_alone(key: SigningKey) -> None:
+async def test_of_two_overlapping_rules_both_must_allow(key: SigningKey) -> None:
     rules = (NameRule("*_secret", (WRITE,)), NameRule("get_the_*", (READ,)))
     authorizer, _ = await subject(key, replace(RULED, rules=ToolRules(tools=rules)), policy_of(READ))
     for name, status in (("get_the_time", 200), ("a_secret", 403), ("get_the_secret", 403)):
@@ -160,7 +162,7 @@ async def test_of_two_rules_that_overlap_the_longer_one_does_not_decide_alone(ke
         assert read_answer(answer).status == status, name
 
 
-async def test_every_resource_that_a_subscription_names_is_weighed(key: SigningKey) -> None:
+async def test_every_resource_of_a_subscription_is_checked(key: SigningKey) -> None:
     authorizer, _ = await subject(key, FILES, policy_of(READ))
     mine = token(key)
 
@@ -170,20 +172,21 @@ async def test_every_resource_that_a_subscription_names_is_weighed(key: SigningK
     assert await listen() == 200
     assert await listen(toolsListChanged=True, resourceSubscriptions=["file:///x", "file:///y"]) == 200
     assert await listen(resourceSubscriptions=["file:///x", "file:///private/a"]) == 403
-    assert await listen(resourceSubscriptions=["https://elsewhere/x"]) == 403, "no rule names it"
-    assert await listen(taskIds=["t1"]) == 403, "nor what an extension lets clients name"
+    assert await listen(resourceSubscriptions=["https://elsewhere/x"]) == 403, "no rule matches it"
+    assert await listen(taskIds=["t1"]) == 403, "and neither do names that an extension adds"
     assert await listen(ResourceSubscriptions=["file:///private/a"]) == 400, "Go reads it as the member"
-    assert await listen(resourceSubscriptions=["file:///x"] * 101) == 400, "each costs time"
+    assert await listen(resourceSubscriptions=["file:///x"] * 101) == 400, "each resource costs time"
     assert await listen(resourceSubscriptions="file:///private/a") == 400
 
 
-async def test_what_opens_a_stream_ends_like_one_however_it_is_opened(key: SigningKey) -> None:
+async def test_every_kind_of_stream_gets_the_timeout_of_a_stream(key: SigningKey) -> None:
     mine = mint(key, iat=1_799_999_990, exp=1_800_003_000)
 
     async def milliseconds(service: Service, method: str, headers: dict[str, str], body: bytes = b"") -> int:
         authorizer, _ = await subject(key, service, RbacPolicy.from_roles((), (service,)))
         message = check_request(token=mine, method=method, headers=JSON | headers, body=body)
-        answers = [read_answer(await authorizer.check(message)) for _ in range(2)]  # the second from memory
+        # the second comes from the cache
+        answers = [read_answer(await authorizer.check(message)) for _ in range(2)]
         assert [answer.status for answer in answers] == [200, 200]
         first, second = (answer.headers["x-envoy-upstream-rq-timeout-ms"] for answer in answers)
         assert first == second
@@ -196,4 +199,4 @@ async def test_what_opens_a_stream_ends_like_one_however_it_is_opened(key: Signi
     assert await milliseconds(SERVICE, "POST", {"mcp-method": "tools/call", **newer}) == 900_000
     assert await milliseconds(SERVICE, "POST", {"mcp-protocol-version": "2025-11-25"}) == 900_000
     listen = b'{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}'
-    assert await milliseconds(FILES, "POST", {}, listen) == 300_000, "the body says it"
+    assert await milliseconds(FILES, "POST", {}, listen) == 300_000, "the body has the method"

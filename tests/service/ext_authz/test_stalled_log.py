@@ -1,4 +1,6 @@
-"""A reader of standard output that stops reading: calls are refused in time, and each allowed one is recorded."""
+"""A reader of standard output that stops reading: calls are refused after a while, and each allowed one is
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _HANG_SECONDS = 4
 
 
 class Reader:
-    """The reading end of a pipe, read by a thread as long as it is told to."""
+    """The reading end of a pipe. A thread reads it until it is stopped."""
 
     def __init__(self, descriptor: int) -> None:
         self.data = b""
@@ -41,7 +43,7 @@ class Reader:
         self._reads.set()
 
     def finish(self) -> None:
-        """Return when the last writer is gone and all is read."""
+        """Return when the last writer has ended and everything is read."""
         self._thread.join(60)
         assert not self._thread.is_alive()
 
@@ -61,7 +63,7 @@ def a_small_pipe() -> tuple[int, int]:
     return reading, writing
 
 
-def test_while_nobody_reads_calls_are_refused_and_every_allowed_one_is_recorded_later(
+def test_calls_are_refused_while_the_log_is_not_read_and_each_allowed_one_is_recorded_later(
     redis: RedisServer, key: SigningKey
 ) -> None:
     remember(redis, "jti-stalled")
@@ -83,7 +85,7 @@ def test_while_nobody_reads_calls_are_refused_and_every_allowed_one_is_recorded_
 
         until(is_refused, "a refusal, since nobody reads")
         allowed += statuses.count(200)
-        # For longer than a worker may be silent, each still answers and is the same.
+        # For longer than a worker may be silent, each worker still answers and is not replaced.
         end = time.monotonic() + 1.5 * _HANG_SECONDS
         while time.monotonic() < end:
             assert read_answer(authz.check(message)).status == 503
@@ -98,7 +100,7 @@ def test_while_nobody_reads_calls_are_refused_and_every_allowed_one_is_recorded_
     assert len(reader.events("access.allowed")) == allowed + 1
 
 
-def test_a_reader_that_is_gone_has_every_call_refused(redis: RedisServer, key: SigningKey) -> None:
+def test_every_call_is_refused_after_the_reader_has_ended(redis: RedisServer, key: SigningKey) -> None:
     remember(redis, "jti-gone")
     message = check_request(token=mint(key, jti="jti-gone"))
     reading, writing = os.pipe()

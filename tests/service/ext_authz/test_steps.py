@@ -1,4 +1,4 @@
-"""A request that Envoy asks about several times: by its headers first, and only then with its body."""
+"""A request that Envoy sends several checks for: first with its headers, and then with its body."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ async def ask(
     return read_answer(await authorizer.check(message))
 
 
-async def test_a_good_token_is_let_go_on_to_the_check_of_its_body_and_nothing_is_added(key: SigningKey) -> None:
+async def test_a_valid_token_passes_the_header_check_undecided_and_is_decided_with_the_body(
+    key: SigningKey,
+) -> None:
     authorizer, sink = await subject(key, RULED, policy_of(READ))
     first = await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS, content_length="100")
     assert (first.status, first.headers, first.removed) == (200, {}, ())
-    assert first.metadata["decision"] == "undecided", "which makes Envoy ask again"
-    assert sink.events == [], "it is not decided, so there is nothing to record"
+    assert first.metadata["decision"] == "undecided", "so that Envoy asks again"
+    assert sink.events == [], "there is no decision to record yet"
     allowed = await ask(authorizer, token(key), {"portcullis.service": "time"}, call())
     assert allowed.metadata["decision"] == "allowed"
     denied = await ask(authorizer, token(key), {"portcullis.service": "time"}, call("set_time"))
@@ -57,9 +59,7 @@ async def test_a_good_token_is_let_go_on_to_the_check_of_its_body_and_nothing_is
 
 
 @pytest.mark.parametrize("step", [HEADERS, REFUSAL, HEADERS | BODY_FOLLOWS, REFUSAL | BODY_FOLLOWS])
-async def test_without_a_good_token_the_headers_are_enough_to_refuse(
-    key: SigningKey, step: dict[str, str]
-) -> None:
+async def test_without_a_valid_token_the_header_check_refuses(key: SigningKey, step: dict[str, str]) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     for credentials in (None, "garbage", mint(key, exp=1), mint(key, aud=("https://elsewhere.example",))):
         answer = await ask(authorizer, credentials, step)
@@ -67,7 +67,9 @@ async def test_without_a_good_token_the_headers_are_enough_to_refuse(
         assert answer.metadata["decision"] == "denied"
 
 
-async def test_who_may_do_nothing_there_is_refused_by_the_next_check_with_the_id(key: SigningKey) -> None:
+async def test_a_person_without_any_right_is_refused_by_the_next_check_with_the_request_id(
+    key: SigningKey,
+) -> None:
     for service in (SERVICE, RULED):
         authorizer, sink = await subject(key, service, policy_of("mcp.other"))
         follows = BODY_FOLLOWS if service is RULED else {}
@@ -79,13 +81,15 @@ async def test_who_may_do_nothing_there_is_refused_by_the_next_check_with_the_id
         )
         assert second.status == 403
         assert second.json["error"]["data"]["error"] == "access_denied"
-        assert second.json["id"] is None, "the beginning does not have it"
+        assert second.json["id"] is None, "the beginning does not contain it"
         second = await ask(authorizer, token(key), REFUSAL | follows, call())
         assert (second.status, second.json["id"]) == (403, "call-7")
         assert [event.reason for event in sink.events] == [DenyReason.FORBIDDEN_BY_POLICY] * 2
 
 
-async def test_a_body_that_says_it_is_too_large_is_refused_with_the_id_from_its_beginning(key: SigningKey) -> None:
+async def test_a_body_with_a_too_large_content_length_is_refused_with_the_id_from_its_beginning(
+    key: SigningKey,
+) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     first = await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS, content_length="1001")
     assert first.metadata["decision"] == "refused"
@@ -102,7 +106,9 @@ async def test_a_body_that_says_it_is_too_large_is_refused_with_the_id_from_its_
 
 
 @pytest.mark.parametrize("size", [1, 999, 1000, 1001, 200_000])
-async def test_a_whole_body_over_the_limit_of_the_route_is_refused_with_its_id(key: SigningKey, size: int) -> None:
+async def test_a_complete_body_over_the_limit_of_the_route_is_refused_with_its_id(
+    key: SigningKey, size: int
+) -> None:
     authorizer, sink = await subject(key, RULED, policy_of(READ))
     body = call()[:size].ljust(size)
     answer = await ask(authorizer, token(key), {"portcullis.service": "time"} | BODY_FOLLOWS, body)
@@ -113,7 +119,7 @@ async def test_a_whole_body_over_the_limit_of_the_route_is_refused_with_its_id(k
         assert answer.status == (400 if size == 1 else 200)
 
 
-async def test_no_step_but_the_last_lets_a_call_through_where_there_are_rules(key: SigningKey) -> None:
+async def test_with_rules_only_the_last_step_allows_a_call(key: SigningKey) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ, WRITE))
     for step in (HEADERS, REFUSAL):
         answer = await ask(authorizer, token(key), step | BODY_FOLLOWS, call())
@@ -124,20 +130,20 @@ async def test_no_step_but_the_last_lets_a_call_through_where_there_are_rules(ke
         assert answer.metadata["reason"] == DenyReason.BODY_NOT_SENT
 
 
-async def test_a_service_without_rules_is_decided_by_headers_for_good(key: SigningKey) -> None:
+async def test_a_service_without_rules_is_decided_by_the_header_check(key: SigningKey) -> None:
     authorizer, _ = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
-    for _ in range(2):  # the second from memory
+    for _ in range(2):  # the second comes from the cache
         answer = await ask(authorizer, token(key), HEADERS)
         assert answer.metadata["decision"] == "allowed"
         assert answer.identity["x-user-name"]
     authorizer.use(ServiceIndex([replace(RULED)]), policy_of(READ))
-    assert (await ask(authorizer, token(key), HEADERS)).status in {400, 503}, "and never so once it has rules"
+    assert (await ask(authorizer, token(key), HEADERS)).status in {400, 503}, "and not once it has rules"
 
 
 @pytest.mark.parametrize(
     "request_id", [7, -1, "seven", 'say "hi"\n\\', "\u00fc\u202e\U0001f642", "%REQ(:path)%", ""]
 )
-async def test_what_may_go_on_has_its_id_as_json_for_the_answers_of_envoy(
+async def test_an_undecided_request_has_its_id_as_json_for_the_answers_of_envoy(
     key: SigningKey, request_id: str | int
 ) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ))
@@ -152,14 +158,14 @@ async def test_what_may_go_on_has_its_id_as_json_for_the_answers_of_envoy(
 
 
 @pytest.mark.parametrize("member", ['"id":"' + "x" * 1000 + '",', '"id":99999999999999999999999,', ""])
-async def test_an_id_without_bounds_is_left_out(key: SigningKey, member: str) -> None:
+async def test_an_id_beyond_the_limits_is_left_out(key: SigningKey, member: str) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     body = ("{" + member + '"jsonrpc":"2.0","method":"ping"}').encode()
     answer = await ask(authorizer, token(key), {"portcullis.service": "time"}, body)
     assert (answer.status, answer.request_id) == (200, None)
 
 
-async def test_a_body_of_unknown_length_has_its_id_read_before_envoy_holds_all_of_it(key: SigningKey) -> None:
+async def test_the_id_of_a_body_of_unknown_length_is_read_from_its_beginning(key: SigningKey) -> None:
     authorizer, _ = await subject(key, RULED, policy_of(READ))
     assert (await ask(authorizer, token(key), HEADERS | BODY_FOLLOWS)).metadata["decision"] == "refused"
     beginning = await ask(
@@ -172,7 +178,7 @@ async def test_a_body_of_unknown_length_has_its_id_read_before_envoy_holds_all_o
     assert (beginning.metadata["decision"], beginning.request_id) == ("undecided", "5")
 
 
-async def test_a_bound_token_is_refused_with_the_id_too_where_the_body_is_read(key: SigningKey) -> None:
+async def test_a_bound_token_is_refused_with_the_id_when_the_body_is_read(key: SigningKey) -> None:
     bound = mint(key, dpop_key="k" * 43, iat=1_799_999_990, exp=1_800_000_100)
     credentials = f"DPoP {bound}"
     authorizer, _ = await subject(key, RULED, policy_of("mcp.other"))
@@ -185,4 +191,4 @@ async def test_a_bound_token_is_refused_with_the_id_too_where_the_body_is_read(k
         await ask(authorizer, None, HEADERS | BODY_FOLLOWS, authorization=credentials, content_length="100")
     ).metadata["decision"] == "undecided"
     refused = await ask(authorizer, None, {"portcullis.service": "time"}, call(), authorization=credentials)
-    assert (refused.status, refused.json["id"]) == (401, "call-7"), "and it has no good proof"
+    assert (refused.status, refused.json["id"]) == (401, "call-7"), "and it has no valid proof"

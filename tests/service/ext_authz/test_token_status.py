@@ -1,4 +1,4 @@
-"""Asking Redis whether a token lives: what each answer means, and that no answer comes in time."""
+"""The lookup of a token's status in Redis: what each answer means, and the deadline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def connected(socket: Path) -> AsyncIterator[Redis]:
-    """As the check service connects."""
+    """A connection as the check service makes it."""
     redis = Redis(unix_socket_path=str(socket), username="check", password=PASSWORD, protocol=2)
     try:
         yield redis
@@ -32,7 +32,7 @@ async def connected(socket: Path) -> AsyncIterator[Redis]:
 
 @asynccontextmanager
 async def slowed(redis: RedisServer, seconds: float, folder: Path) -> AsyncIterator[Path]:
-    """A socket that leads to `redis` and holds each of its answers back."""
+    """A socket that leads to `redis` and delays each of its answers."""
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
         while data := await reader.read(65536):
@@ -71,7 +71,7 @@ async def test_a_stored_token_is_active_and_any_other_is_revoked(redis: RedisSer
         assert await token_status.token_status("*") is TokenStatus.REVOKED
 
 
-async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer) -> None:
+async def test_a_token_that_has_expired_in_redis_is_revoked(redis: RedisServer) -> None:
     remember(redis, "over")
     with redis.client() as admin:
         admin.pexpireat(keyspace.token("over"), 1)
@@ -79,7 +79,7 @@ async def test_a_token_whose_time_in_redis_is_over_is_revoked(redis: RedisServer
         assert await RedisTokenStatus(client, timeout=60).token_status("over") is TokenStatus.REVOKED
 
 
-async def test_the_deadline_is_for_the_whole_look_up_and_not_for_each_step(redis: RedisServer) -> None:
+async def test_the_deadline_is_for_the_whole_lookup_and_not_for_each_step(redis: RedisServer) -> None:
     remember(redis, "lives")
     async with slowed(redis, 0.15, redis.socket.parent) as socket, connected(socket) as client:
         # Connecting takes several answers, each well within the deadline, but together they are over it.

@@ -1,4 +1,6 @@
-"""Verified once, and never believed longer than verifying again would allow."""
+"""The verified-token cache: a token is verified once, and is never valid longer than a new verification would
+allow.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def ring(*keys: SigningKey) -> VerifyingKeys:
 
 @pytest.fixture
 def verifications(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How often a token was verified in earnest."""
+    """How often a signature was verified."""
     count = 0
     verify = access_tokens.verify
 
@@ -47,7 +49,7 @@ def verifications(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     return lambda: count
 
 
-def test_a_good_token_is_verified_once(key: SigningKey, verifications: Callable[[], int]) -> None:
+def test_a_valid_token_is_verified_once(key: SigningKey, verifications: Callable[[], int]) -> None:
     cache, keys, token = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key), mint(key)
     first = cache.verify(token, keys, NOW)
     assert not isinstance(first, Rejected)
@@ -56,9 +58,7 @@ def test_a_good_token_is_verified_once(key: SigningKey, verifications: Callable[
     assert verifications() == 1
 
 
-def test_a_bad_token_that_comes_again_costs_no_signature(
-    key: SigningKey, verifications: Callable[[], int]
-) -> None:
+def test_a_repeated_forged_token_is_verified_once(key: SigningKey, verifications: Callable[[], int]) -> None:
     cache, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     impostor = SigningKey(key.kid, key.algorithm, generate_key("ES256", now=0).private_key, 0)
     forged = mint(impostor)
@@ -67,7 +67,7 @@ def test_a_bad_token_that_comes_again_costs_no_signature(
     assert cache.lookup(forged, keys) is None
 
 
-def test_when_the_keys_change_nothing_counts_any_more(key: SigningKey) -> None:
+def test_a_change_of_the_keys_clears_the_cache(key: SigningKey) -> None:
     cache, token, newer = VerifiedTokenCache(issuer=ISSUER, size=10), mint(key), new_key()
     old_ring, new_ring = ring(key), ring(newer)
     assert not isinstance(cache.verify(token, old_ring, NOW), Rejected)
@@ -76,14 +76,14 @@ def test_when_the_keys_change_nothing_counts_any_more(key: SigningKey) -> None:
     assert cache.verify(mint(newer, iss="https://evil"), new_ring, NOW) == Rejected(TokenFault.WRONG_ISSUER)
 
 
-def test_a_token_of_a_key_that_comes_later_is_not_held_against_it(key: SigningKey) -> None:
+def test_a_token_of_a_key_that_is_published_later_is_accepted_then(key: SigningKey) -> None:
     cache, newer = VerifiedTokenCache(issuer=ISSUER, size=10), new_key()
     token = mint(newer)
     assert cache.verify(token, ring(key), NOW) == Rejected(TokenFault.UNKNOWN_KEY)
     assert not isinstance(cache.verify(token, ring(key, newer), NOW), Rejected)
 
 
-def test_a_remembered_token_expires_and_one_from_the_future_becomes_good(key: SigningKey) -> None:
+def test_a_cached_token_expires_and_one_from_the_future_becomes_valid(key: SigningKey) -> None:
     cache, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     token = mint(key, exp=NOW + 10)
     assert not isinstance(cache.verify(token, keys, NOW), Rejected)
@@ -94,7 +94,7 @@ def test_a_remembered_token_expires_and_one_from_the_future_becomes_good(key: Si
     assert not isinstance(cache.verify(early, keys, NOW + 60), Rejected)
 
 
-def test_the_memory_has_a_limit_whatever_comes(key: SigningKey) -> None:
+def test_the_cache_has_a_size_limit(key: SigningKey) -> None:
     cache, keys = VerifiedTokenCache(issuer=ISSUER, size=10), ring(key)
     tokens = [mint(key, jti=str(number)) for number in range(50)]
     for token in tokens:
@@ -103,9 +103,9 @@ def test_the_memory_has_a_limit_whatever_comes(key: SigningKey) -> None:
     assert all(cache.lookup(token, keys) is not None for token in tokens[-10:])
 
 
-def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None:
+def test_a_cached_token_takes_less_than_2_kilobytes(key: SigningKey) -> None:
     cache, keys = VerifiedTokenCache(issuer=ISSUER, size=1000), ring(key)
-    # Made first, and decoded anew below as every request's is, so that each text counts for itself.
+    # Made first, and decoded anew below as every request's token is, so that each text counts for itself.
     sent = [mint(key, jti=f"{number:032x}", sub=str(number)).encode() for number in range(600)]
     service = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
     responses, policy = AllowResponses(), RbacPolicy.from_roles((), [service])
@@ -121,6 +121,6 @@ def test_a_remembered_token_takes_less_than_2_kilobytes(key: SigningKey) -> None
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # What the view keeps beside it: a float and a place in a dictionary, under a text that is here already.
+    # The token cache's entry beside it: a float and a place in a dictionary, under a text that exists already.
     status_entry = sys.getsizeof(0.0) + 120
     assert (after - before) / len(sent) + status_entry < 2048

@@ -1,4 +1,4 @@
-"""What is read out of a Check, and what is written into an answer: identity headers above all."""
+"""Reading a Check message and writing an answer: identity headers above all."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIFE = {envoy_messages.LIFE: "00300000"}
 
 
 def allowed(who: AccessClaims | None = None, lookalikes: tuple[str, ...] = (), **options: Any) -> Answer:
-    """What Envoy is told to do for the one these claims describe."""
+    """The answer to Envoy for an allowed caller with these claims."""
     response = envoy_messages.encode_allowed(who or claims(), "time", lookalikes, **options)
     return read_answer(response.lasting(300))
 
@@ -50,14 +50,16 @@ def decode(message: bytes) -> envoy_messages.IncomingRequest:
         ("198.51.100.1:51234,10.0.0.9", 0, "203.0.113.7"),
     ],
 )
-def test_behind_proxies_the_caller_is_the_one_that_they_name(forwarded: str, proxies: int, source: str) -> None:
+def test_behind_proxies_the_source_is_the_address_that_they_report(
+    forwarded: str, proxies: int, source: str
+) -> None:
     names = envoy_messages.Names(IdentityHeaders(), trusted_proxies=proxies)
     request = envoy_messages.decode(check_request(headers={"x-forwarded-for": forwarded}), names)
     assert request is not None
     assert request.source == source
 
 
-def test_a_request_is_read_as_envoy_wrote_it() -> None:
+def test_a_request_of_envoy_is_decoded() -> None:
     message = check_request(
         path="/time/mcp?a=b?c", extensions={"portcullis.service": "time", "other": "x"}, token="abc"
     )
@@ -79,7 +81,7 @@ def test_a_request_is_read_as_envoy_wrote_it() -> None:
     )
 
 
-def test_raw_headers_are_read_like_the_others_and_keep_their_duplicates() -> None:
+def test_raw_headers_are_read_like_others_and_keep_their_duplicates() -> None:
     raw = [("authorization", b"Bearer abc"), ("authorization", b"Bearer \xff"), ("x_user_id", b"1")]
     request = decode(check_request(raw_headers=raw))
     assert request.authorization == ("Bearer abc", "Bearer \xff")
@@ -108,18 +110,18 @@ def test_credentials_in_both_header_fields_are_two_credentials() -> None:
     ],
     ids=str,
 )
-def test_what_is_not_a_check_of_an_http_request_is_none(message: bytes) -> None:
+def test_a_message_that_is_no_check_of_an_http_request_is_not_decoded(message: bytes) -> None:
     assert envoy_messages.decode(message) is None
 
 
 @given(st.binary())
 @example(check_request())
-def test_no_bytes_make_decoding_fail(message: bytes) -> None:
+def test_decoding_never_raises(message: bytes) -> None:
     envoy_messages.decode(message)
 
 
 @given(st.data())
-def test_no_damage_to_a_real_message_makes_decoding_fail(data: st.DataObject) -> None:
+def test_decoding_a_damaged_message_never_raises(data: st.DataObject) -> None:
     message = bytearray(check_request(token="abc", extensions={"portcullis.service": "time"}))
     for _ in range(data.draw(st.integers(1, 4))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
@@ -153,11 +155,11 @@ def test_no_damage_to_a_real_message_makes_decoding_fail(data: st.DataObject) ->
         ("", Unverified.MISSING),
     ],
 )
-def test_exactly_one_bearer_credential_counts(credentials: str, expected: str | Unverified) -> None:
+def test_only_a_single_bearer_credential_is_accepted(credentials: str, expected: str | Unverified) -> None:
     assert bearer_token(decode(check_request(headers={"authorization": credentials}))) == expected
 
 
-def test_no_credentials_are_missing_ones() -> None:
+def test_a_request_without_credentials_has_missing_credentials() -> None:
     assert bearer_token(decode(check_request())) is Unverified.MISSING
 
 
@@ -174,17 +176,17 @@ def test_no_credentials_are_missing_ones() -> None:
     ],
 )
 @pytest.mark.parametrize("token", ["abc", None])
-def test_a_token_in_the_url_is_refused_even_beside_a_good_one(query: str, token: str | None) -> None:
+def test_a_token_in_the_url_is_refused_even_beside_a_valid_one(query: str, token: str | None) -> None:
     request = decode(check_request(path=f"/time/mcp?{query}", token=token))
     assert bearer_token(request) is Unverified.IN_QUERY
 
 
 @pytest.mark.parametrize("query", ["", "token=abc", "a=access_token", "&&=&;", "%", "%ff=%ff"])
-def test_other_parameters_are_none_of_our_business(query: str) -> None:
+def test_other_query_parameters_are_ignored(query: str) -> None:
     assert bearer_token(decode(check_request(path=f"/time/mcp?{query}", token="abc"))) == "abc"
 
 
-def test_the_service_learns_who_calls_and_never_sees_the_token() -> None:
+def test_the_service_gets_the_identity_and_not_the_token() -> None:
     answer = allowed(claims(scope="mcp.time mcp.notes"))
     assert answer.status == 200
     assert answer.headers == {
@@ -200,14 +202,14 @@ def test_the_service_learns_who_calls_and_never_sees_the_token() -> None:
 @pytest.mark.parametrize(
     "name", ["x_user_id", "X_User_Id", "x-user_name", "x.client.id", "x-token scope", "X_TOKEN-SCOPE"]
 )
-def test_a_header_that_a_service_could_take_for_ours_is_removed(name: str) -> None:
+def test_a_header_that_resembles_an_identity_header_is_removed(name: str) -> None:
     request = decode(check_request(headers={name: "forged"}))
     answer = allowed(lookalikes=request.lookalikes)
     assert name in answer.removed
 
 
 @pytest.mark.parametrize("name", ["x-user-id", "X-User-Id", "X-USER-NAME", "x-token-scope"])
-def test_a_header_of_exactly_our_name_is_overwritten_and_not_removed_after(name: str) -> None:
+def test_a_header_with_the_exact_name_is_overwritten_and_not_removed(name: str) -> None:
     request = decode(check_request(headers={name: "forged"}))
     answer = allowed(lookalikes=request.lookalikes)
     assert name.lower() in answer.headers
@@ -215,18 +217,18 @@ def test_a_header_of_exactly_our_name_is_overwritten_and_not_removed_after(name:
 
 
 @pytest.mark.parametrize("name", ["x-user", "x-user-idx", "xx-user-id", "x-request-id", "user-agent", "cookie"])
-def test_other_headers_are_left_alone(name: str) -> None:
+def test_other_headers_are_not_removed(name: str) -> None:
     request = decode(check_request(headers={name: "kept"}))
     assert allowed(lookalikes=request.lookalikes).removed == ALWAYS_REMOVED
 
 
-def test_an_identity_without_a_value_is_removed_so_that_the_callers_own_does_not_stay() -> None:
+def test_an_identity_header_without_a_value_is_removed() -> None:
     answer = allowed(claims(scope="", github_user=""))
     assert set(answer.headers) == {*LIFE, "x-user-id", "x-client-id"}
     assert set(answer.removed) == {*ALWAYS_REMOVED, "x-user-name", "x-token-scope"}
 
 
-def test_a_machine_client_has_no_user_name_and_cannot_bring_one_along() -> None:
+def test_a_machine_client_has_no_user_name_and_cannot_send_one() -> None:
     machine = claims(sub="client-1", client_id="client-1", github_user=None, github_id=None)
     answer = allowed(machine)
     assert answer.headers == {
@@ -238,25 +240,25 @@ def test_a_machine_client_has_no_user_name_and_cannot_bring_one_along() -> None:
     assert set(answer.removed) == {*ALWAYS_REMOVED, "x-user-name"}
 
 
-def test_a_value_cannot_start_a_header_of_its_own() -> None:
+def test_a_value_cannot_inject_a_header() -> None:
     answer = allowed(claims(github_user="eve\r\nx-user-id: 1"))
     assert answer.headers["x-user-name"] == "eve%0D%0Ax-user-id:%201"
 
 
 @given(st.text(), st.text())
-def test_two_identities_never_look_alike_and_every_value_is_plain(one: str, other: str) -> None:
+def test_identities_are_encoded_uniquely_in_printable_ascii(one: str, other: str) -> None:
     headers = [allowed(claims(sub=sub)).headers.get("x-user-id", "") for sub in (one, other)]
     assert (headers[0] == headers[1]) == (one == other)
     assert all(0x21 <= ord(character) <= 0x7E for value in headers for character in value)
 
 
-def test_groups_are_told_where_there_are_any_and_none_can_pass_for_two() -> None:
+def test_groups_are_sent_when_there_are_any_and_a_comma_is_escaped() -> None:
     answer = allowed(claims(groups=("acme", "acme/platform", "a,b%2Cc")))
     assert answer.headers["x-user-groups"] == "acme,acme/platform,a%2Cb%252Cc"
     assert "x-user-groups" not in answer.removed
 
 
-def test_the_operator_names_the_headers_and_may_leave_some_out() -> None:
+def test_the_operator_chooses_the_header_names_and_may_leave_some_out() -> None:
     names = envoy_messages.Names(IdentityHeaders(user_id="x-forwarded-user", user_name="", scope="remote-scope"))
     answer = allowed(names=names)
     assert answer.headers == {
@@ -265,12 +267,12 @@ def test_the_operator_names_the_headers_and_may_leave_some_out() -> None:
         "x-client-id": "client-1",
         "remote-scope": "mcp.time",
     }
-    # A service may still believe the usual names, so nobody else may use them either.
+    # A service may still trust the usual names, so callers may not send them either.
     assert set(answer.removed) == {*ALWAYS_REMOVED, "x-user-id", "x-user-name", "x-token-scope"}
 
 
 @pytest.mark.parametrize("name", ["x_forwarded_user", "X.Forwarded.User", "x-user_id"])
-def test_what_looks_like_a_name_of_the_operators_is_removed_too(name: str) -> None:
+def test_a_header_that_resembles_a_chosen_name_is_removed(name: str) -> None:
     names = envoy_messages.Names(IdentityHeaders(user_id="x-forwarded-user"))
     request = envoy_messages.decode(check_request(headers={name: "forged"}), names)
     assert request is not None
@@ -280,15 +282,15 @@ def test_what_looks_like_a_name_of_the_operators_is_removed_too(name: str) -> No
 @pytest.mark.parametrize(
     ("seconds", "milliseconds"), [(1, "00001000"), (0, "00001000"), (-5, "00001000"), (10**9, "86400000")]
 )
-def test_a_response_is_always_bounded(seconds: int, milliseconds: str) -> None:
-    """Zero would mean for ever to Envoy."""
+def test_a_response_always_has_a_timeout(seconds: int, milliseconds: str) -> None:
+    """For Envoy, zero means no timeout."""
     response = envoy_messages.encode_allowed(claims(sub="00000000", client_id="00000000"), "00000000")
     answer = read_answer(response.lasting(seconds))
     assert answer.headers[envoy_messages.LIFE] == milliseconds
     assert (answer.headers["x-user-id"], answer.headers["x-client-id"]) == ("00000000", "00000000")
 
 
-def test_an_answer_tells_the_access_log_who_and_what_for() -> None:
+def test_an_answer_has_the_identity_as_metadata_for_the_access_log() -> None:
     assert allowed().metadata == {
         "decision": "allowed",
         "service": "time",
@@ -298,7 +300,7 @@ def test_an_answer_tells_the_access_log_who_and_what_for() -> None:
     }
 
 
-def test_a_refusal_tells_the_access_log_why_and_no_more_than_is_known() -> None:
+def test_a_refusal_has_its_reason_and_the_known_identity_as_metadata() -> None:
     refused = envoy_messages.encode_refused(deny_response(DenyReason.REVOKED, None))
     known = read_answer(refused + envoy_messages.encode_metadata("revoked", claims(), "time"))
     assert known.metadata.items() >= {"decision": "denied", "reason": "revoked", "user": "octocat"}.items()

@@ -1,7 +1,7 @@
-"""Our compact definition of Envoy's messages, held against bindings that others made from Envoy's own.
+"""The compact definition of Envoy's messages, compared with independent bindings made from Envoy's own definition.
 
-Two proofs. By structure: every field we define has the name, number and kind it has there. By value: messages
-with every field set survive the way from their encoder to our decoder, and from ours to theirs.
+Two proofs. By structure: every field has the name, number and kind that it has in Envoy's definition. By value:
+messages with every field set are unchanged after encoding by one and decoding by the other, in both directions.
 """
 
 from __future__ import annotations
@@ -70,19 +70,19 @@ def their_fields(message: type[betterproto2.Message]) -> dict[str, Any]:
 
 
 def kind(field: FieldDescriptor) -> str:
-    """The kind of one of our fields, in the other bindings' words."""
+    """The kind of one of our fields, under the name that the other bindings use."""
     if field.message_type is not None:
         return "map" if field.message_type.GetOptions().map_entry else "message"
     names = {number: name for name, number in vars(FieldDescriptor).items() if name.startswith("TYPE_")}
     return names[field.type].removeprefix("TYPE_").lower()
 
 
-def test_every_message_of_ours_has_its_counterpart() -> None:
+def test_every_message_has_its_counterpart() -> None:
     assert all_messages().keys() == PAIRS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(PAIRS))
-def test_every_field_has_the_name_number_and_kind_that_envoy_gives_it(name: str) -> None:
+def test_every_field_has_the_name_number_and_kind_of_envoys_definition(name: str) -> None:
     ours = all_messages()[name].fields_by_name
     theirs = their_fields(PAIRS[name])
     assert set(theirs) - set(ours) == {field for message, field in LEFT_OUT if message == name}
@@ -96,7 +96,7 @@ def test_every_field_has_the_name_number_and_kind_that_envoy_gives_it(name: str)
         assert group == other.group
 
 
-def test_every_enumerator_has_the_number_that_envoy_gives_it() -> None:
+def test_every_enumerator_has_the_number_of_envoys_definition() -> None:
     actions = pb.HeaderValueOption.HeaderAppendAction
     assert dict(actions.items()) == {item.name: item.value for item in core.HeaderValueOptionHeaderAppendAction}
     protocols = pb.SocketAddress.Protocol
@@ -211,7 +211,7 @@ def set_fields(message: betterproto2.Message) -> set[str]:
 
 
 @pytest.mark.parametrize("through", ["socket", "named_port", "pipe", "internal", "internal_name"])
-def test_a_request_with_every_field_reads_the_same_with_ours(through: str) -> None:
+def test_a_request_with_every_field_is_decoded_equally(through: str) -> None:
     request = full_request()
     assert request.attributes is not None
     assert set_fields(request.attributes) == set(their_fields(auth.AttributeContext))
@@ -274,15 +274,15 @@ def full_answers() -> list[pb.CheckResponse]:
     return answers
 
 
-@pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")  # deprecated fields are fields too
+@pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")  # deprecated fields are tested too
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_an_answer_with_every_field_reads_the_same_with_theirs(which: int) -> None:
+def test_an_answer_with_every_field_is_decoded_equally(which: int) -> None:
     ours = full_answers()[which]
     theirs = auth.CheckResponse.parse(ours.SerializeToString())
     assert_says_the_same(ours, theirs)
     assert canonical(pb.CheckResponse, bytes(theirs)) == ours.SerializeToString(deterministic=True)
 
 
-def test_the_status_of_an_answer_is_the_one_of_grpc() -> None:
+def test_the_status_of_an_answer_is_the_grpc_status_message() -> None:
     theirs = auth.CheckResponse(status=Status(code=16, message="no"))
     assert pb.CheckResponse.FromString(bytes(theirs)).status.code == 16

@@ -1,4 +1,4 @@
-"""Speaks to the GitHub stand-in as a browser and as an app do."""
+"""Uses the GitHub stand-in as a browser and as an app do."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class StandinClient:
         return document
 
     def token_request(self, code: str) -> dict[str, str]:
-        """What an app sends with a code."""
+        """The token request of an app with a code."""
         return {
             "client_id": CLIENT_ID,
             "client_secret": CLIENT_SECRET,

@@ -1,4 +1,4 @@
-"""Where the stand-in refuses to run at all."""
+"""Conditions under which the stand-in does not start."""
 
 from __future__ import annotations
 

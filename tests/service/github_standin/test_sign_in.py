@@ -34,20 +34,20 @@ def test_every_page_says_that_this_is_not_github(standin: StandinClient) -> None
     assert [page.status_code for page in pages] == [200, 400, 422, 404]
 
 
-def test_the_page_offers_the_ready_people_and_a_field(standin: StandinClient) -> None:
+def test_the_page_offers_the_prepared_people_and_a_field(standin: StandinClient) -> None:
     page = standin.show().text
     assert all(f'value="{person.login}"' in page for person in people.READY)
     assert 'name="login"' in page
 
 
-def test_a_choice_leads_back_with_a_code_and_the_same_state(standin: StandinClient) -> None:
+def test_a_choice_redirects_back_with_a_code_and_the_same_state(standin: StandinClient) -> None:
     answer = standin.choose("marek")
     location = urlsplit(answer.headers["Location"])
     assert f"{location.scheme}://{location.netloc}{location.path}" == f"{ISSUER}/callback"
     assert parse_qs(location.query)["state"] == ["a state & more"]
 
 
-def test_cancelling_leads_back_with_access_denied(standin: StandinClient) -> None:
+def test_cancelling_redirects_back_with_access_denied(standin: StandinClient) -> None:
     answer = standin.choose(cancel="1")
     assert parse_qs(urlsplit(answer.headers["Location"]).query)["error"] == ["access_denied"]
 
@@ -74,19 +74,19 @@ def test_a_callback_with_a_query_keeps_it(standin: StandinClient) -> None:
         "http://127.0.0.1:99999/",
     ],
 )
-def test_nobody_is_sent_to_another_machine(standin: StandinClient, uri: str) -> None:
+def test_no_redirect_goes_to_another_machine(standin: StandinClient, uri: str) -> None:
     for answer in (standin.show(redirect_uri=uri), standin.choose(redirect_uri=uri)):
         assert answer.status_code == 400
         assert "Location" not in answer.headers
 
 
-def test_what_the_caller_sent_is_shown_as_text_and_not_as_markup(standin: StandinClient) -> None:
+def test_parameters_are_escaped_on_the_page(standin: StandinClient) -> None:
     page = standin.show(state='"><script>alert(1)</script>').text
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
 
-def test_the_page_cannot_be_framed_and_runs_no_script_and_may_redirect_after_the_form(
+def test_the_page_cannot_be_framed_runs_no_script_and_may_redirect_after_the_form(
     standin: StandinClient,
 ) -> None:
     policy = standin.show().headers["Content-Security-Policy"]
@@ -107,7 +107,7 @@ def test_only_a_well_formed_login_signs_in(login: str) -> None:
     assert people.find(login) is None
 
 
-def test_a_login_keeps_its_number_whatever_its_case() -> None:
+def test_a_login_keeps_its_account_id_in_any_case() -> None:
     first, again, other = people.find("Some-Body"), people.find("some-body"), people.find("somebody")
     assert first is not None
     assert again is not None
@@ -115,14 +115,14 @@ def test_a_login_keeps_its_number_whatever_its_case() -> None:
     assert first.id == again.id != other.id
 
 
-def test_a_code_becomes_a_token_with_the_scopes_asked_for(standin: StandinClient) -> None:
+def test_a_code_is_exchanged_for_a_token_with_the_requested_scopes(standin: StandinClient) -> None:
     answer = standin.redeem(standin.code())
     assert answer["access_token"].startswith("gho_")
     assert answer["token_type"] == "bearer"
     assert answer["scope"] == "read:user,user:email,read:org"
 
 
-def test_the_token_answer_is_a_form_unless_json_is_asked_for(standin: StandinClient) -> None:
+def test_the_token_answer_is_form_encoded_unless_json_is_requested(standin: StandinClient) -> None:
     answer = standin.http.post(TOKEN, data=standin.token_request(standin.code()))
     assert answer.headers["Content-Type"].startswith("application/x-www-form-urlencoded")
     assert parse_qs(answer.text)["token_type"] == ["bearer"]
@@ -150,7 +150,7 @@ def test_the_token_request_may_be_json_or_use_basic(standin: StandinClient) -> N
         ({"grant_type": "password"}, "unsupported_grant_type"),
     ],
 )
-def test_a_bad_token_request_is_answered_as_github_does(
+def test_an_invalid_token_request_is_answered_as_github_does(
     standin: StandinClient, changes: dict[str, str], error: str
 ) -> None:
     answer = standin.redeem(standin.code(), **changes)
@@ -158,7 +158,7 @@ def test_a_bad_token_request_is_answered_as_github_does(
     assert set(answer) == {"error", "error_description", "error_uri"}
 
 
-def test_a_code_works_once_and_a_wrong_attempt_spends_it(standin: StandinClient) -> None:
+def test_a_code_works_once_and_a_wrong_attempt_consumes_it(standin: StandinClient) -> None:
     code = standin.code()
     assert "access_token" in standin.redeem(code)
     assert standin.redeem(code)["error"] == "bad_verification_code"
@@ -167,7 +167,7 @@ def test_a_code_works_once_and_a_wrong_attempt_spends_it(standin: StandinClient)
     assert standin.redeem(spoiled)["error"] == "bad_verification_code"
 
 
-def test_a_wrong_secret_does_not_spend_the_code(standin: StandinClient) -> None:
+def test_a_wrong_secret_does_not_consume_the_code(standin: StandinClient) -> None:
     code = standin.code()
     assert standin.redeem(code, client_secret="guess")["error"] == "incorrect_client_credentials"
     assert "access_token" in standin.redeem(code)
@@ -179,7 +179,7 @@ def test_a_code_without_a_challenge_needs_no_verifier(standin: StandinClient) ->
 
 
 @pytest.mark.parametrize(("method", "challenge"), [("plain", VERIFIER), ("", VERIFIER), ("S256", "short")])
-def test_only_s256_challenges_are_taken(standin: StandinClient, method: str, challenge: str) -> None:
+def test_only_s256_challenges_are_accepted(standin: StandinClient, method: str, challenge: str) -> None:
     assert standin.show(code_challenge_method=method, code_challenge=challenge).status_code == 400
 
 
@@ -196,7 +196,7 @@ def test_an_oversized_request_is_refused(standin: StandinClient) -> None:
     assert answer.status_code == 413
 
 
-def test_an_old_code_is_worth_nothing() -> None:
+def test_an_old_code_is_refused() -> None:
     now = 0.0
     kept = memory.Memory(clock=lambda: now)
     person = people.READY[0]

@@ -1,4 +1,4 @@
-"""Quotas in a cluster: counted on one node, whatever node the records are on."""
+"""Quotas in a cluster: counted on one node, on whatever node the records are."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def test_counting_is_one_step_on_one_node(redis: RedisCluster) -> None:
     assert slots == {redis.keyslot(keyspace.stored("sign_ins"))}
 
 
-async def test_the_fullest_of_the_nodes_counts(redis: RedisCluster) -> None:
+async def test_the_node_with_the_least_free_memory_counts(redis: RedisCluster) -> None:
     nodes = redis.get_primaries()
     for node in nodes:
         await redis.config_set("maxmemory", LIMIT, target_nodes=node)

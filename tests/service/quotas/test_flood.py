@@ -1,7 +1,7 @@
-"""Strangers write as much as they can through the front door; others still sign in and refresh.
+"""Attackers write as much as they can at every endpoint; other clients still sign in and refresh.
 
-Redis has a `maxmemory`, and the quotas are small so that few requests fill them. The attack's addresses are in the
-header that Envoy sets.
+Redis has a `maxmemory`, and the quotas are small so that few requests fill them. The attack's addresses are in
+the header that Envoy sets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ADDRESSES = count(1)
 
 
 def address() -> dict[str, str]:
-    """Headers of a caller at an address that nobody had before."""
+    """Headers of a caller at an address that no other caller has used."""
     number = next(_ADDRESSES)
     return {"X-Portcullis-Address": f"203.0.{number // 256}.{number % 256}"}
 
@@ -117,10 +117,13 @@ def flood_of_assertions(client_id: str) -> Door:
 
 
 async def flood(client: OAuthClient, door: Door, *, addresses: int, most: int = 3000) -> dict[str, set[int]]:
-    """Knock from so many addresses until each is refused; the statuses that the door answered, by address."""
+    """Send requests from `addresses` addresses until each is refused.
+
+    Return the statuses of the answers, by address.
+    """
     numbers, seen = count(1), {}
     attacker = OAuthClient(client.issuer)
-    # A connection that the server closes because it was idle must not end the flood.
+    # A connection that the server closes because it is idle must not end the flood.
     attacker.http = httpx2.AsyncClient(timeout=60.0, limits=httpx2.Limits(max_keepalive_connections=0))
     hostile = [address() for _ in range(addresses)]
     for headers in hostile:
@@ -145,7 +148,7 @@ def used(server: WebServer) -> float:
         return float(about["used_memory"]) / float(about["maxmemory"])
 
 
-async def test_no_flood_at_any_door_keeps_others_from_registering_signing_in_and_refreshing(
+async def test_no_flood_at_any_endpoint_prevents_others_from_registering_signing_in_and_refreshing(
     flooded: WebServer, publisher: Publisher, client: OAuthClient
 ) -> None:
     before = (await client.register()).client_id
@@ -177,7 +180,7 @@ async def test_no_flood_at_any_door_keeps_others_from_registering_signing_in_and
     assert (await client.refresh(before, tokens["refresh_token"])).status_code == 200
 
 
-async def test_with_registration_by_invitation_the_other_doors_are_bounded_as_well(
+async def test_with_registration_by_invitation_the_other_endpoints_are_limited_as_well(
     flooded: WebServer, publisher: Publisher, client: OAuthClient
 ) -> None:
     with another_web(flooded, {"CLIENT_REGISTRATION": "token"}) as address_of_other:
@@ -195,17 +198,17 @@ async def test_with_registration_by_invitation_the_other_doors_are_bounded_as_we
     [(1 / 6, 503, 200), (1 / 20, 503, 503)],
     ids=["less-than-the-reserve", "less-than-half-of-it"],
 )
-async def test_when_redis_is_nearly_full_registering_ends_first_then_signing_in_and_refreshing_never(
+async def test_in_a_nearly_full_redis_registration_is_refused_first_then_sign_ins_and_refreshes_never(
     flooded: WebServer, client: OAuthClient, free: float, registers: int, signs_in: int
 ) -> None:
     made = (await client.register()).client_id
     tokens = await client.tokens(made)
     with flooded.redis.client() as redis:
         about: dict[str, Any] = redis.info("memory")
-        redis.delete(*redis.keys("stored:*"))  # no quota is the reason
+        redis.delete(*redis.keys("stored:*"))  # so that no quota is the reason
         redis.config_set("maxmemory", int(about["used_memory"] / (1 - free)))
         try:
-            # A process that starts now reads how full Redis is now. Others do within a second.
+            # A process that starts now reads the present memory usage of Redis. Others do so within a second.
             with another_web(flooded, {}) as other:
                 registered = await client.http.post(f"{other}/register", json={"redirect_uris": [REDIRECT_URI]})
                 url = client.authorize_url(made, CHALLENGE).replace(client.issuer, other)
@@ -221,8 +224,8 @@ async def test_when_redis_is_nearly_full_registering_ends_first_then_signing_in_
     assert refreshed.status_code == 200, refreshed.text
 
 
-def test_the_attack_of_the_report_is_refused_as_too_long(flooded: WebServer) -> None:
-    """Twenty redirect URIs of 2 KB each: a record of 49 KB that lived for 90 days."""
+def test_a_registration_with_many_long_redirect_uris_is_refused(flooded: WebServer) -> None:
+    """Twenty redirect URIs of 2 KB each: a record of 49 KB with a lifetime of 90 days."""
 
     async def attempt() -> httpx2.Response:
         async with OAuthClient(flooded.issuer) as client:

@@ -1,4 +1,4 @@
-"""How many grants one person can have at once."""
+"""The limit on the grants of one person."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def few() -> Iterator[WebServer]:
         yield server
 
 
-async def test_one_grant_too_many_ends_the_persons_oldest_and_nobody_elses(few: WebServer) -> None:
+async def test_a_grant_beyond_the_limit_ends_the_persons_oldest_and_no_other_persons(few: WebServer) -> None:
     async with OAuthClient(few.issuer) as client:
         made = (await client.register()).client_id
         tokens = [await tokens_of(client, made, login) for login in ("Monalisa", *["octocat"] * 5)]
         other, *own = tokens
         assert (await client.refresh(made, other)).status_code == 200
         answers = [(await client.refresh(made, token)).status_code for token in own]
-        # Which of those that were given in one second ends first is open, but for the newest.
+        # Of those that were made within one second any may end first, except the newest.
         assert sorted(answers) == [200, 200, 200, 400, 400]
         assert answers[-1] == 200
     assert few.log.read_text().count("its user has too many grants") == 2
@@ -36,7 +36,9 @@ async def test_one_grant_too_many_ends_the_persons_oldest_and_nobody_elses(few: 
         assert sorted(redis.zcard(key) for key in redis.keys("user-grants:*")) == [1, 3]
 
 
-async def test_a_client_with_many_grants_of_a_person_ends_its_own_and_not_those_of_others(few: WebServer) -> None:
+async def test_a_client_with_many_grants_of_a_person_ends_its_own_and_not_those_of_other_clients(
+    few: WebServer,
+) -> None:
     with few.redis.client() as redis:
         redis.delete(*redis.keys("user-grants:*"), "no-key")  # those of the test before
     async with OAuthClient(few.issuer) as client:

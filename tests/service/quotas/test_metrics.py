@@ -1,4 +1,4 @@
-"""What Prometheus reads of the authorization server."""
+"""The metrics of the authorization server for Prometheus."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ABSENT = frozenset(
 
 @pytest.fixture(scope="module")
 def metered() -> Iterator[tuple[WebServer, str]]:
-    """A server whose quota of registrations is small, and where its metrics are."""
+    """A server with a small quota of registrations, and the address of its metrics."""
     place = f"127.0.0.1:{free_port()}"
     settings = {"WEB_METRICS_LISTEN": place, "REGISTRATIONS_PER_ADDRESS_A_DAY": "3"}
     with running_web(settings) as server:
@@ -58,7 +58,7 @@ def figures(url: str) -> dict[str, float]:
     return {name: float(value) for name, value in samples}
 
 
-async def test_the_memory_of_each_kind_and_of_redis_can_be_read(metered: tuple[WebServer, str]) -> None:
+async def test_the_memory_of_each_kind_and_of_redis_is_reported(metered: tuple[WebServer, str]) -> None:
     server, url = metered
     before = figures(url)
     assert families(page(url)) == {family.name: family.kind for family in FAMILIES if family not in ABSENT}
@@ -80,7 +80,7 @@ async def test_a_reused_refresh_token_and_a_repeated_one_are_counted_apart(meter
         f'portcullis_audit_events_total{{event="refresh.{how}"}}' for how in ("repeated", "reused")
     )
     before = figures(url)
-    assert (before[repeated], before[reused]) == (0, 0), "an alert rule sees the step to the first one"
+    assert (before[repeated], before[reused]) == (0, 0), "an alert rule sees the step from zero to one"
     async with OAuthClient(server.issuer) as client:
         client_id = (await client.register()).client_id
         family = [(await client.tokens(client_id))["refresh_token"]]
@@ -96,20 +96,20 @@ async def test_a_reused_refresh_token_and_a_repeated_one_are_counted_apart(meter
     assert all('"source"' in line and client_id in line and family[0] not in line for line in events)
 
 
-async def test_the_metrics_are_not_at_the_front_door(metered: tuple[WebServer, str]) -> None:
+async def test_the_metrics_are_not_served_at_the_public_address(metered: tuple[WebServer, str]) -> None:
     server, _ = metered
     async with OAuthClient(server.issuer) as client:
         assert (await client.http.get(f"{server.issuer}/metrics")).status_code == 404
 
 
-def test_metrics_are_read_on_this_machine_only(metered: tuple[WebServer, str]) -> None:
+def test_metrics_are_served_on_this_machine_only(metered: tuple[WebServer, str]) -> None:
     server, _ = metered
     for place in ("0.0.0.0:9103", "192.0.2.1:9103", "example.com:9103"):
         with pytest.raises(SettingsError, match="loopback"):
             load(WebSettings, None, {**server.environment, "WEB_METRICS_LISTEN": place})
 
 
-async def test_an_address_registers_so_many_a_day(metered: tuple[WebServer, str]) -> None:
+async def test_the_registrations_of_an_address_are_limited_per_day(metered: tuple[WebServer, str]) -> None:
     server, _ = metered
     async with OAuthClient(server.issuer) as client:
         client.http.headers["X-Portcullis-Address"] = "2001:db8::1"

@@ -1,4 +1,6 @@
-"""The totals of what strangers had written, in a real Redis: shares, refusals, and that no total drifts."""
+"""The totals of records that unauthenticated callers cause, in a real Redis: shares, refusals, and that no total
+drifts.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ class Quotas:
         )
 
     async def status(self, caller: str, *, kind: Stored = Stored.SIGN_INS, lifetime: int = 600) -> int:
-        """What a caller is answered that causes a record of `SIZE`."""
+        """The status for a caller whose request causes a record of `SIZE`."""
         try:
             await self.store.take(kind, SIZE, lifetime=lifetime, caller=caller)
         except DisplayedError as error:
@@ -59,7 +61,7 @@ class Quotas:
         return 200
 
     async def filled(self, caller: str) -> int:
-        """How many records `caller` got until it was refused."""
+        """The number of records that `caller` got until it was refused."""
         count = 0
         while await self.status(caller) == 200:
             count += 1
@@ -72,12 +74,12 @@ async def test_one_caller_gets_an_eighteenth_and_is_the_only_one_refused(redis: 
     assert await quotas.status("greedy") == 429
     assert await quotas.status("other") == 200
     assert quotas.refused == [Stored.SIGN_INS] * 2
-    # Kinds are apart.
+    # Kinds are counted apart.
     assert await quotas.status("greedy", kind=Stored.DEVICE_CODES) == 200
 
 
 @pytest.mark.parametrize("hostile", [1, 10, 200])
-async def test_a_newcomer_finds_room_while_others_take_what_they_can(redis: Redis, hostile: int) -> None:
+async def test_a_new_caller_has_room_while_others_use_all_they_can(redis: Redis, hostile: int) -> None:
     quotas = Quotas(redis)
     for _ in range(2):
         for number in range(hostile):
@@ -85,7 +87,7 @@ async def test_a_newcomer_finds_room_while_others_take_what_they_can(redis: Redi
     assert await quotas.filled("newcomer") >= FOR_A_NEWCOMER // 4000
 
 
-async def test_so_many_that_all_is_full_are_answered_that_it_is_not_their_own_share(redis: Redis) -> None:
+async def test_when_the_total_is_reached_every_caller_gets_503(redis: Redis) -> None:
     quotas = Quotas(redis)
     for number in range(600):
         await quotas.filled(f"hostile {number}")
@@ -95,10 +97,10 @@ async def test_so_many_that_all_is_full_are_answered_that_it_is_not_their_own_sh
     assert await quotas.status("hostile 1") == 503
 
 
-async def test_what_has_expired_leaves_the_totals_by_itself(redis: Redis) -> None:
+async def test_expired_records_leave_the_totals(redis: Redis) -> None:
     quotas = Quotas(redis)
     await quotas.filled("greedy")
-    # As if it had been written long ago: no clock is waited for.
+    # As if the records had been written long ago, so that the test does not wait.
     for key in await redis.keys("stored:*"):
         fields = await redis.hgetall(key)
         await redis.delete(key)
@@ -108,7 +110,7 @@ async def test_what_has_expired_leaves_the_totals_by_itself(redis: Redis) -> Non
     assert all([await redis.hlen(key) == 1 for key in await redis.keys("stored:*")])
 
 
-async def test_totals_end_with_the_longest_that_they_count(redis: Redis) -> None:
+async def test_the_totals_expire_with_the_longest_record_that_they_count(redis: Redis) -> None:
     quotas = Quotas(redis)
     for lifetime in (600, 60, 3600, 5):
         await quotas.status("somebody", lifetime=lifetime)
@@ -117,7 +119,7 @@ async def test_totals_end_with_the_longest_that_they_count(redis: Redis) -> None
         assert await redis.hlen(key) <= 4
 
 
-async def test_totals_that_are_gone_or_cannot_be_read_stop_nobody(redis: Redis) -> None:
+async def test_missing_or_unreadable_totals_refuse_no_caller(redis: Redis) -> None:
     quotas = Quotas(redis)
     await quotas.filled("greedy")
     await redis.flushall()
@@ -127,8 +129,8 @@ async def test_totals_that_are_gone_or_cannot_be_read_stop_nobody(redis: Redis) 
     assert await quotas.status("greedy") == 200
 
 
-async def test_when_redis_is_nearly_full_registering_ends_before_signing_in(redis: Redis) -> None:
-    """Assertions are never refused for it: clients show them in order to refresh."""
+async def test_in_a_nearly_full_redis_registration_is_refused_before_sign_ins(redis: Redis) -> None:
+    """Assertions are never refused for this reason: clients need them in order to refresh."""
     used = int((await redis.info("memory"))["used_memory"])
     for free, registers, signs_in in ((0.5, 200, 200), (0.15, 503, 200), (0.05, 503, 503)):
         await redis.config_set("maxmemory", int(used / (1 - free)))
@@ -141,7 +143,7 @@ async def test_when_redis_is_nearly_full_registering_ends_before_signing_in(redi
     await redis.config_set("maxmemory", 0)
 
 
-async def test_without_the_permission_to_ask_how_full_redis_is_the_totals_alone_count(
+async def test_without_the_right_to_read_memory_usage_only_the_totals_count(
     server: RedisServer, redis: Redis
 ) -> None:
     await redis.config_set("maxmemory", 1)

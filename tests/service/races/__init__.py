@@ -1,1 +1,3 @@
-"""What must happen once, tried by many at the same moment: several processes, and two servers on one Redis."""
+"""Actions that must happen once, tried many times at the same moment: by several processes, and two servers on one
+Redis.
+"""

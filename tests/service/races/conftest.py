@@ -1,4 +1,4 @@
-"""Two authorization servers on one Redis, and the processes that race for what they give out."""
+"""Two authorization servers on one Redis, and the processes that race for codes and tokens."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
 
 @pytest.fixture
 def race(token_urls: list[str]) -> Race:
-    """Send each of the forms from a process of its own, `times` times, all at the same moment."""
+    """Send each of the forms from its own process, `times` times, all at the same moment."""
 
     def race(*forms: Mapping[str, str], times: int = 50 // PROCESSES) -> Answers:
         with ExitStack() as stack:

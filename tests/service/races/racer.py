@@ -1,7 +1,7 @@
 """One of several processes that send the same form at the same moment: `python -m tests.service.races.racer`.
 
-It reads a line of JSON (`urls`, `form`, `times`), says `ready`, waits for the next line, and then sends everything
-at once, to each server in turn. It prints the answers as one line of JSON.
+It reads a line of JSON (`urls`, `form`, `times`), prints `ready`, waits for the next line, and then sends all
+requests at once, to each server in turn. It prints the answers as one line of JSON.
 """
 
 from __future__ import annotations

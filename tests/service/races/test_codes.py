@@ -1,4 +1,4 @@
-"""Several redemptions of one code at once: what lives afterwards, and what the audit log says about it."""
+"""Several redemptions of one code at once: which tokens are active afterwards, and what the audit log contains."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _form(client_id: str, code: str, verifier: str) -> dict[str, str]:
 
 
 def living(web: WebServer) -> set[str]:
-    """The keys of the grants and of the access tokens that are alive."""
+    """The keys of the active grants and access tokens."""
     with web.redis.client() as redis:
         return {str(key) for pattern in ("grant:*", "token:*") for key in redis.scan_iter(pattern)}
 
@@ -41,7 +41,7 @@ def _audited(web: WebServer, event: str) -> list[dict[str, Any]]:
 
 
 def _winner(answers: Answers) -> dict[str, str]:
-    """What the one got that won; everybody else was refused."""
+    """The answer of the only request that succeeded; all others were refused."""
     (won,) = [body for status, body in answers if status == 200]
     others = [(status, body["error"]) for status, body in answers if status != 200]
     assert others == [(400, "invalid_grant")] * (len(answers) - 1)
@@ -49,16 +49,16 @@ def _winner(answers: Answers) -> dict[str, str]:
 
 
 @pytest.mark.requirement("oauth21:code-once")
-async def test_of_fifty_from_several_processes_exactly_one_uses_the_code_up(
+async def test_of_fifty_redemptions_from_several_processes_exactly_one_consumes_the_code(
     web: WebServer, client: OAuthClient, race: Race
 ) -> None:
-    """All fifty are right in everything, so the 49 replays end what the first one gave, even before its answer."""
+    """All fifty are correct, so the 49 replays end the grant of the first one, even before its answer."""
     client_id, pkce = (await client.register()).client_id, Pkce.fresh()
     form = _form(client_id, await client.code(client_id, pkce), pkce.verifier)
     before = living(web)
     answers = race(*[form] * PROCESSES)
     assert len(answers) == 50
-    assert living(web) == before, "what the code gave has ended"
+    assert living(web) == before, "the grant of the code has ended"
     others = [body for _, body in answers if "used before" in body.get("error_description", "")]
     assert [body["error"] for body in others] == ["invalid_grant"] * 49
     ((status, body),) = [answer for answer in answers if answer[1] not in others]
@@ -66,10 +66,10 @@ async def test_of_fifty_from_several_processes_exactly_one_uses_the_code_up(
 
 
 @pytest.mark.requirement("oauth21:code-replay")
-async def test_a_code_redeemed_twice_at_the_same_moment_leaves_nothing_alive(
+async def test_a_code_redeemed_twice_at_the_same_moment_leaves_no_active_token(
     web: WebServer, client: OAuthClient, token_urls: list[str]
 ) -> None:
-    """The replay often comes after the first redemption consumed the code and before its grant exists."""
+    """The replay often arrives after the first redemption consumed the code and before its grant exists."""
     client_id = (await client.register()).client_id
     for trial in range(30):
         pkce = Pkce.fresh()
@@ -82,11 +82,11 @@ async def test_a_code_redeemed_twice_at_the_same_moment_leaves_nothing_alive(
     ends = [line["grant_id"] for line in _audited(web, "grant.revoked") if line["client_id"] == client_id]
     replays = {line["grant_id"] for line in _audited(web, "code.replayed") if line["client_id"] == client_id}
     assert len(replays) == 30
-    assert sorted(ends) == sorted(replays), "one end for each grant that a replay ended"
+    assert sorted(ends) == sorted(replays), "one revocation for each grant that a replay ended"
 
 
 @pytest.mark.requirement("oauth21:code-replay")
-async def test_those_without_the_verifier_cannot_win_nor_end_what_the_owner_got(
+async def test_requests_without_the_verifier_can_neither_succeed_nor_end_the_owners_grant(
     web: WebServer, client: OAuthClient, race: Race
 ) -> None:
     client_id, stranger, pkce = (await client.register()).client_id, await client.register(), Pkce.fresh()

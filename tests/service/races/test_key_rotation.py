@@ -1,4 +1,4 @@
-"""A key is rotated and the old one retired while tokens are issued and used: nobody is refused meanwhile."""
+"""A key is rotated and the old one retired while tokens are issued and used: no token is refused meanwhile."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _PATIENCE = 60.0
 
 @dataclass
 class Traffic:
-    """What came of the load so far: uses by the key that signed, and each refusal of a living token."""
+    """The result of the load so far: uses by the key that signed, and each refusal of an active token."""
 
     used: dict[str, int] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
     def saw(self, token: str, answer: httpx2.Response) -> None:
-        """Count one use. A token that died of old age on the way proves nothing."""
+        """Count one use. A token that expired on the way proves nothing."""
         kid = str(jwt.get_unverified_header(token)["kid"])
         if answer.status_code == 200:
             self.used[kid] = self.used.get(kid, 0) + 1
@@ -50,7 +50,7 @@ class Traffic:
 
 
 async def one_user(gateway: RunningGateway, oauth: OAuthClient, traffic: Traffic) -> None:
-    """Sign in once; then refresh, use the fresh token at once and again a little later, for ever."""
+    """Sign in once; then refresh, use the fresh token at once and again a little later, without end."""
     client_id = (await oauth.register()).client_id
     resource = gateway.resource("whoami")
     tokens = await oauth.tokens(client_id, resource=resource)
@@ -61,11 +61,11 @@ async def one_user(gateway: RunningGateway, oauth: OAuthClient, traffic: Traffic
         tokens = refreshed.json()
         for token in (tokens["access_token"], before, tokens["access_token"]):
             traffic.saw(token, await probe(oauth.http, resource, token))
-        await asyncio.sleep(_PAUSE)  # the operator's commands want to be run too
+        await asyncio.sleep(_PAUSE)  # the operator's commands need processor time too
 
 
 async def keys(gateway: RunningGateway, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
-    """Run the operator's command; its exit code and the ring that it shows."""
+    """Run the operator's command. Return its exit code and the ring that it prints."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "portcullis", "keys", "--state-dir", str(gateway.state_dir), *arguments, "--json"),
         env=ENVIRON,
@@ -81,7 +81,7 @@ def _created(key: dict[str, Any]) -> float:
 
 
 async def until(load: asyncio.Future[Any], true: Callable[[], bool]) -> None:
-    """Wait, while the load goes on, for something to be true."""
+    """Wait, while the load continues, until the condition is true."""
     async with asyncio.timeout(_PATIENCE):
         while not true():
             if load.done():

@@ -1,8 +1,8 @@
-"""One sign-in whose refresh token was stolen: whatever the owner and the thief do, and when, on a real Redis.
+"""One sign-in whose refresh token was stolen: every order of actions of the owner and the thief, on a real Redis.
 
-The rules of a family, as a model: only its last token is unused. A token that was used is answered with that last
-token as long as its successor was not used (at most for the retry window), and for the grace after that.
-Everything else ends the family.
+The rules of a family, as a model: only its last token is unused. A used token is answered with that last token
+as long as its successor was not used (at most for the retry window), and for the grace after that. Every other
+use ends the family.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _IDS = itertools.count()
 
 @dataclass
 class Family:
-    """A sign-in on a real Redis, in a time of our own."""
+    """A sign-in on a real Redis, with a simulated clock."""
 
     loop: asyncio.Runner
     store: GrantStore
@@ -59,7 +59,7 @@ class Family:
         return token
 
     def refresh(self, token: RefreshToken) -> RefreshToken | None:
-        """What the token endpoint answers: the current token, or nothing and the end of the family."""
+        """The answer of the token endpoint: the current token, or nothing and the end of the family."""
         fresh = token.successor()
         outcome = self.loop.run(
             self.store.rotate(token, fresh, now=self.now, grace=GRACE, retry_window=WINDOW, source="x")
@@ -103,7 +103,7 @@ class TwoParties(RuleBasedStateMachine):
         self.thiefs: list[RefreshToken] = []
 
     def present(self, token: RefreshToken) -> RefreshToken | None:
-        """Refresh, and hold the answer against the model."""
+        """Refresh, and compare the answer with the model."""
         place, last, now = self.line.index(token), len(self.line) - 1, self.family.now
         if place == last:
             good = True
@@ -117,7 +117,7 @@ class TwoParties(RuleBasedStateMachine):
         if answer is not None and place == last:
             self.line.append(answer)
             self.used_at.append(now)
-        # The line never forks: there is one token to go on with, and everybody who is answered gets that.
+        # The family never forks: there is one current token, and every successful answer has it.
         assert answer is None or answer == self.line[-1]
         assert self.family.ended is not good
         return answer
@@ -144,7 +144,7 @@ class TwoParties(RuleBasedStateMachine):
             self.thiefs.append(answer)
 
     def teardown(self) -> None:
-        """From here on one of the two is a use ahead, for longer than the grace: they do not both go on."""
+        """From here on one of the two is a use ahead, for longer than the grace: they cannot both continue."""
         if self.thiefs and not self.family.ended:
             ahead, behind = self.owners, self.thiefs
             if self.line.index(self.thiefs[-1]) > self.line.index(self.owners[-1]):
@@ -156,22 +156,24 @@ class TwoParties(RuleBasedStateMachine):
                 ahead.append(answer)
             self.family.now += GRACE + 1
             assert self.present(behind[-1]) is None
-            assert self.present(ahead[-1]) is None, "what the other used ends both"
+            assert self.present(ahead[-1]) is None, "a use by the other ends both"
 
 
 @pytest.mark.hypothesis
 @pytest.mark.requirement("oauth21:refresh-rotation", "mcp:rotate")
-def test_an_owner_and_a_thief_never_go_on_apart(store: tuple[asyncio.Runner, GrantStore]) -> None:
+def test_an_owner_and_a_thief_cannot_continue_separately(store: tuple[asyncio.Runner, GrantStore]) -> None:
     machine = type("TwoPartiesHere", (TwoParties,), {"store": store})
     run_state_machine_as_test(machine, settings=settings(examples(150), stateful_step_count=25))
 
 
 @examples(40)
 @given(rounds=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), min_size=1, max_size=6))
-def test_processes_of_one_client_that_share_a_file_never_lose_the_family(
+def test_processes_of_one_client_that_share_a_file_do_not_lose_the_family(
     store: tuple[asyncio.Runner, GrantStore], rounds: list[list[int]]
 ) -> None:
-    """In each round all have read the file, and refresh in any order, as often as they like, within the grace."""
+    """In each round all processes have read the file, and refresh in any order, any number of times, within the
+    grace.
+    """
     family = Family(*store)
     file = family.begin()
     for turns in rounds:
@@ -184,10 +186,13 @@ def test_processes_of_one_client_that_share_a_file_never_lose_the_family(
         family.now += 1800
 
 
-def test_copies_that_refresh_in_turn_cannot_be_told_from_processes_of_one_client(
+def test_two_copies_that_refresh_in_turn_look_like_processes_of_one_client(
     store: tuple[asyncio.Runner, GrantStore],
 ) -> None:
-    """The limit of rotation: each use comes before the next one. Binding (DPoP, certificates) is against that."""
+    """The limit of rotation: each use comes before the next one.
+
+    Binding (DPoP, certificates) protects against that.
+    """
     family = Family(*store)
     owner = thief = family.begin()
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Fifty refreshes of one token at once: what concurrent windows of one client do all the time."""
+"""Fifty concurrent refreshes of one token, as concurrent windows of one client do all the time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def alive(web: WebServer, access_token: str) -> str | None:
-    """The grant that the token belongs to, while it lives."""
+    """The grant of the token, while the token is active."""
     with web.redis.client() as redis:
         grant = redis.get(f"token:{claims_of(access_token)['jti']}")
         return None if grant is None else str(grant)
 
 
 @pytest.mark.requirement("oauth21:refresh-rotation")
-async def test_fifty_from_several_processes_all_end_with_working_tokens_of_one_family(
+async def test_fifty_refreshes_from_several_processes_all_get_working_tokens_of_one_family(
     web: WebServer, client: OAuthClient, race: Race
 ) -> None:
     client_id = (await client.register()).client_id
@@ -39,9 +39,9 @@ async def test_fifty_from_several_processes_all_end_with_working_tokens_of_one_f
     tokens = {body["access_token"] for _, body in answers}
     assert {alive(web, token) for token in tokens} == {grant}
     second = await client.refresh(client_id, successor)
-    assert second.status_code == 200, "nobody has to sign in again"
+    assert second.status_code == 200, "no person has to sign in again"
 
-    # The token that all fifty spent, once more, after the grace: by now only a thief would.
+    # The token that all fifty used, once more, after the grace: by now only a thief would present it.
     web.let_pass_since_refreshes(successor, 11)
     reused = await client.refresh(client_id, first["refresh_token"])
     assert (reused.status_code, reused.json()["error"]) == (400, "invalid_grant")
@@ -50,10 +50,10 @@ async def test_fifty_from_several_processes_all_end_with_working_tokens_of_one_f
 
 
 @pytest.mark.requirement("complaints:claude-code-85236")
-async def test_windows_that_refresh_again_and_again_at_once_never_lose_the_family(
+async def test_windows_that_refresh_concurrently_round_after_round_keep_the_family(
     web: WebServer, client: OAuthClient, race: Race
 ) -> None:
-    """Each round all windows use what the last round gave them, with the answers in no order."""
+    """In each round all windows use the token of the last round, with the answers in no order."""
     client_id = (await client.register()).client_id
     current = (await client.tokens(client_id))["refresh_token"]
     for _ in range(4):

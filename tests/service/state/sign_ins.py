@@ -1,4 +1,4 @@
-"""Sign-ins, and the grants they lead to."""
+"""Sign-ins, and their grants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Records without authentication codes count only by an operator's word, once, and never because Redis says so."""
+"""Records without authentication codes count only after an operator's command, once, and never because Redis says
+so.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,7 @@ async def plain_records(redis: Redis) -> None:
 
 @pytest.fixture
 async def older(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
-    """What a gateway of version 2 left behind."""
+    """The records of a gateway of version 2."""
     await plain_records(redis)
     await older_ring(redis, monkeypatch)
     return redis
@@ -96,22 +98,24 @@ def refuses_to_start(environment: dict[str, str]) -> None:
     assert "portcullis migrate --adopt-records" in portcullis(environment, "migrate", fails=True)
 
 
-async def test_records_without_codes_keep_the_server_from_starting_until_an_operator_adopts_them(
+async def test_records_without_codes_prevent_the_start_until_an_operator_adopts_them(
     older: Redis, environment: dict[str, str]
 ) -> None:
     before = await older.hgetall(keyspace.grant(GRANT.grant_id))
     refuses_to_start(environment)
     assert await older.hgetall(keyspace.grant(GRANT.grant_id)) == before
-    for _ in range(2):  # as if the first had been stopped before it could say that it was done
+    for _ in range(2):  # as if the first had been stopped before it could record its end
         done = forks.run("portcullis", "migrate", "--adopt-records", "--yes", environment=environment)
         assert done.returncode == 0, done.stderr
         assert await is_signed_in(older)
     assert await older.get(keyspace.SCHEMA) == str(VERSION)
     assert len((await KeyRingStore(older, master_key=MASTER_KEY_BYTES).read()).keys) == 1
-    assert await older.exists(keyspace.JWKS), "check services know the keys before any oauth_web runs"
+    assert await older.exists(keyspace.JWKS), "check services have the keys before any oauth_web runs"
 
 
-async def test_the_operator_is_asked_and_shown_what_will_count(older: Redis, environment: dict[str, str]) -> None:
+async def test_adoption_asks_for_confirmation_and_shows_the_records(
+    older: Redis, environment: dict[str, str]
+) -> None:
     done = forks.run("portcullis", "migrate", "--adopt-records", environment=environment)
     assert done.returncode != 0
     assert "1 grant, 1 client in Redis have no authentication code" in done.stderr
@@ -121,10 +125,10 @@ async def test_the_operator_is_asked_and_shown_what_will_count(older: Redis, env
     assert "1 grant, 1 client" in told
 
 
-async def test_a_listed_login_means_the_account_that_signed_in_first_before_the_upgrade(
+async def test_after_adoption_a_listed_login_means_the_account_that_signed_in_first(
     older: Redis, environment: dict[str, str]
 ) -> None:
-    """Otherwise the account that has the login now could be the first one that is seen."""
+    """Otherwise the account with the login now could be the first one that is recorded."""
     people = (
         KnownUser(User(222, "Alice"), 2000),
         KnownUser(User(111, "alice"), 1000),
@@ -135,10 +139,12 @@ async def test_a_listed_login_means_the_account_that_signed_in_first_before_the_
     portcullis(environment, "migrate", "--adopt-records", "--yes")
     users = UserStore(older, RECORD_KEY, lifetime=0)
     assert await users.account_of("alice", first_seen=None) == 111
-    assert await users.account_of("bob", first_seen=None) is None, "an identity provider's word"
+    assert await users.account_of("bob", first_seen=None) is None, (
+        "the account is known only from an identity provider"
+    )
 
 
-async def test_an_attacker_who_puts_back_the_old_key_ring_beside_a_forged_grant_gains_nothing(
+async def test_an_old_key_ring_that_an_attacker_restores_makes_no_forged_grant_valid(
     older: Redis, environment: dict[str, str]
 ) -> None:
     old_ring = str(await older.get(keyspace.KEYRING))
@@ -161,7 +167,7 @@ async def test_an_attacker_who_puts_back_the_old_key_ring_beside_a_forged_grant_
         assert not await is_signed_in(older), "a plain record beside no ring"
 
 
-async def test_a_server_that_runs_keeps_its_keys_when_an_old_key_ring_is_put_back(
+async def test_a_running_server_keeps_its_keys_when_an_old_key_ring_is_written_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with running_web() as web:
@@ -180,7 +186,7 @@ async def test_a_server_that_runs_keeps_its_keys_when_an_old_key_ring_is_put_bac
             assert json.loads((await KeyRingStore(redis, master_key=key).read()).jwks) == published
 
 
-async def test_adoption_is_over_for_good_when_the_state_folder_says_so(
+async def test_adoption_is_refused_once_the_state_folder_has_the_note_of_it(
     older: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     state = tmp_path / "state"
@@ -196,7 +202,7 @@ async def test_adoption_is_over_for_good_when_the_state_folder_says_so(
     assert not await is_signed_in(older)
 
 
-async def test_up_adopts_at_its_first_start_in_a_folder_and_never_again(
+async def test_up_adopts_at_its_first_start_in_a_folder_and_not_again(
     older: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "secrets").mkdir()
@@ -222,7 +228,7 @@ async def test_a_new_state_folder_never_adopts(
     assert not await is_signed_in(redis)
 
 
-async def test_records_are_not_touched_with_a_master_key_that_is_not_theirs(
+async def test_records_are_not_changed_under_another_master_key(
     redis: Redis, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await plain_records(redis)
@@ -235,7 +241,7 @@ async def test_records_are_not_touched_with_a_master_key_that_is_not_theirs(
 
 
 @pytest.mark.parametrize("retired", [False, True])
-async def test_a_backup_of_an_older_version_is_adopted_from_the_file_by_the_operators_word(
+async def test_a_backup_of_an_older_version_is_adopted_from_the_file_with_an_option(
     older: Redis, environment: dict[str, str], tmp_path: Path, *, retired: bool
 ) -> None:
     file = tmp_path / "backup"
@@ -259,7 +265,7 @@ async def test_a_backup_of_an_older_version_is_adopted_from_the_file_by_the_oper
     assert not await older.exists(keyspace.grant(forged))
 
 
-async def test_a_backup_is_not_restored_over_records_without_codes_which_may_be_newer(
+async def test_a_backup_is_not_restored_over_newer_records_without_codes(
     older: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "backup"
@@ -274,10 +280,10 @@ async def test_a_backup_is_not_restored_over_records_without_codes_which_may_be_
     assert await is_signed_in(older)
 
 
-async def test_a_backup_of_this_version_adopts_nothing_even_if_it_says_that_it_is_older(
+async def test_a_backup_of_this_version_adopts_nothing_even_if_it_claims_to_be_older(
     redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """An attacker who may write to Redis can have any version and plain records backed up at night."""
+    """An attacker with write access to Redis can make the nightly backup contain any version and plain records."""
     await KeyRingStore(redis, master_key=MASTER_KEY_BYTES).open("ES256", now=0)
     await plain_records(redis)
     portcullis(environment, "backup", str(tmp_path / "backup"))

@@ -1,4 +1,4 @@
-"""`portcullis backup` and `restore`: what comes back, what must not, and files that are not to be believed."""
+"""`portcullis backup` and `restore`: which records are restored, which are not, and files that are refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def redis(server: RedisServer) -> Iterator[Redis]:
         yield redis
 
 
-def test_everything_worth_keeping_comes_back_with_the_end_it_had(
+def test_every_kept_record_is_restored_with_its_expiry(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -56,7 +56,7 @@ def test_everything_worth_keeping_comes_back_with_the_end_it_had(
         assert redis.pttl(key) == ends[key] == -1 or redis.pttl(key) > ends[key] - 60_000
 
 
-def test_what_expired_meanwhile_stays_expired(
+def test_records_that_expired_meanwhile_stay_expired(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -72,7 +72,7 @@ def test_what_expired_meanwhile_stays_expired(
     assert set(redis.scan_iter()) == {keyspace.SCHEMA}
 
 
-def test_a_redis_with_something_in_it_is_replaced_only_by_force_and_blocks_stay(
+def test_existing_records_are_replaced_only_with_force_and_blocks_are_kept(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -92,7 +92,7 @@ def test_a_redis_with_something_in_it_is_replaced_only_by_force_and_blocks_stay(
     assert everything(redis) == before
 
 
-def test_an_assertion_that_was_used_after_the_backup_does_not_count_again(
+def test_an_assertion_used_after_the_backup_cannot_be_used_again(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -118,7 +118,7 @@ def test_a_person_who_was_renamed_after_the_backup_keeps_the_new_login(
     assert redis.mget(keyspace.user(42), keyspace.user(43)) == ["octocat-two", "hubot"]
 
 
-def test_of_two_cuts_the_later_one_stays_with_its_expiry(
+def test_of_two_cutoffs_the_later_one_is_kept_with_its_expiry(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -134,7 +134,7 @@ def test_of_two_cuts_the_later_one_stays_with_its_expiry(
         assert redis.ttl(cutoff) > 10_000
 
 
-def test_a_file_that_is_not_whole_changes_nothing(
+def test_an_incomplete_or_changed_file_changes_nothing(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -159,7 +159,7 @@ def test_a_file_that_is_not_whole_changes_nothing(
         assert set(redis.scan_iter()) == set(), name
 
 
-def test_another_key_does_not_open_it_and_the_reason_is_told(
+def test_a_backup_does_not_open_with_another_key_and_the_error_says_why(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -174,7 +174,7 @@ def test_another_key_does_not_open_it_and_the_reason_is_told(
     assert redis.exists(keyspace.client(CLIENT.client_id))
 
 
-def test_a_redis_that_is_too_small_for_it_is_left_as_it_is(
+def test_a_redis_that_is_too_small_for_the_backup_is_not_changed(
     server: RedisServer, redis: Redis, environment: dict[str, str], tmp_path: Path
 ) -> None:
     populate(server)
@@ -189,7 +189,7 @@ def test_a_redis_that_is_too_small_for_it_is_left_as_it_is(
     assert everything(redis) == before, "and sign-ins are not paused"
 
 
-def test_a_backup_that_fails_leaves_the_file_that_was_there(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_failed_backup_keeps_the_previous_file(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "backup").write_text("yesterday's")
     nowhere = {**environment, "REDIS_URL": f"unix://{tmp_path}/nowhere"}
     assert "Traceback" not in portcullis(nowhere, "backup", str(tmp_path / "backup"), fails=True)
@@ -217,5 +217,5 @@ def test_every_family_of_keys_is_kept_or_left_out_for_a_reason() -> None:
     families = {snapshot.family(row.split("`")[1]) for row in rows}
     known = (set(snapshot.KEPT), snapshot.FOUND_AGAIN, snapshot.SHORT_LIVED, {keyspace.SCHEMA, keyspace.PAUSED})
     assert families - set().union(*known) == set()
-    assert sum(len(group) for group in known) == len(set().union(*known)), "each in one place"
+    assert sum(len(group) for group in known) == len(set().union(*known)), "each in one place only"
     assert snapshot.KEPT.keys() >= snapshot.ADD_ONLY_FAMILIES

@@ -1,4 +1,4 @@
-"""Backups where there are several servers: out of one kind of Redis, into the same or another."""
+"""Backups of several servers: from one kind of Redis into the same or another kind."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def environment_of(group: Group, folder: Path) -> dict[str, str]:
 
 
 async def populate(redis: AsyncRedis, master_key: str) -> None:
-    """What a gateway would have after some hundred sign-ins."""
+    """The records of a gateway after some hundred sign-ins."""
     clients, grants = ClientStore(redis, RECORD_KEY), GrantStore(redis, RECORD_KEY)
     await KeyRingStore(redis, master_key=base64.b64decode(master_key)).open("ES256", now=NOW)
     await redis.set(keyspace.SCHEMA, VERSION)
@@ -74,7 +74,9 @@ async def populate(redis: AsyncRedis, master_key: str) -> None:
 
 
 def without_copies(records: dict[str, Any]) -> dict[str, Any]:
-    """What nothing else says: the published keys are signed anew, and a restored grant says that it is one."""
+    """The records without derived values: the published keys are signed anew, and a restored grant is marked as
+    restored.
+    """
     for key, value in records.items():
         if key.startswith("grant:"):
             value.pop("restored", None)
@@ -85,7 +87,7 @@ def without_copies(records: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_what_was_backed_up_comes_back_into_an_empty_one(group: Group, tmp_path: Path) -> None:
+def test_a_backup_is_restored_into_an_empty_redis_of_the_same_kind(group: Group, tmp_path: Path) -> None:
     environment = environment_of(group, tmp_path)
     with group.client() as redis:
         redis.flushall()
@@ -97,7 +99,7 @@ def test_what_was_backed_up_comes_back_into_an_empty_one(group: Group, tmp_path:
         portcullis(environment, "restore", str(tmp_path / "backup"))
         del before[keyspace.token("j" * 22)]
         assert without_copies(everything(redis)) == before
-        # What is there is not replaced unasked, and what shuts somebody out not at all.
+        # Existing records are not replaced without the option, and blocks are never replaced.
         redis.set("block:7", "as it is")
         redis.set("client:" + "x" * 22, "since then")
         assert "not empty" in portcullis(environment, "restore", str(tmp_path / "backup"), fails=True)
@@ -106,14 +108,14 @@ def test_what_was_backed_up_comes_back_into_an_empty_one(group: Group, tmp_path:
 
 
 @pytest.mark.parametrize("group", [running_sentinels], indirect=True, ids=["sentinels"])
-def test_sentinels_that_want_a_password_are_named_as_what_is_in_the_way(group: Group, tmp_path: Path) -> None:
+def test_an_error_names_sentinels_that_require_a_password(group: Group, tmp_path: Path) -> None:
     environment = {**environment_of(group, tmp_path), "REDIS_SENTINEL_PASSWORD": ""}
     said = portcullis(environment, "backup", str(tmp_path / "backup"), fails=True)
     assert "3 of 3 gave no answer (AuthenticationError)" in said
 
 
-def test_a_backup_of_one_server_goes_into_several(group: Group, tmp_path: Path) -> None:
-    """From a single Redis to Sentinel or a cluster is how a gateway grows."""
+def test_a_backup_of_one_server_is_restored_into_several(group: Group, tmp_path: Path) -> None:
+    """A gateway grows from a single Redis to Sentinel or a cluster in this way."""
     environment = environment_of(group, tmp_path)
     with running_redis() as server, server.client() as single:
         single_environment = {**environment, "REDIS_URL": server.url(), "REDIS_PASSWORD": ""}

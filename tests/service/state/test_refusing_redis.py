@@ -1,4 +1,4 @@
-"""Taking rights away in a Redis that refuses writes: for want of memory, of disk, or of replicas."""
+"""Revocation in a Redis that refuses writes: because memory, disk or replicas are missing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def web(publisher: Publisher) -> Iterator[WebServer]:
 async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
     with web.redis.client() as redis:
         redis.config_set("maxmemory", 0)
-        if cutoffs := redis.keys("cut:*"):  # what is allowed in the second of a revocation is revoked too
+        if cutoffs := redis.keys("cut:*"):  # a grant within the second of a revocation is revoked too
             redis.delete(*cutoffs)
     async with OAuthClient(web.issuer) as client:
         yield client
@@ -66,7 +66,7 @@ async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
 
 @contextmanager
 def full(web: WebServer) -> Iterator[Redis]:
-    """Redis has no memory left, as after a stranger's thousand registrations."""
+    """Redis has no memory left, as after an attacker's thousand registrations."""
     with web.redis.client() as redis:
         memory: Any = redis.info("memory")
         redis.config_set("maxmemory", memory["used_memory"] // 2)
@@ -104,7 +104,9 @@ COMMANDS: dict[str, Callable[[str, dict[str, Any]], list[str]]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_a_stolen_token_ends_in_a_full_redis(web: WebServer, client: OAuthClient, command: str) -> None:
+async def test_a_stolen_token_can_be_revoked_in_a_full_redis(
+    web: WebServer, client: OAuthClient, command: str
+) -> None:
     client_id = (await client.register()).client_id
     tokens = await client.tokens(client_id)
     with full(web) as redis:
@@ -113,12 +115,10 @@ async def test_a_stolen_token_ends_in_a_full_redis(web: WebServer, client: OAuth
         assert not lives(redis, tokens)
         redis.delete(*redis.keys("block:*"), "no-key")
     refreshed = await client.refresh(client_id, tokens["refresh_token"])
-    assert refreshed.is_success is (command == "tokens revoke"), "which ends one access token only"
+    assert refreshed.is_success is (command == "tokens revoke"), "this command ends one access token only"
 
 
-async def test_a_code_on_its_way_is_void_after_a_block_in_a_full_redis(
-    web: WebServer, client: OAuthClient
-) -> None:
+async def test_a_pending_code_is_void_after_a_block_in_a_full_redis(web: WebServer, client: OAuthClient) -> None:
     client_id, pkce = (await client.register()).client_id, Pkce.fresh()
     code = await client.code(client_id, pkce)
     with full(web):
@@ -126,7 +126,7 @@ async def test_a_code_on_its_way_is_void_after_a_block_in_a_full_redis(
     assert (await client.redeem(client_id, code, pkce.verifier)).status_code == 400
 
 
-async def test_services_and_keys_are_taken_out_in_a_full_redis(web: WebServer, client: OAuthClient) -> None:
+async def test_services_are_disabled_and_keys_retired_in_a_full_redis(web: WebServer, client: OAuthClient) -> None:
     client_id = (await client.register()).client_id
     tokens = await client.tokens(client_id)
     leaked = jwt.get_unverified_header(tokens["access_token"])["kid"]
@@ -153,7 +153,7 @@ async def test_sign_ins_are_paused_in_a_full_redis(web: WebServer) -> None:
 
 
 @pytest.mark.parametrize("chosen", [["--no-permissions"], ["--permission", "registration.read"]])
-async def test_a_registration_token_is_narrowed_in_a_full_redis(
+async def test_the_permissions_of_a_registration_token_can_be_reduced_in_a_full_redis(
     web: WebServer, client: OAuthClient, chosen: list[str]
 ) -> None:
     registration = await client.register()
@@ -166,7 +166,7 @@ async def test_a_registration_token_is_narrowed_in_a_full_redis(
         assert answer.status_code == 403, answer.text
 
 
-async def test_a_second_deletion_writes_the_note_that_redis_refused_the_first(
+async def test_a_second_deletion_writes_the_tombstone_that_the_first_could_not(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = (await client.register()).client_id
@@ -183,7 +183,7 @@ async def test_a_second_deletion_writes_the_note_that_redis_refused_the_first(
 
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
-async def test_a_client_gives_a_token_back_to_a_full_redis(web: WebServer, client: OAuthClient, kind: str) -> None:
+async def test_a_client_can_revoke_a_token_in_a_full_redis(web: WebServer, client: OAuthClient, kind: str) -> None:
     client_id = (await client.register()).client_id
     tokens = await client.tokens(client_id)
     with full(web) as redis:
@@ -194,7 +194,7 @@ async def test_a_client_gives_a_token_back_to_a_full_redis(web: WebServer, clien
 
 
 @pytest.mark.parametrize("stale", ["its document", "its keys"])
-async def test_a_client_with_a_stale_copy_gives_a_token_back_to_a_full_redis(
+async def test_a_client_with_a_stale_document_copy_can_revoke_a_token_in_a_full_redis(
     web: WebServer, client: OAuthClient, publisher: Publisher, stale: str
 ) -> None:
     def proof() -> dict[str, str]:
@@ -219,7 +219,7 @@ async def test_a_client_with_a_stale_copy_gives_a_token_back_to_a_full_redis(
         assert not lives(redis, tokens)
 
 
-async def test_a_registration_is_deleted_in_a_full_redis_with_all_it_led_to(
+async def test_a_registration_is_deleted_with_its_grants_in_a_full_redis(
     web: WebServer, client: OAuthClient
 ) -> None:
     registration = await client.register()
@@ -232,7 +232,7 @@ async def test_a_registration_is_deleted_in_a_full_redis_with_all_it_led_to(
 
 
 @pytest.mark.parametrize("action", ["disconnect", "disconnect-all", "sign-out-everywhere"])
-async def test_a_person_disconnects_an_app_in_a_full_redis(
+async def test_a_person_can_disconnect_an_app_in_a_full_redis(
     web: WebServer, client: OAuthClient, action: str
 ) -> None:
     tokens = await client.tokens((await client.register()).client_id)
@@ -244,7 +244,7 @@ async def test_a_person_disconnects_an_app_in_a_full_redis(
         assert not lives(redis, tokens)
 
 
-async def test_a_token_ends_while_too_few_replicas_follow_and_the_rule_is_back_afterwards(
+async def test_a_token_is_revoked_despite_too_few_replicas_and_the_rule_is_restored_afterwards(
     web: WebServer, client: OAuthClient
 ) -> None:
     tokens = await client.tokens((await client.register()).client_id)
@@ -261,7 +261,7 @@ async def test_a_token_ends_while_too_few_replicas_follow_and_the_rule_is_back_a
             redis.config_set("min-replicas-to-write", 0)
 
 
-async def test_a_client_and_a_person_read_that_nothing_ended_while_too_few_replicas_follow(
+async def test_with_too_few_replicas_a_client_and_a_person_read_that_nothing_ended(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = (await client.register()).client_id
@@ -287,7 +287,7 @@ async def test_a_client_and_a_person_read_that_nothing_ended_while_too_few_repli
     assert again.status_code == 200
 
 
-async def test_a_user_who_may_not_lift_the_rule_reads_what_to_do(web: WebServer, client: OAuthClient) -> None:
+async def test_a_redis_user_without_config_rights_gets_instructions(web: WebServer, client: OAuthClient) -> None:
     tokens = await client.tokens((await client.register()).client_id)
     with web.redis.client() as redis:
         redis.acl_setuser(
@@ -306,7 +306,7 @@ async def test_a_user_who_may_not_lift_the_rule_reads_what_to_do(web: WebServer,
 
 
 def fill_until_refused(disk: Path, redis: Redis) -> Path:
-    """Leave no room on the disk, and return the file that took it once Redis refuses writes."""
+    """Fill the disk. Return the file that fills it, once Redis refuses writes."""
     filler = fill(disk)
 
     def refuses() -> bool:
@@ -341,7 +341,7 @@ def with_a_token(server: RedisServer) -> str:
     return jti
 
 
-def test_a_token_ends_on_a_full_disk_and_the_operator_reads_how_long_that_holds(
+def test_a_token_is_revoked_on_a_full_disk_with_a_warning_about_durability(
     web: WebServer, on_small_disk: tuple[RedisServer, Path]
 ) -> None:
     server, disk = on_small_disk
@@ -356,7 +356,7 @@ def test_a_token_ends_on_a_full_disk_and_the_operator_reads_how_long_that_holds(
         assert redis.config_get("appendonly") == {"appendonly": "yes"}
 
 
-def test_room_that_was_kept_free_makes_the_end_of_a_token_survive_a_restart(
+def test_with_a_disk_reserve_a_revocation_on_a_full_disk_survives_a_restart(
     web: WebServer, on_small_disk: tuple[RedisServer, Path]
 ) -> None:
     server, disk = on_small_disk
@@ -376,7 +376,7 @@ def test_room_that_was_kept_free_makes_the_end_of_a_token_survive_a_restart(
         assert redis.exists(keyspace.token(jti)) == 0
 
 
-def test_calls_go_on_while_the_disk_is_full_and_what_was_revoked_is_refused(
+def test_calls_continue_on_a_full_disk_and_revoked_tokens_are_refused(
     on_small_disk: tuple[RedisServer, Path],
 ) -> None:
     server, disk = on_small_disk
@@ -403,7 +403,7 @@ def test_calls_go_on_while_the_disk_is_full_and_what_was_revoked_is_refused(
         assert status(kept) == 200
 
 
-def test_calls_go_on_in_a_full_redis_and_what_is_revoked_is_refused() -> None:
+def test_calls_continue_in_a_full_redis_and_revoked_tokens_are_refused() -> None:
     key = new_key()
     with running_redis() as server, server.client() as redis:
         publish(server, key)

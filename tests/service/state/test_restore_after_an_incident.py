@@ -1,4 +1,4 @@
-"""A backup restored after an incident: what was ended stays ended, and everything is checked beforehand."""
+"""A backup restored after an incident: revocations stay in force, and everything is checked beforehand."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ENDINGS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-async def test_what_was_ended_after_the_backup_stays_ended_in_a_gateway_that_runs_on(
+async def test_a_revocation_after_the_backup_survives_a_restore_into_a_running_gateway(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], ending: str
 ) -> None:
     client_id, tokens = await signed_in(client)
@@ -77,7 +77,7 @@ async def test_what_was_ended_after_the_backup_stays_ended_in_a_gateway_that_run
         assert bool(redis.exists(keyspace.grant(grant_of(bystanders)))) is stays
 
 
-async def test_people_can_read_what_happened_before_the_backup_and_since(
+async def test_notices_from_before_the_backup_and_since_can_be_read(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path]
 ) -> None:
     _, tokens = await signed_in(client)
@@ -98,7 +98,7 @@ async def test_people_can_read_what_happened_before_the_backup_and_since(
 
 
 @pytest.mark.parametrize("way", ["nothing", "forget", "forget-all", "disconnect"])
-async def test_an_app_that_a_person_forgot_after_the_backup_is_asked_about(
+async def test_a_consent_that_a_person_forgot_after_the_backup_is_not_restored(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], way: str
 ) -> None:
     pkce, uri = Pkce.fresh(), "https://app.example/cb"
@@ -115,7 +115,7 @@ async def test_an_app_that_a_person_forgot_after_the_backup_is_asked_about(
         sent = {"form_token": form_token, "client": client_id, "grant": grant_of(tokens)}
         assert (await client.http.post(f"{client.issuer}/account/{way}", data=sent)).status_code == 303
     operate(web, "restore", "--force", str(file))
-    await signed_in(client)  # sessions are in no backup
+    await signed_in(client)  # backups contain no sessions
     assert (await client.http.get(url)).status_code == (302 if way == "nothing" else 200)
 
 
@@ -154,7 +154,7 @@ async def test_invitations_that_were_revoked_or_used_up_after_the_backup_are_voi
     assert left[twice["token_id"]] == 1
 
 
-async def test_permissions_that_were_narrowed_after_the_backup_stay_narrow(
+async def test_permissions_that_were_reduced_after_the_backup_stay_reduced(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path]
 ) -> None:
     client_id = (await client.register()).client_id
@@ -164,7 +164,7 @@ async def test_permissions_that_were_narrowed_after_the_backup_stay_narrow(
     assert operate(web, "clients", "permissions", client_id).stdout == "none\n"
 
 
-async def test_a_client_that_refreshed_after_the_backup_goes_on(
+async def test_a_client_that_refreshed_after_the_backup_continues(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path]
 ) -> None:
     client_id, tokens = await signed_in(client)
@@ -175,7 +175,7 @@ async def test_a_client_that_refreshed_after_the_backup_goes_on(
     assert (await client.refresh(client_id, newest["refresh_token"])).status_code == 200
 
 
-async def test_after_redis_was_lost_a_client_that_refreshed_since_signs_in_again_and_is_no_thief(
+async def test_after_a_loss_of_redis_a_client_that_refreshed_since_must_sign_in_again_and_is_no_thief(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path]
 ) -> None:
     client_id, tokens = await signed_in(client)
@@ -193,7 +193,7 @@ async def test_after_redis_was_lost_a_client_that_refreshed_since_signs_in_again
 
 
 def made_older(file: Path, web: WebServer, *, days: int = 0, schema: int | None = None) -> None:
-    """Write the backup again, as one that was made so many days earlier, or with records of another version."""
+    """Rewrite the backup as one that was made `days` days earlier, or with records of another version."""
     key = BackupKey("MASTER_KEY", b64decode(web.environment["MASTER_KEY"]))
     with file.open("rb") as old:
         header, line = read_header(old)
@@ -212,13 +212,13 @@ OLDER = range(VERSION)
 
 @pytest.mark.parametrize("version", OLDER)
 @pytest.mark.parametrize("older", ["backup", "redis"])
-async def test_what_was_narrowed_or_used_after_the_backup_stays_so_where_one_of_the_two_is_of_an_older_version(
+async def test_a_restore_between_versions_keeps_later_permissions_and_refreshes(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], older: str, version: int
 ) -> None:
     client_id, tokens = await signed_in(client)
     waiting = (await client.register()).client_id
     with web.redis.client() as redis:
-        redis.expire(keyspace.client(waiting), 7_776_000)  # as for a client that was invited
+        redis.expire(keyspace.client(waiting), 7_776_000)  # as for an invited client
     file = backup()
     operate(web, "clients", "permissions", client_id, "--no-permissions")
     newer = (await client.refresh(client_id, tokens["refresh_token"])).json()
@@ -253,7 +253,7 @@ async def test_a_redis_with_records_of_a_newer_version_is_not_restored_into(
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200, "nothing has changed"
 
 
-async def test_redis_remembers_that_a_grant_was_ended_for_as_long_as_a_backup_may_be_restored(
+async def test_the_tombstone_of_a_grant_is_kept_as_long_as_a_backup_may_be_restored(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id, tokens = await signed_in(client)
@@ -264,7 +264,7 @@ async def test_redis_remembers_that_a_grant_was_ended_for_as_long_as_a_backup_ma
         assert 0 < redis.ttl(keyspace.ended_grant(grant_of(tokens))) <= 30 * 86_400
 
 
-async def test_a_backup_that_is_too_old_is_refused_where_redis_has_records(
+async def test_a_too_old_backup_is_refused_when_redis_has_records(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path]
 ) -> None:
     client_id, tokens = await signed_in(client)
@@ -299,7 +299,7 @@ async def test_a_backup_of_another_master_key_changes_nothing(
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200
 
 
-async def test_while_sign_ins_are_paused_nobody_gets_anything_and_everybody_can_give_back(
+async def test_while_sign_ins_are_paused_nothing_is_issued_and_tokens_can_be_revoked(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id, tokens = await signed_in(client)
@@ -321,7 +321,7 @@ async def test_while_sign_ins_are_paused_nobody_gets_anything_and_everybody_can_
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200
 
 
-async def test_a_redis_that_lost_everything_is_a_working_gateway_again_without_a_restart(
+async def test_a_gateway_whose_redis_lost_everything_works_again_without_a_restart(
     web: WebServer, client: OAuthClient
 ) -> None:
     _, before = await signed_in(client)
@@ -330,7 +330,7 @@ async def test_a_redis_that_lost_everything_is_a_working_gateway_again_without_a
         with web.redis.client() as redis:
             redis.flushall()
         await asyncio.to_thread(until, lambda: status(before) == 401)
-        # The token may be gone before the keys are: it is well again once they are published.
+        # The token may be gone before the keys are: the server is healthy again once they are published.
         await asyncio.to_thread(until, lambda: httpx2.get(f"{client.issuer}/healthz").status_code == 200)
         client_id, tokens = await signed_in(client)
         await asyncio.to_thread(until, lambda: status(tokens) == 200)
@@ -338,8 +338,8 @@ async def test_a_redis_that_lost_everything_is_a_working_gateway_again_without_a
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 200
 
 
-async def test_a_redis_without_published_keys_is_not_well(web: WebServer, client: OAuthClient) -> None:
-    operate(web, "pause")  # so that nothing is published again
+async def test_a_gateway_without_published_keys_is_unhealthy(web: WebServer, client: OAuthClient) -> None:
+    operate(web, "pause")  # so that the keys are not published again
     try:
         with web.redis.client() as redis:
             document = redis.getdel(keyspace.JWKS)
@@ -365,7 +365,7 @@ def checks(web: WebServer) -> Iterator[Callable[[dict[str, Any]], int]]:
         )
 
 
-async def test_disconnecting_every_app_voids_a_code_that_was_just_allowed(
+async def test_disconnecting_every_app_voids_a_code_that_was_just_issued(
     web: WebServer, client: OAuthClient
 ) -> None:
     await signed_in(client)

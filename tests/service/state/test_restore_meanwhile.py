@@ -1,4 +1,4 @@
-"""A restore that is interrupted leaves a gateway that refuses; what is taken away during a restore stays away."""
+"""An interrupted restore leaves a gateway that refuses; a revocation during a restore stays in force."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ async def restored(
     *,
     tidies_up: bool = True,
 ) -> RestoreResult:
-    """What `portcullis restore --force` does, with `between` done once Redis is cleared and nothing is put yet."""
+    """Run `portcullis restore --force`, with `between` run after Redis is cleared and before
+    records are written.
+    """
     clear = Snapshot.clear
 
     async def clear_then(self: Snapshot, **given: Any) -> frozenset[str]:
@@ -74,7 +76,7 @@ async def restored(
 
 
 @pytest.mark.parametrize("tidies_up", [True, False], ids=["fails", "is killed"])
-async def test_a_gateway_whose_restore_was_interrupted_refuses_until_a_second_run_finishes(
+async def test_a_gateway_with_an_interrupted_restore_refuses_until_a_second_run_finishes(
     web: WebServer,
     client: OAuthClient,
     backup: Callable[[], Path],
@@ -113,7 +115,7 @@ async def test_a_gateway_whose_restore_was_interrupted_refuses_until_a_second_ru
         assert not redis.exists(keyspace.PAUSED)
 
 
-async def test_after_an_interruption_another_backup_replaces_what_the_first_one_brought(
+async def test_after_an_interruption_another_backup_replaces_the_records_of_the_first(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client_id, _ = await signed_in(client)
@@ -134,7 +136,7 @@ async def test_after_an_interruption_another_backup_replaces_what_the_first_one_
     assert operate(web, "clients", "permissions", client_id).stdout == "none\n"
 
 
-async def test_a_refresh_token_that_is_revoked_before_the_backup_brings_its_grant_is_not_called_revoked(
+async def test_revoking_a_refresh_token_before_its_grant_is_restored_is_not_reported_as_success(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client_id, tokens = await signed_in(client)
@@ -154,7 +156,7 @@ async def test_a_refresh_token_that_is_revoked_before_the_backup_brings_its_gran
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 400
 
 
-async def test_what_is_ended_while_a_backup_is_restored_stays_ended(
+async def test_a_revocation_during_a_restore_stays_in_force(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client_id, tokens = await signed_in(client)

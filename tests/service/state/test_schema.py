@@ -1,4 +1,4 @@
-"""The version of the records in Redis: older ones are brought up to date, newer ones are left alone."""
+"""The version of the records in Redis: older ones are migrated, newer ones are not changed."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def ring(redis: Redis) -> KeyRingStore:
     return KeyRingStore(redis, master_key=MASTER_KEY_BYTES)
 
 
-async def test_an_empty_redis_is_given_this_version(redis: Redis) -> None:
+async def test_an_empty_redis_gets_this_version(redis: Redis) -> None:
     assert await SchemaStore(redis).version() == VERSION
     assert await redis.get(keyspace.SCHEMA) == str(VERSION)
 
 
-async def test_records_from_before_there_were_versions_are_migrated_by_one_of_many(
+async def test_records_without_a_version_are_migrated_by_one_of_many_processes(
     server: RedisServer, redis: Redis
 ) -> None:
     await asyncio.to_thread(populate, server)
@@ -63,7 +63,7 @@ async def test_records_from_before_there_were_versions_are_migrated_by_one_of_ma
     assert await SchemaStore(redis).migrate(LeaseStore(redis, holder="late"), ring(redis)) == ()
 
 
-async def test_an_index_that_is_made_again_has_the_grants_that_a_client_uses_of_its_sibling(
+async def test_a_rebuilt_index_contains_the_grants_that_a_client_uses_of_its_sibling(
     server: RedisServer, redis: Redis
 ) -> None:
     await asyncio.to_thread(populate, server)
@@ -81,10 +81,10 @@ async def test_the_command_migrates(server: RedisServer, redis: Redis, environme
     assert await redis.get(keyspace.SCHEMA) == str(VERSION)
 
 
-async def test_the_first_registrant_of_a_record_that_was_shared_may_still_only_read_it(
+async def test_the_first_registrant_of_a_formerly_shared_record_may_only_read_it(
     server: RedisServer, redis: Redis
 ) -> None:
-    """Otherwise it could now add a redirect URI for everybody who relies on the record."""
+    """Otherwise it could now add a redirect URI for all clients that use the record."""
     await asyncio.to_thread(populate, server)
     key = keyspace.client(CLIENT.client_id)
     record = json.loads(RECORD_KEY.open(key, str(await redis.get(key))))
@@ -103,7 +103,7 @@ async def test_the_first_registrant_of_a_record_that_was_shared_may_still_only_r
         assert not await redis.exists("registration:of-the-same")
 
 
-async def test_clients_that_hold_nothing_and_were_to_live_for_90_days_end_within_a_week(
+async def test_unused_clients_with_a_lifetime_of_90_days_end_within_a_week(
     server: RedisServer, redis: Redis
 ) -> None:
     await asyncio.to_thread(populate, server)
@@ -122,7 +122,7 @@ async def test_clients_that_hold_nothing_and_were_to_live_for_90_days_end_within
 
 
 @pytest.mark.parametrize("stands", [str(VERSION + 1), "restoring", "-1", "what"])
-async def test_a_newer_version_or_half_a_restore_is_refused_by_commands_and_by_the_server(
+async def test_a_newer_version_or_an_incomplete_restore_is_refused_by_commands_and_by_the_server(
     redis: Redis, environment: dict[str, str], stands: str
 ) -> None:
     await redis.set(keyspace.SCHEMA, stands)

@@ -1,4 +1,4 @@
-"""Every test here that depends on the transport runs on each."""
+"""Every test here that depends on the transport runs on each transport."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the test on both transports, unless it says itself on which."""
+    """Run the test on both transports, unless it names the transport itself."""
     named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "transport" in metafunc.fixturenames and "transport" not in named:
         metafunc.parametrize("transport", ["http2", "grpcio"], indirect=True)

@@ -1,4 +1,4 @@
-"""HTTP/2 as raw as it needs to be, to send calls that no gRPC client would send."""
+"""A raw HTTP/2 client, which can send calls that no gRPC client sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Headers = Sequence[tuple[str, str]]
 
 @dataclass
 class Outcome:
-    """How a call ended: headers and trailers together, what came as a body, and a reset if there was one."""
+    """How a call ended: headers and trailers together, the body, and a reset if there was one."""
 
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -31,7 +31,7 @@ class Outcome:
 
     @property
     def grpc_status(self) -> int | None:
-        """The status, when the server got as far as telling one."""
+        """The status, if the server sent one."""
         return int(self.headers["grpc-status"]) if "grpc-status" in self.headers else None
 
     @property
@@ -43,13 +43,13 @@ class Outcome:
 
 
 class Http2Client:
-    """One connection over a Unix socket."""
+    """Send the headers of a call. Return its stream."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_PATIENCE)
         self._socket.connect(str(path))
-        # What we send is wrong on purpose, so the library must not mend or refuse it.
+        # The tests send invalid data on purpose, so the library must not correct or refuse it.
         self._h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(
                 header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
@@ -73,12 +73,12 @@ class Http2Client:
         return stream
 
     def send(self, stream: int, data: bytes, *, end: bool = False) -> None:
-        """Send one DATA frame."""
+        """Send a SETTINGS frame during the connection."""
         self._h2.send_data(stream, data, end_stream=end)
         self._flush()
 
     def change_settings(self, values: dict[int, int]) -> None:
-        """Send a SETTINGS frame in mid-connection."""
+        """Cancel the call."""
         self._h2.update_settings(dict(values))
         self._flush()
 
@@ -88,7 +88,7 @@ class Http2Client:
         self._flush()
 
     def outcome(self, stream: int) -> Outcome:
-        """Wait until the call has ended, or the whole connection."""
+        """A complete call with this body."""
         outcome = Outcome()
         while True:
             data = self._socket.recv(65536)

@@ -16,13 +16,13 @@ _PATIENCE = 60.0
 
 @dataclass
 class Tally:
-    """How many calls went well, and what became of the others."""
+    """How many calls succeeded, and the results of the others."""
 
     good: int = 0
     bad: list[str] = field(default_factory=list)
 
     def wait_for(self, more: int) -> None:
-        """Return when so many more calls have been answered."""
+        """Return when `more` further calls have been answered."""
         wanted, deadline = self.good + more, time.monotonic() + _PATIENCE
         while self.good < wanted:
             assert time.monotonic() < deadline, f"{self.good} of {wanted}; {self.bad[:3]}"
@@ -31,7 +31,7 @@ class Tally:
 
 @contextmanager
 def calling(call: Callable[[], str | None], *, threads: int = 4) -> Iterator[Tally]:
-    """Call again and again until the block ends. `call` returns `None`, or what went wrong."""
+    """Repeat the call until the block ends. `call` returns `None`, or the error."""
     tally, lock, over = Tally(), threading.Lock(), threading.Event()
 
     def go() -> None:

@@ -1,4 +1,4 @@
-"""Who listens where, and how many there are."""
+"""The listen addresses of workers, and the number of workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         (["h:1", "h:2"], 5, ("h:1", "h:2")),
     ],
 )
-def test_sockets_get_names_of_their_own_and_ports_are_shared(
+def test_each_worker_has_its_own_socket_and_ports_are_shared(
     addresses: list[str], workers: int, wanted: tuple[str, ...]
 ) -> None:
     assert distinct(addresses, workers) == wanted
@@ -34,7 +34,7 @@ def test_sockets_get_names_of_their_own_and_ports_are_shared(
 @pytest.mark.parametrize(
     "text", ["", "unix:", "unix:/", "unix:a", ":1", "h:", "h:0", "h:65536", "*:1", "[::1", "a:1:2"]
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ListenError):
         parse(text)
 
@@ -62,10 +62,10 @@ def test_a_deadline_is_read_in_every_unit(text: bytes, wanted: float) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"S", b"1", b"-1S", b"1s", b"123456789S", b"1.5S", b"\xd9\xa1S"])
-def test_what_is_no_deadline_sets_none(text: bytes) -> None:
+def test_an_invalid_deadline_is_ignored(text: bytes) -> None:
     assert seconds_left(text) is None
 
 
 @pytest.mark.parametrize("text", [b"application/grpc-web", b"application/grpc+json", b"application/grpcx", b"x"])
-def test_relatives_of_grpc_are_not_grpc(text: bytes) -> None:
+def test_similar_content_types_are_not_grpc(text: bytes) -> None:
     assert not is_grpc(text)

@@ -29,14 +29,14 @@ HEALTH = health_pb2.HealthCheckResponse
 
 @pytest.fixture
 def slow_redis(key: SigningKey) -> Iterator[RedisServer]:
-    """A Redis of this test's own, to be paused."""
+    """A Redis for one test, which pauses it."""
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         publish(redis, key)
         remember(redis, "jti-1")
         yield redis
 
 
-def test_past_its_deadline_a_call_is_over_and_never_an_allow(
+def test_a_call_past_its_deadline_ends_and_is_never_allowed(
     slow_redis: RedisServer, key: SigningKey, transport: str
 ) -> None:
     with running_authz(environ(slow_redis, AUTHZ_TRANSPORT=transport)) as authz:
@@ -46,15 +46,14 @@ def test_past_its_deadline_a_call_is_over_and_never_an_allow(
         with pytest.raises(grpc.RpcError) as failure:
             call(check_request(token=mint(key)), timeout=0.3)
         assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        # Redis is still silent, so it was the deadline. Others are answered meanwhile, and afterwards all is well.
+        # Redis is still silent, so it was the deadline. Other calls are answered meanwhile, and all calls
+        # afterwards.
         assert read_answer(authz.check(check_request())).status == 401
         slow_redis.resume()
         assert read_answer(authz.check(check_request(token=mint(key)))).status == 200
 
 
-def test_cancelled_calls_that_were_waiting_leave_nothing_behind(
-    slow_redis: RedisServer, key: SigningKey, transport: str
-) -> None:
+def test_cancelled_waiting_calls_leave_no_state(slow_redis: RedisServer, key: SigningKey, transport: str) -> None:
     with running_authz(environ(slow_redis, AUTHZ_TRANSPORT=transport)) as authz:
         authz.wait_for_health("SERVING")
         slow_redis.pause()
@@ -67,7 +66,7 @@ def test_cancelled_calls_that_were_waiting_leave_nothing_behind(
         assert "Traceback" not in authz.log_text()
 
 
-def test_a_health_watch_tells_every_change(key: SigningKey, transport: str) -> None:
+def test_a_health_watch_reports_every_change(key: SigningKey, transport: str) -> None:
     with running_redis(password="admin-password-of-tests", users=USERS) as redis:
         publish(redis, key)
         with running_authz(environ(redis, AUTHZ_TRANSPORT=transport)) as authz:
@@ -84,7 +83,7 @@ def test_a_health_watch_tells_every_change(key: SigningKey, transport: str) -> N
             assert authz.health() == "SERVING"
 
 
-def test_a_watch_for_a_service_that_is_none_stays_open(authz: AuthzProcess) -> None:
+def test_a_watch_for_an_unknown_service_stays_open(authz: AuthzProcess) -> None:
     stub = health_pb2_grpc.HealthStub(authz.channel)  # type: ignore[no-untyped-call]
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=60)
     assert next(watch).status == HEALTH.SERVICE_UNKNOWN
@@ -92,7 +91,7 @@ def test_a_watch_for_a_service_that_is_none_stays_open(authz: AuthzProcess) -> N
     watch.cancel()
 
 
-def test_reflection_describes_the_service_where_there_is_reflection(authz: AuthzProcess, transport: str) -> None:
+def test_reflection_describes_the_service_on_transports_that_have_it(authz: AuthzProcess, transport: str) -> None:
     stub = reflection_pb2_grpc.ServerReflectionStub(authz.channel)  # type: ignore[no-untyped-call]
     questions = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
@@ -118,13 +117,13 @@ def test_it_listens_on_a_port(redis: RedisServer, issue: Issue, transport: str, 
         assert read_answer(authz.check(check_request(token=issue()))).status == 200
 
 
-def test_metadata_of_any_kind_does_not_matter(authz: AuthzProcess, issue: Issue) -> None:
+def test_any_metadata_is_accepted(authz: AuthzProcess, issue: Issue) -> None:
     metadata = (("authorization", "Bearer other"), ("x-bin-bin", b"\0\xff"), ("grpc-trace-bin", b"\0" * 29))
     assert read_answer(authz.check(check_request(token=issue()), metadata=metadata)).status == 200
     assert read_answer(authz.check(check_request(), metadata=metadata)).status == 401
 
 
-def test_the_service_under_test_speaks_the_transport_of_this_run(authz: AuthzProcess, transport: str) -> None:
+def test_the_service_under_test_uses_the_transport_of_this_run(authz: AuthzProcess, transport: str) -> None:
     listening = next(event for event in authz.log() if event["event"] == "server.listening")
     ready = next(event for event in authz.log() if event["event"] == "worker.ready")
     assert listening["transport"] == transport

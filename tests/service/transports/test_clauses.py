@@ -1,4 +1,4 @@
-"""What RFC 9113 sections 3 to 7 ask of a server, clause by clause, where no other test shows it."""
+"""The requirements of RFC 9113 sections 3 to 7 for a server, clause by clause, where no other test shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATH = dict(HEAD)[b":path"]
 
 
 def request(*changes: tuple[bytes, bytes], more: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
-    """A whole call with other pseudo-headers or more fields."""
+    """A complete call with other pseudo-headers or more fields."""
     fields = [(name, dict(changes).get(name, value)) for name, value in HEAD]
     return head(1, http2_codec.header_block([*fields, *more])) + body(1, b"ask")
 
@@ -46,7 +46,7 @@ async def test_settings_are_applied_in_order_and_acknowledged_before_they_are_us
 
 
 @pytest.mark.requirement("rfc9113:unused-flags", "rfc9113:reserved-bit")
-async def test_flags_and_a_bit_without_meaning_change_nothing() -> None:
+async def test_undefined_flags_and_the_reserved_bit_change_nothing() -> None:
     peer = Peer()
     unused = 0xFF & ~(
         http2_codec.END_STREAM | http2_codec.END_HEADERS | http2_codec.PADDED | http2_codec.HAS_PRIORITY
@@ -62,7 +62,7 @@ async def test_flags_and_a_bit_without_meaning_change_nothing() -> None:
     got = peer.frames()
     assert [f.payload for f in got if f.kind == http2_codec.DATA] == [framed(b"now:ask")]
     assert [f.payload for f in got if f.kind == http2_codec.PING] == [b"12345678"]
-    # What we send has no flag without a meaning, and the bit is not set.
+    # Frames that we send have no undefined flag, and the reserved bit is not set.
     meaning = {
         http2_codec.HEADERS: FULL | END,
         http2_codec.DATA: END,
@@ -93,7 +93,7 @@ TOO_SHORT = {
 
 @pytest.mark.requirement("rfc9113:frame-too-short")
 @pytest.mark.parametrize("data", TOO_SHORT.values(), ids=TOO_SHORT.keys())
-async def test_a_frame_that_is_too_short_for_what_it_must_hold_is_a_frame_size_error(data: bytes) -> None:
+async def test_a_frame_that_is_too_short_for_its_mandatory_fields_is_a_frame_size_error(data: bytes) -> None:
     peer = Peer()
     peer.send(data)
     assert peer.ended_with == http2_codec.FRAME_SIZE_ERROR
@@ -116,7 +116,7 @@ DISCARDED = {
 
 @pytest.mark.requirement("rfc9113:decompress-all", "rfc9113:after-our-reset")
 @pytest.mark.parametrize("data", DISCARDED.values(), ids=DISCARDED.keys())
-async def test_a_header_block_that_is_discarded_still_changes_the_table(data: bytes) -> None:
+async def test_a_discarded_header_block_still_changes_the_table(data: bytes) -> None:
     peer = Peer()
     peer.send(data)
     assert [stream for stream, _ in resets(peer)] == [1]
@@ -126,7 +126,7 @@ async def test_a_header_block_that_is_discarded_still_changes_the_table(data: by
 
 
 @pytest.mark.requirement("rfc9113:data-counted")
-async def test_data_that_is_discarded_counts_for_the_window_of_the_connection() -> None:
+async def test_discarded_data_counts_for_the_window_of_the_connection() -> None:
     peer = Peer()
     peer.send(head(1, http2_codec.header_block([*HEAD, (b"X", b"")])))
     peer.frames()
@@ -158,14 +158,14 @@ async def test_nothing_is_sent_on_a_stream_that_the_peer_has_reset() -> None:
 
 
 @pytest.mark.requirement("rfc9113:extension-in-a-block")
-async def test_a_frame_of_an_unknown_kind_between_the_frames_of_a_block_ends_the_connection() -> None:
+async def test_a_frame_of_an_unknown_type_inside_a_header_block_ends_the_connection() -> None:
     peer = Peer()
     peer.send(head(1, BLOCK[:9], 0), frame(0xFA, 0, 1), frame(http2_codec.CONTINUATION, FULL, 1, BLOCK[9:]))
     assert peer.ended_with == http2_codec.PROTOCOL_ERROR
 
 
 @pytest.mark.requirement("rfc9113:ping")
-async def test_a_ping_is_answered_with_the_same_bytes_and_an_answer_is_not() -> None:
+async def test_a_ping_is_answered_with_the_same_bytes_and_an_acknowledgement_is_not() -> None:
     peer = Peer()
     peer.send(
         frame(http2_codec.PING, 0, 0, b"\0\1\2\3\4\5\6\7"),
@@ -177,7 +177,7 @@ async def test_a_ping_is_answered_with_the_same_bytes_and_an_answer_is_not() -> 
 
 
 @pytest.mark.requirement("rfc9113:goaway-never-higher", "rfc9113:goaway-discard")
-async def test_a_later_goaway_never_names_a_later_stream() -> None:
+async def test_a_later_goaway_never_names_a_higher_stream() -> None:
     peer = Peer()
     peer.send(call(1, b"ask"))
     peer.connection.start_drain()
@@ -190,7 +190,7 @@ async def test_a_later_goaway_never_names_a_later_stream() -> None:
 
 
 @pytest.mark.requirement("rfc9113:unknown-codes")
-async def test_unknown_error_codes_mean_nothing_special() -> None:
+async def test_unknown_error_codes_have_no_special_effect() -> None:
     peer = Peer()
     peer.send(
         call(1, b"later"),
@@ -203,7 +203,7 @@ async def test_unknown_error_codes_mean_nothing_special() -> None:
 
 @pytest.mark.requirement("rfc9113:window-by-settings")
 @pytest.mark.parametrize("values", [[2**31 - 1], [100, 2**31 - 1, 100]], ids=["one value", "a value in between"])
-async def test_settings_that_lift_a_window_over_the_limit_end_the_connection(values: list[int]) -> None:
+async def test_settings_that_raise_a_window_over_the_limit_end_the_connection(values: list[int]) -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 1))
     peer.send(call(1, b"ask"), http2_codec.window_update(2, 1))
     peer.frames()
@@ -216,7 +216,7 @@ async def test_settings_that_lift_a_window_over_the_limit_end_the_connection(val
 
 
 @pytest.mark.requirement("rfc9113:window-by-settings")
-async def test_a_window_that_is_gone_with_its_stream_does_not_count() -> None:
+async def test_the_window_of_a_closed_stream_does_not_count() -> None:
     peer = Peer()
     peer.send(call(1, b"later"), http2_codec.window_update(2**30, 1), http2_codec.reset(1, http2_codec.CANCEL))
     peer.send(http2_codec.settings_frame([(http2_codec.INITIAL_WINDOW_SIZE, 2**31 - 1)]), call(3, b"ask"))
@@ -224,7 +224,7 @@ async def test_a_window_that_is_gone_with_its_stream_does_not_count() -> None:
 
 
 @pytest.mark.requirement("rfc9113:window-update-late")
-async def test_room_for_a_stream_that_is_over_is_no_error() -> None:
+async def test_a_window_update_for_a_closed_stream_is_no_error() -> None:
     peer = Peer()
     peer.send(call(1, b"ask"), call(3, b"later"))
     peer.frames()

@@ -1,4 +1,6 @@
-"""What RFC 9113 section 8 and RFC 7541 ask of a server, clause by clause: messages, TLS and header compression."""
+"""The requirements of RFC 9113 section 8 and RFC 7541 for a server, clause by clause: messages, TLS and header
+compression.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ PATH = dict(HEAD)[b":path"]
 
 
 def request(*changes: tuple[bytes, bytes], more: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
-    """A whole call with other pseudo-headers or more fields."""
+    """A complete call with other pseudo-headers or more fields."""
     fields = [(name, dict(changes).get(name, value)) for name, value in HEAD]
     return head(1, http2_codec.header_block([*fields, *more])) + body(1, b"ask")
 
@@ -66,7 +68,7 @@ FIELDS = {
 )
 @pytest.mark.parametrize("field", FIELDS.values(), ids=FIELDS.keys())
 @pytest.mark.parametrize("place", ["headers", "trailers"])
-async def test_a_field_that_cannot_be_makes_the_request_malformed(field: tuple[bytes, bytes], place: str) -> None:
+async def test_an_invalid_field_makes_the_request_malformed(field: tuple[bytes, bytes], place: str) -> None:
     peer = Peer()
     if place == "headers":
         peer.send(request(more=(field,)))
@@ -92,7 +94,7 @@ TARGETS = {
 
 @pytest.mark.requirement("rfc9113:path", "rfc9113:authority", "rfc9113:connect", "rfc9113:malformed")
 @pytest.mark.parametrize("changes", TARGETS.values(), ids=TARGETS.keys())
-async def test_a_request_that_does_not_say_what_it_is_for_is_malformed(
+async def test_a_request_without_a_complete_target_is_malformed(
     changes: tuple[tuple[bytes, bytes], ...],
 ) -> None:
     peer = Peer()
@@ -111,7 +113,7 @@ async def test_a_request_that_does_not_say_what_it_is_for_is_malformed(
     ],
     ids=["CONNECT", "OPTIONS *", "GET /"],
 )
-async def test_a_good_request_that_is_no_call_is_refused_as_such(fields: list[tuple[bytes, bytes]]) -> None:
+async def test_a_valid_request_that_is_no_grpc_call_is_refused_with_415(fields: list[tuple[bytes, bytes]]) -> None:
     peer = Peer()
     peer.send(head(1, http2_codec.header_block(fields), FULL | END))
     status = dict(hpack.Decoder().decode(peer.frames()[0].payload, raw=True))[b":status"]
@@ -129,7 +131,7 @@ async def test_pseudo_headers_in_trailers_make_the_request_malformed() -> None:
 
 
 @pytest.mark.requirement("rfc9113:trailers")
-async def test_good_trailers_end_a_call() -> None:
+async def test_valid_trailers_end_a_call() -> None:
     peer = Peer()
     peer.send(
         head(1),
@@ -140,21 +142,21 @@ async def test_good_trailers_end_a_call() -> None:
 
 
 @pytest.mark.requirement("rfc9113:content-length")
-async def test_two_lengths_that_differ_make_the_request_malformed() -> None:
+async def test_two_different_lengths_make_the_request_malformed() -> None:
     peer = Peer()
     peer.send(request(more=((b"content-length", b"8"), (b"content-length", b"9"))))
     assert resets(peer) == [(1, http2_codec.PROTOCOL_ERROR)]
 
 
 @pytest.mark.requirement("rfc9113:authority")
-async def test_the_host_field_is_not_used_where_there_is_an_authority() -> None:
+async def test_the_host_field_is_ignored_when_there_is_an_authority() -> None:
     peer = Peer()
     peer.send(request(more=((b"host", b"elsewhere"),)))
     assert peer.answers() == {1: framed(b"now:ask")}
 
 
 @pytest.mark.requirement("rfc9113:answers-well-formed")
-async def test_our_answers_hold_one_status_and_no_field_of_the_connection() -> None:
+async def test_answers_have_one_status_and_no_connection_field() -> None:
     peer = Peer()
     peer.send(call(1, b"ask"), call(3, b"break"), head(5, http2_codec.header_block(HEAD[:4]), FULL | END))
     first = set()
@@ -174,7 +176,7 @@ async def test_our_answers_hold_one_status_and_no_field_of_the_connection() -> N
 @pytest.mark.requirement(
     "rfc9113:tls-version", "rfc9113:tls-compression", "rfc9113:tls-ciphers", "rfc9113:tls-client-auth"
 )
-def test_tls_is_as_http2_wants_it(tmp_path: Path) -> None:
+def test_tls_has_the_settings_that_http2_requires(tmp_path: Path) -> None:
     identity = Authority(tmp_path, "authority").identity("check.internal")
     settings = AuthzSettings.model_construct(
         authz_tls_cert=identity.cert, authz_tls_key=identity.key, authz_tls_client_ca=None
@@ -228,8 +230,8 @@ async def test_a_block_that_cannot_be_decoded_ends_the_connection(block: bytes) 
 
 
 @pytest.mark.requirement("rfc7541:order", "rfc7541:duplicates", "rfc7541:entry-too-large")
-async def test_the_table_is_kept_as_the_specification_says() -> None:
-    # Twice the same entry, an entry larger than the table, which empties it, then one that is 62 again.
+async def test_the_dynamic_table_is_kept_as_specified() -> None:
+    # The same entry twice, an entry larger than the table, which empties it, then one that is number 62 again.
     large = b"\x40\x01a" + http2_codec.text(b"x" * 5000)
     for block, is_good in (
         (BLOCK + ADDS + ADDS + b"\xbe\xbf", True),
@@ -245,7 +247,7 @@ async def test_the_table_is_kept_as_the_specification_says() -> None:
 
 
 @pytest.mark.requirement("rfc7541:never-indexed")
-async def test_a_field_that_is_never_indexed_is_read_and_changes_no_table() -> None:
+async def test_a_never_indexed_field_is_read_and_changes_no_table() -> None:
     peer = Peer()
     peer.send(head(1, BLOCK + b"\x10\x01a\x01b"), body(1, b"ask"), head(3, BLOCK + b"\xbe"))
     assert set(peer.answers()) == {1}
@@ -253,7 +255,7 @@ async def test_a_field_that_is_never_indexed_is_read_and_changes_no_table() -> N
 
 
 @pytest.mark.requirement("rfc9113:large-headers")
-async def test_headers_larger_than_we_take_end_the_connection_so_that_no_state_is_lost() -> None:
+async def test_too_large_headers_end_the_connection_so_that_no_table_state_is_lost() -> None:
     peer = Peer()
     peer.send(head(1, BLOCK + http2_codec.header_block([(b"a", b"x" * (LARGEST_HEADERS - 200))])))
     assert peer.ended_with == http2_codec.COMPRESSION_ERROR

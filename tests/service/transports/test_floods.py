@@ -1,4 +1,4 @@
-"""Floods of frames that are not calls: the work they cause is bounded, and calls are never counted among them."""
+"""Floods of frames that are not calls: their work is bounded, and calls are never counted among them."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ async def test_a_flood_ends_its_connection(flood: Callable[[int], bytes]) -> Non
 
 
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS.keys())
-async def test_a_few_of_the_same_frames_end_nothing(flood: Callable[[int], bytes]) -> None:
+async def test_a_few_of_the_same_frames_do_not_end_the_connection(flood: Callable[[int], bytes]) -> None:
     peer = Peer()
     peer.send(call(1, b"ask"))
     peer.send(*(flood(number) for number in range(100)))
     assert not peer.transport.is_closed
 
 
-async def test_time_gives_back_what_was_spent() -> None:
+async def test_the_budget_is_restored_with_time() -> None:
     peer = Peer()
     ping = frame(http2_codec.PING, 0, 0, b"12345678")
     for _ in range(5):
@@ -73,7 +73,7 @@ async def test_time_gives_back_what_was_spent() -> None:
     assert peer.ended_with == http2_codec.ENHANCE_YOUR_CALM
 
 
-async def test_a_client_that_asks_may_send_its_control_frames_with_every_call() -> None:
+async def test_a_client_that_makes_calls_may_send_control_frames_with_each() -> None:
     peer = Peer()
     for stream in range(1, 2 * BURST, 2):
         peer.send(call(stream, b"ask"), http2_codec.window_update(20), frame(http2_codec.PING, 0, 0, b"12345678"))
@@ -82,7 +82,7 @@ async def test_a_client_that_asks_may_send_its_control_frames_with_every_call() 
     assert len(peer.authorizer.asked) == BURST
 
 
-async def test_stream_numbers_that_a_peer_leaves_out_bring_no_units() -> None:
+async def test_skipped_stream_numbers_give_no_budget() -> None:
     peer = Peer()
     ping = frame(http2_codec.PING, 0, 0, b"12345678")
     for stream in (1, 20_001, 40_001):
@@ -92,8 +92,8 @@ async def test_stream_numbers_that_a_peer_leaves_out_bring_no_units() -> None:
     assert peer.ended_with == http2_codec.ENHANCE_YOUR_CALM
 
 
-async def test_calls_that_came_whole_may_all_be_given_up() -> None:
-    """An outsider can make Envoy send such calls; closing Envoy's connection would refuse other callers."""
+async def test_complete_calls_may_all_be_cancelled() -> None:
+    """An outsider can make Envoy send such calls; to close Envoy's connection would refuse other callers."""
     peer = Peer()
     for stream in range(1, 2 * BURST, 2):
         peer.send(call(stream, b"later"), http2_codec.reset(stream, http2_codec.CANCEL))
@@ -102,7 +102,7 @@ async def test_calls_that_came_whole_may_all_be_given_up() -> None:
 
 
 def scanned(peer: Peer) -> Callable[[], int]:
-    """Count how often waiting answers are looked at."""
+    """Count how often waiting answers are scanned."""
     outgoing, count = peer.connection._outgoing, 0
     original = outgoing._pump
 
@@ -115,7 +115,7 @@ def scanned(peer: Peer) -> Callable[[], int]:
     return lambda: count
 
 
-async def test_a_frame_of_many_window_sizes_looks_at_waiting_answers_once() -> None:
+async def test_a_frame_with_many_window_sizes_scans_waiting_answers_once() -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 0))
     peer.send(*(call(stream, b"ask") for stream in range(1, 2001, 2)))
     looks = scanned(peer)
@@ -133,11 +133,11 @@ async def test_a_frame_of_many_window_sizes_looks_at_waiting_answers_once() -> N
         http2_codec.settings_frame([(http2_codec.INITIAL_WINDOW_SIZE, n % 2) for n in range(2730)]),
         http2_codec.window_update(1),
     ],
-    ids=["window sizes", "frames full of window sizes", "room for a connection"],
+    ids=["window sizes", "frames full of window sizes", "window updates for the connection"],
 )
-async def test_frames_that_make_us_look_at_many_waiting_answers_cost_what_that_costs(flood: bytes) -> None:
+async def test_frames_that_scan_waiting_answers_cost_budget_accordingly(flood: bytes) -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 0))
-    # Every answer waits: the stream of each has had its one byte.
+    # Every answer waits: its stream has used its window of one byte.
     peer.send(*(call(stream, b"ask") for stream in range(1, 2001, 2)))
     peer.send(*(http2_codec.settings_frame([(http2_codec.INITIAL_WINDOW_SIZE, size)]) for size in (1, 0)))
     looks = scanned(peer)
@@ -149,7 +149,7 @@ async def test_frames_that_make_us_look_at_many_waiting_answers_cost_what_that_c
     assert looks() <= 2 * LOOKS * BURST
 
 
-async def test_after_a_flood_the_peer_may_connect_again() -> None:
+async def test_the_peer_may_connect_again_after_a_flood() -> None:
     for _ in range(2):
         peer = Peer()
         peer.send(call(1, b"ask"))
@@ -158,9 +158,7 @@ async def test_after_a_flood_the_peer_may_connect_again() -> None:
         assert peer.ended_with == http2_codec.ENHANCE_YOUR_CALM
 
 
-def test_a_flooded_service_sends_the_flooder_away_and_answers_the_others(
-    authz: AuthzProcess, transport: str
-) -> None:
+def test_a_flooding_connection_is_closed_and_others_are_answered(authz: AuthzProcess, transport: str) -> None:
     if transport == "grpcio":
         pytest.skip("gRPC's own server has limits of its own")
     values = http2_codec.settings_frame([(http2_codec.INITIAL_WINDOW_SIZE, number % 2) for number in range(2730)])
@@ -177,13 +175,14 @@ def test_a_flooded_service_sends_the_flooder_away_and_answers_the_others(
             with contextlib.suppress(ConnectionError):
                 while data := peer.recv(65_536):
                     got = (got + data)[-17:]
-        if got[3:4] == bytes((http2_codec.GOAWAY,)):  # the rest of a flood may reset the socket before it is read
+        # the socket may be reset by the rest of a flood before it is read
+        if got[3:4] == bytes((http2_codec.GOAWAY,)):
             assert http2_codec.number(got[13:]) == http2_codec.ENHANCE_YOUR_CALM
         assert read_answer(authz.check(check_request())).status == 401
     until(lambda: '"event": "connection.flooded"' in authz.log_text())
 
 
-def test_a_budget_never_saves_more_than_two_bursts() -> None:
+def test_a_budget_never_exceeds_two_bursts() -> None:
     clock = Clock()
     budget = ControlBudget(clock)
     clock.now += 1e6
@@ -195,7 +194,7 @@ def test_a_budget_never_saves_more_than_two_bursts() -> None:
     assert BURST < spent <= 2 * BURST + 1
 
 
-async def test_settings_beside_half_sent_calls_cost_no_more_than_their_share() -> None:
+async def test_settings_beside_incomplete_calls_cost_no_more_than_their_share() -> None:
     peer = Peer()
     peer.send(
         *(head(stream) for stream in range(1, 2001, 2)),

@@ -1,4 +1,4 @@
-"""Calls that no gRPC client would send: none gets what could be read as an allow, and none does harm."""
+"""Calls that no gRPC client sends: none gets an answer that could be read as an allow, and none does harm."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def good(issue: Issue) -> bytes:
     return check_request(token=issue())
 
 
-def test_a_call_by_hand_is_answered(http2: Http2Client, good: bytes) -> None:
+def test_a_handmade_call_is_answered(http2: Http2Client, good: bytes) -> None:
     outcome = http2.call(framed(good))
     assert outcome.grpc_status == 0
     assert outcome.headers["content-type"].startswith("application/grpc")
     assert read_answer(outcome.message).status == 200
 
 
-def test_a_message_in_many_pieces_is_put_together(http2: Http2Client, good: bytes) -> None:
+def test_a_message_in_many_frames_is_reassembled(http2: Http2Client, good: bytes) -> None:
     stream = http2.begin()
     data = framed(good)
     for number, byte in enumerate(data, 1):
@@ -52,7 +52,7 @@ def test_a_message_in_many_pieces_is_put_together(http2: Http2Client, good: byte
     assert (outcome.grpc_status, read_answer(outcome.message).status) == (0, 200)
 
 
-def test_a_message_whose_end_comes_alone_is_answered(http2: Http2Client, good: bytes) -> None:
+def test_a_message_with_a_separate_end_of_stream_is_answered(http2: Http2Client, good: bytes) -> None:
     stream = http2.begin()
     http2.send(stream, framed(good))
     http2.send(stream, b"", end=True)
@@ -60,7 +60,7 @@ def test_a_message_whose_end_comes_alone_is_answered(http2: Http2Client, good: b
     assert (outcome.grpc_status, read_answer(outcome.message).status) == (0, 200)
 
 
-# gRPC's own server takes the first message of a call and looks no further.
+# gRPC's own server uses the first message of a call and ignores the rest.
 MORE_THAN_ONE = {
     "one byte too many": lambda message: framed(message) + b"\0",
     "two messages": lambda message: framed(message) * 2,
@@ -69,7 +69,7 @@ MORE_THAN_ONE = {
 
 
 @pytest.mark.parametrize("spoil", MORE_THAN_ONE.values(), ids=MORE_THAN_ONE.keys())
-def test_what_follows_the_message_is_an_error_or_ignored(
+def test_data_after_the_message_is_an_error_or_ignored(
     http2: Http2Client, good: bytes, spoil: Callable[[bytes], bytes], transport: str
 ) -> None:
     outcome = http2.call(spoil(good))
@@ -109,7 +109,7 @@ def test_a_malformed_call_fails_and_the_next_one_does_not(
 ) -> None:
     with Http2Client(Path(authz.address.removeprefix("unix:"))) as client:
         outcome = client.call(spoil(good))
-    if outcome.grpc_status == 0:  # gRPC's own server may hand on what it cannot read, as nothing
+    if outcome.grpc_status == 0:  # gRPC's own server may pass on an unreadable message as an empty one
         assert read_answer(outcome.message).status == 400
     else:
         assert outcome.body == b""
@@ -117,13 +117,13 @@ def test_a_malformed_call_fails_and_the_next_one_does_not(
     assert read_answer(authz.check(good)).status == 200
 
 
-def test_an_announced_monster_is_refused_before_it_has_come(http2: Http2Client) -> None:
+def test_a_message_of_announced_excessive_length_is_refused_before_it_arrives(http2: Http2Client) -> None:
     stream = http2.begin()
     http2.send(stream, framed(b"", length=0xFFFFFFFF))
     assert http2.outcome(stream).grpc_status == RESOURCE_EXHAUSTED
 
 
-def test_the_largest_message_is_read_and_one_byte_more_is_not(authz: AuthzProcess, issue: Issue) -> None:
+def test_the_largest_message_is_accepted_and_one_byte_more_is_refused(authz: AuthzProcess, issue: Issue) -> None:
     token = issue()
     rest = len(check_request(token=token, headers={"x-big": "a" * (MIB - 4096)})) - (MIB - 4096)
     for more, status in ((0, 200), (1, None)):
@@ -138,7 +138,7 @@ def test_the_largest_message_is_read_and_one_byte_more_is_not(authz: AuthzProces
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
-def test_a_compressed_message_is_refused_and_told_what_is_spoken(
+def test_a_compressed_message_is_refused_and_the_supported_encodings_are_named(
     http2: Http2Client, good: bytes, encoding: str, transport: str
 ) -> None:
     outcome = http2.call(framed(good, flag=1), headers=(*GRPC, ("grpc-encoding", encoding)))
@@ -149,7 +149,7 @@ def test_a_compressed_message_is_refused_and_told_what_is_spoken(
         assert outcome.headers["grpc-accept-encoding"] == "identity"
 
 
-def test_an_encoding_that_is_named_and_not_used_does_no_harm(http2: Http2Client, good: bytes) -> None:
+def test_an_encoding_that_is_named_and_not_used_is_accepted(http2: Http2Client, good: bytes) -> None:
     outcome = http2.call(framed(good), headers=(*GRPC, ("grpc-encoding", "identity")))
     assert (outcome.grpc_status, read_answer(outcome.message).status) == (0, 200)
 
@@ -164,7 +164,7 @@ def test_an_encoding_that_is_named_and_not_used_does_no_harm(http2: Http2Client,
         (("content-type", ""), ("te", "trailers")),
     ],
 )
-def test_what_is_no_grpc_is_415(
+def test_a_request_of_another_content_type_is_415(
     http2: Http2Client, good: bytes, headers: tuple[tuple[str, str], ...], transport: str
 ) -> None:
     if transport == "grpcio":
@@ -174,19 +174,21 @@ def test_what_is_no_grpc_is_415(
 
 
 @pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc; a=b"])
-def test_every_spelling_of_grpc_with_protobuf_is_grpc(http2: Http2Client, good: bytes, content_type: str) -> None:
+def test_every_content_type_of_grpc_with_protobuf_is_accepted(
+    http2: Http2Client, good: bytes, content_type: str
+) -> None:
     outcome = http2.call(framed(good), headers=(("content-type", content_type), ("te", "trailers")))
     assert (outcome.grpc_status, read_answer(outcome.message).status) == (0, 200)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
-def test_another_method_of_http_is_no_call(http2: Http2Client, good: bytes, method: str) -> None:
+def test_another_http_method_is_no_call(http2: Http2Client, good: bytes, method: str) -> None:
     outcome = http2.call(framed(good), method=method)
     assert outcome.grpc_status != 0
     assert outcome.body in {b"", ONLY_GRPC}
 
 
-def test_a_call_given_up_half_way_leaves_the_connection_whole(http2: Http2Client, good: bytes) -> None:
+def test_a_call_cancelled_half_way_leaves_the_connection_usable(http2: Http2Client, good: bytes) -> None:
     for _ in range(50):
         stream = http2.begin()
         http2.send(stream, framed(good)[:100])

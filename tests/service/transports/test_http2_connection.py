@@ -1,4 +1,4 @@
-"""Our own HTTP/2 against a peer that keeps the protocol: answers, windows, tables, pauses and partings."""
+"""The HTTP/2 implementation with a correct peer: answers, windows, tables, pauses and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fields(headers: Frame) -> dict[bytes, bytes]:
     return dict(cast("list[tuple[bytes, bytes]]", hpack.Decoder().decode(headers.payload, raw=True)))
 
 
-async def test_calls_that_come_together_are_answered_in_order_and_few_writings() -> None:
+async def test_calls_that_arrive_together_are_answered_in_order_with_few_writes() -> None:
     peer = Peer()
     before = peer.transport.writes
     peer.send(*(call(stream, b"%d" % stream) for stream in range(1, 32, 2)))
@@ -41,7 +41,7 @@ async def test_an_answer_is_headers_a_message_and_the_status() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 13, 1000])
-async def test_it_does_not_matter_how_bytes_are_cut(size: int) -> None:
+async def test_the_division_of_bytes_into_reads_does_not_matter(size: int) -> None:
     whole, cut = Peer(), Peer(greet=False)
     data = b"".join(call(stream, b"x" * stream) for stream in range(1, 40, 2))
     whole.send(data)
@@ -51,7 +51,7 @@ async def test_it_does_not_matter_how_bytes_are_cut(size: int) -> None:
     assert cut.answers() == whole.answers()
 
 
-async def test_what_must_wait_is_answered_later_and_keeps_nobody_else() -> None:
+async def test_a_waiting_call_is_answered_later_and_delays_no_other() -> None:
     peer = Peer()
     peer.send(call(1, b"later"), call(3, b"ask"))
     assert peer.answers() == {3: framed(b"now:ask")}
@@ -61,7 +61,7 @@ async def test_what_must_wait_is_answered_later_and_keeps_nobody_else() -> None:
     assert peer.answers() == {1: framed(b"later:later")}
 
 
-async def test_a_call_that_is_given_up_or_loses_its_connection_is_cancelled() -> None:
+async def test_a_call_is_cancelled_when_it_is_reset_or_its_connection_is_lost() -> None:
     peer = Peer()
     peer.send(call(1, b"later"), call(3, b"later"))
     await settle()
@@ -76,11 +76,11 @@ async def test_a_call_that_is_given_up_or_loses_its_connection_is_cancelled() ->
 
 
 @pytest.mark.parametrize("ending", ["lost", "broken"])
-async def test_a_connection_that_ends_leaves_nothing_to_the_collector(ending: str) -> None:
-    """In its service the collector walks none but the youngest objects."""
+async def test_a_connection_that_ends_leaves_no_reference_cycles(ending: str) -> None:
+    """In the service the collector examines only the youngest objects."""
 
     async def connect() -> None:
-        # Of these one waits for its decision, one for room to send its answer, and one for news.
+        # Of these, one waits for its decision, one for a window for its answer, and one for a change of health.
         peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 20))
         watch = http2_codec.header_block(
             [(name, HEALTH_WATCH if name == b":path" else value) for name, value in HEAD]
@@ -100,7 +100,7 @@ async def test_a_connection_that_ends_leaves_nothing_to_the_collector(ending: st
 
 
 @pytest.mark.parametrize("message", [b"break", b"later, broken"])
-async def test_a_fault_of_ours_ends_the_call_and_nothing_else(message: bytes) -> None:
+async def test_an_internal_error_ends_only_its_call(message: bytes) -> None:
     peer = Peer()
     peer.send(call(1, message))
     await settle()
@@ -110,7 +110,7 @@ async def test_a_fault_of_ours_ends_the_call_and_nothing_else(message: bytes) ->
     assert peer.answers() == {3: framed(b"now:ask")}
 
 
-async def test_headers_by_reference_mean_what_the_table_says_now() -> None:
+async def test_indexed_headers_are_read_from_the_current_table() -> None:
     peer, encoder = Peer(), hpack.Encoder()
 
     def ask(stream: int, path: bytes) -> None:
@@ -121,7 +121,7 @@ async def test_headers_by_reference_mean_what_the_table_says_now() -> None:
     for stream in (1, 3, 5):
         ask(stream, check)
     assert set(peer.answers()) == {1, 3, 5}
-    # New entries move the old ones: the same bytes would mean other headers now.
+    # New entries move the old ones: the same bytes would now mean other headers.
     for stream in range(7, 407, 2):
         ask(stream, b"/nowhere/%d" % stream)
     assert not peer.answers()
@@ -129,9 +129,9 @@ async def test_headers_by_reference_mean_what_the_table_says_now() -> None:
     assert set(peer.answers()) == {501}
 
 
-async def test_a_block_is_not_remembered_across_a_change_of_the_table() -> None:
+async def test_a_cached_header_block_is_not_used_after_a_change_of_the_table() -> None:
     peer = Peer()
-    # Entry 62 is what was added last: a path that is a Check, then one that is none.
+    # Entry 62 is the last one added: first a path that is a Check, then one that is not.
     known = http2_codec.header_block([field for field in HEAD if field[0] != b":path"])
     by_reference = bytes([0x80 | 62])
 
@@ -147,19 +147,19 @@ async def test_a_block_is_not_remembered_across_a_change_of_the_table() -> None:
     assert peer.authorizer.asked == [b"1", b"3", b"5"]
 
 
-async def test_a_block_that_resizes_the_table_does_so_each_time() -> None:
+async def test_a_block_that_resizes_the_table_resizes_it_each_time() -> None:
     peer = Peer()
-    resized = b"\x20" + BLOCK  # to nothing
+    resized = b"\x20" + BLOCK  # to zero
     for stream in (1, 3):
         peer.send(head(stream, resized), body(stream, b"ask"))
     entry = b"\x40\x01a\x01b"
-    peer.send(head(5, b"\x3f\xe1\x1f" + BLOCK + entry), body(5, b"ask"))  # to 4,096, and one entry
+    peer.send(head(5, b"\x3f\xe1\x1f" + BLOCK + entry), body(5, b"ask"))  # to 4,096, with one entry
     peer.send(head(7, resized), body(7, b"ask"), head(9, BLOCK + b"\xbe"))
     assert set(peer.answers()) == {1, 3, 5, 7}
-    assert peer.transport.is_closed, "entry 62 was thrown away by the last resize"
+    assert peer.transport.is_closed, "the last resize evicted entry 62"
 
 
-async def test_an_unknown_method_is_refused_at_its_headers_each_time_it_is_called() -> None:
+async def test_an_unknown_method_is_refused_at_its_headers_each_time() -> None:
     peer = Peer()
     nowhere = http2_codec.header_block(
         [(name, b"/nowhere" if name == b":path" else value) for name, value in HEAD]
@@ -186,7 +186,7 @@ async def test_padding_priorities_and_continuations_are_read() -> None:
 
 
 @pytest.mark.requirement("rfc9113:flow-control", "rfc9113:window-changes")
-async def test_answers_wait_for_room_and_leave_in_pieces() -> None:
+async def test_answers_wait_for_window_space_and_are_sent_in_pieces() -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 10))
     peer.send(call(1, b"x" * 30))  # 39 bytes with prefix and "now:"
     assert peer.answers()[1] == framed(b"now:" + b"x" * 30)[:10]
@@ -201,7 +201,7 @@ async def test_answers_wait_for_room_and_leave_in_pieces() -> None:
 
 
 @pytest.mark.requirement("rfc9113:window-negative")
-async def test_a_window_may_be_less_than_nothing_for_a_while() -> None:
+async def test_a_window_may_be_negative_for_a_while() -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 10))
     peer.send(call(1, b"x" * 30), http2_codec.settings_frame([(http2_codec.INITIAL_WINDOW_SIZE, 0)]))
     assert len(peer.answers()[1]) == 10
@@ -242,7 +242,7 @@ async def test_small_messages_do_not_wait_for_large_ones() -> None:
     assert {*range(23, 223, 2)} <= {*order}
 
 
-async def test_only_so_many_large_messages_wait() -> None:
+async def test_the_number_of_waiting_large_messages_is_limited() -> None:
     peer = Peer()
     for stream in range(1, 601, 2):
         peer.send(call(stream, b"x" * 10_000))
@@ -253,7 +253,7 @@ async def test_only_so_many_large_messages_wait() -> None:
 
 
 @pytest.mark.requirement("rfc9113:frame-size")
-async def test_an_answer_larger_than_a_frame_is_several() -> None:
+async def test_an_answer_larger_than_a_frame_is_sent_in_several() -> None:
     peer = Peer()
     data = framed(b"x" * 40_000)
     parts = [data[at : at + LARGEST_FRAME] for at in range(0, len(data), LARGEST_FRAME)]
@@ -267,19 +267,19 @@ async def test_an_answer_larger_than_a_frame_is_several() -> None:
     assert (sum(sizes), max(sizes)) == (40_009, LARGEST_FRAME)
 
 
-async def test_room_for_more_is_made_as_data_comes() -> None:
+async def test_the_receive_window_is_restored_as_data_arrives() -> None:
     peer = Peer()
     given = 0
     for stream in range(1, 2000, 2):
         peer.send(call(stream, b"x" * 10_000))
         peer.send(http2_codec.window_update(20_000))
         given += sum(http2_codec.number(f.payload) for f in peer.frames() if f.kind == http2_codec.WINDOW_UPDATE)
-    # All but what fits the half of a window that is never used up.
+    # All except what fits the half of a window that is never used up.
     assert 10_005_000 - 2 * 1024 * 1024 <= given <= 10_005_000
 
 
 @pytest.mark.requirement("rfc9113:concurrency", "rfc9113:refused-means-untouched")
-async def test_what_is_asked_for_after_all_is_read_is_answered_and_the_rest_refused() -> None:
+async def test_calls_are_answered_up_to_the_limit_of_streams_and_refused_beyond_it() -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 0))
     peer.send(*(call(stream, b"ask") for stream in range(1, 2049, 2)))
     peer.frames()
@@ -294,7 +294,7 @@ async def test_what_is_asked_for_after_all_is_read_is_answered_and_the_rest_refu
 
 
 @pytest.mark.parametrize("message", [b"ask", b"later", b""], ids=["answered", "waiting", "unfinished"])
-async def test_a_stream_that_is_given_up_leaves_nothing_behind(message: bytes) -> None:
+async def test_a_cancelled_stream_leaves_no_state(message: bytes) -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 0))
     for stream in range(1, 4001, 2):
         whole = (
@@ -312,7 +312,7 @@ async def test_a_stream_that_is_given_up_leaves_nothing_behind(message: bytes) -
     assert peer.answers() == {4001: framed(b"now:ask")}
 
 
-async def test_a_peer_that_does_not_read_is_not_read_either() -> None:
+async def test_reading_is_paused_while_a_peer_does_not_read() -> None:
     peer = Peer()
     peer.connection.pause_writing()
     assert peer.transport.is_paused
@@ -330,7 +330,7 @@ async def test_unfinished_messages_have_a_limit_of_memory() -> None:
     assert fields(ends[0])[b"grpc-status"] == b"8"
 
 
-async def test_a_parting_answers_what_was_sent_before_it_was_known() -> None:
+async def test_a_graceful_shutdown_answers_calls_that_were_sent_before_it_was_known() -> None:
     peer = Peer()
     peer.send(call(1, b"later"))
     await settle()
@@ -355,7 +355,7 @@ async def test_a_parting_answers_what_was_sent_before_it_was_known() -> None:
     await asyncio.wait_for(peer.transport.closed.wait(), 60)
 
 
-async def test_a_call_that_does_not_come_is_ended_and_one_that_is_answered_is_not() -> None:
+async def test_a_call_that_does_not_arrive_is_ended_and_one_in_progress_is_not() -> None:
     peer = Peer()
     peer.send(head(1), head(3), http2_codec.frame(http2_codec.DATA, 0, 3, framed(b"half")[:6]), call(5, b"later"))
     await settle()
@@ -369,7 +369,7 @@ async def test_a_call_that_does_not_come_is_ended_and_one_that_is_answered_is_no
     assert peer.answers() == {7: framed(b"now:ask")}
 
 
-async def test_who_connects_and_says_nothing_is_sent_away() -> None:
+async def test_a_peer_that_sends_nothing_is_disconnected() -> None:
     peer = Peer(greet=False)
     peer.send(http2_codec.PREFACE[:10])
     peer.connection.sweep()

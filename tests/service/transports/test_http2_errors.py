@@ -1,4 +1,4 @@
-"""Our own HTTP/2 against a peer that breaks the protocol: the stream or the connection ends, and that is all."""
+"""The HTTP/2 implementation with a peer that breaks the protocol: only the stream or the connection ends."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ async def test_the_connection_ends(data: bytes, code: int) -> None:
     peer = Peer()
     peer.send(data)
     assert peer.ended_with == code
-    # It hears no more, whatever comes.
+    # It processes no more frames.
     asked = len(peer.authorizer.asked)
     peer.send(call(101, b"more"))
     assert len(peer.authorizer.asked) == asked
@@ -206,7 +206,7 @@ async def test_the_stream_ends_and_the_next_one_does_not(data: bytes, code: int)
 @pytest.mark.parametrize(
     "data", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nXX", b"\x16\x03\x01\x02\x00\x01\x00"]
 )
-async def test_what_is_no_http2_is_sent_away(data: bytes) -> None:
+async def test_a_peer_that_does_not_speak_http2_is_disconnected(data: bytes) -> None:
     peer = Peer(greet=False)
     peer.send(data)
     assert peer.transport.is_closed
@@ -221,7 +221,7 @@ async def test_the_first_frame_must_be_settings() -> None:
 
 
 @pytest.mark.requirement("rfc9113:unknown-kinds")
-async def test_frames_of_kinds_to_come_are_ignored() -> None:
+async def test_frames_of_unknown_types_are_ignored() -> None:
     peer = Peer()
     peer.send(frame(0xFA, 0xFF, 0, b"whatever"), frame(0x10, 0, 7, b"\0\0\0\1u=1"), call(1, b"ask"))
     assert peer.answers() == {1: framed(b"now:ask")}
@@ -254,7 +254,7 @@ PIECES: list[Callable[[int], bytes]] = [
     pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.integers(0, 12)), max_size=30),
     cut=st.integers(1, 200),
 )
-async def test_whatever_comes_what_we_send_is_http2(
+async def test_whatever_frames_arrive_the_sent_frames_are_valid_http2(
     pieces: list[tuple[Callable[[int], bytes], int]], cut: int
 ) -> None:
     peer = Peer(greet=False)

@@ -1,4 +1,6 @@
-"""What Prometheus reads: every answer, by worker and summed; a replaced worker takes nothing back."""
+"""The metrics for Prometheus: every answer is counted, by worker and summed; no count decreases when a worker is
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def measured(redis: RedisServer, transport: str, place: Path) -> Iterator[AuthzProcess]:
-    """Two workers that tell what they count."""
+    """Two workers with metrics."""
     more = {"METRICS_LISTEN": f"unix:{place}", "AUDIT_DIR": str(place.with_name("audit"))}
     settings = environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_WORKERS="2", **more)
     with running_authz(settings) as authz:
@@ -95,11 +97,11 @@ def test_answers_are_counted_by_outcome_and_worker(measured: AuthzProcess, place
     assert together("portcullis_check_seconds_count", outcome="denied") == 1
 
 
-def test_the_state_of_the_link_is_told(measured: AuthzProcess, place: Path) -> None:
+def test_the_state_of_the_tracking_connection_is_reported(measured: AuthzProcess, place: Path) -> None:
     assert measured.health() == "SERVING"
     until(lambda: value(samples(place, "/metrics/sum"), "portcullis_worker_up") == 2)
     until(lambda: value(samples(place), "portcullis_tracking_connection_up", worker="1") == 1)
-    # On a slow machine one look may come late; what was confirmed a moment ago is the usual case.
+    # On a slow machine one reading may come late; a recent confirmation is the usual case.
     until(lambda: 0 <= value(samples(place), "portcullis_staleness_seconds", worker="0") < 1)
     found = samples(place)
     assert value(found, "portcullis_keys_fresh", worker="0") == 1
@@ -117,7 +119,7 @@ def is_unsealed_with_room(place: Path, target: str) -> bool:
     return value(found, "portcullis_audit_checkpoint_age_seconds") == float("inf") and 0 < free <= size
 
 
-def test_the_state_of_the_audit_record_is_shown(measured: AuthzProcess, place: Path) -> None:
+def test_the_state_of_the_audit_record_is_reported(measured: AuthzProcess, place: Path) -> None:
     assert measured.health() == "SERVING"
     for worker in ("0", "1"):
         until(partial(is_recording, place, worker))
@@ -135,7 +137,7 @@ def test_every_metric_is_described(measured: AuthzProcess, place: Path) -> None:
         assert family.type != "unknown"
 
 
-def test_a_replaced_worker_takes_nothing_back(measured: AuthzProcess, place: Path) -> None:
+def test_no_count_decreases_when_a_worker_is_replaced(measured: AuthzProcess, place: Path) -> None:
     for _ in range(5):
         ask(measured.address, check_request())
 
@@ -156,18 +158,18 @@ def test_a_replaced_worker_takes_nothing_back(measured: AuthzProcess, place: Pat
 @pytest.mark.parametrize(
     ("target", "method"), [("/", "GET"), ("/metrics/../etc", "GET"), ("/metrics", "POST"), ("", "GET")]
 )
-def test_there_is_nothing_else_to_find(measured: AuthzProcess, place: Path, target: str, method: str) -> None:
+def test_other_paths_and_methods_are_404(measured: AuthzProcess, place: Path, target: str, method: str) -> None:
     assert measured.process.poll() is None
     assert fetch(place, target, method) == (404, "")
 
 
-def test_nobody_else_on_the_machine_may_read_the_socket(measured: AuthzProcess, place: Path) -> None:
+def test_only_its_user_can_open_the_metrics_socket(measured: AuthzProcess, place: Path) -> None:
     assert measured.process.poll() is None
     assert place.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:9102", "192.0.2.1:9102", "metrics.example:9102", "nonsense"])
-def test_an_address_that_others_could_reach_is_refused(tmp_path: Path, address: str) -> None:
+def test_an_address_that_other_machines_could_reach_is_refused(tmp_path: Path, address: str) -> None:
     settings = tmp_path / "portcullis.toml"
     settings.write_text(
         'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\nupstream = "http://127.0.0.1:1/mcp"\n'

@@ -1,4 +1,4 @@
-"""Why a connection was refused, or a worker stopped, is in the log in words; a clean stop is no error."""
+"""The log says in words why a connection was refused or a worker stopped; a clean stop is no error."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def reasons(authz: AuthzProcess) -> list[str]:
         (b"\0" * 64, "not HTTP/2"),
     ],
 )
-def test_what_is_not_http2_is_named(plain: AuthzProcess, data: bytes, reason: str) -> None:
+def test_a_peer_that_does_not_speak_http2_is_named(plain: AuthzProcess, data: bytes, reason: str) -> None:
     send(plain, data)
     until(lambda: any(reason in found for found in reasons(plain)), reason)
 
@@ -146,7 +146,7 @@ def test_other_failures_have_no_known_cause() -> None:
     assert known_cause(OSError("Connection refused")) is None
 
 
-def test_a_byte_order_mark_is_no_part_of_a_secret_or_of_the_settings(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_secret_or_of_the_settings(tmp_path: Path) -> None:
     secret, config = tmp_path / "secret", tmp_path / "portcullis.toml"
     secret.write_bytes(b"\xef\xbb\xbfhush\r\n")
     config.write_bytes(b'\xef\xbb\xbfissuer = "http://localhost:8080"\r\nservices = []\r\n')

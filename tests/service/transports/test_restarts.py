@@ -1,4 +1,4 @@
-"""No call is lost while workers are replaced or told to stop, neither of a gRPC client nor through Envoy."""
+"""No call is lost while workers are replaced or stopped, neither of a gRPC client nor through Envoy."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def shares(authz: AuthzProcess) -> list[int]:
 
 
 def test_replacing_the_workers_loses_no_call_of_a_grpc_client(redis: RedisServer, transport: str) -> None:
-    # Where gRPC's own server stops, a call that it had not begun can end as cancelled; asking again is then safe.
+    # When gRPC's own server stops, a call that it had not begun can end as cancelled; a retry is then safe.
     options = [("grpc.service_config", json.dumps(RETRYING))] if transport == "grpcio" else []
     with (
         two_workers(redis, transport) as authz,
@@ -128,7 +128,7 @@ def test_replacing_the_workers_loses_no_call_through_envoy(
         assert tally.bad == []
 
 
-def test_a_worker_killed_under_load_costs_callers_of_envoy_no_more_than_an_answer_half_sent(
+def test_a_worker_killed_under_load_costs_callers_at_most_a_half_sent_answer_per_kill(
     redis: RedisServer, transport: str, tmp_path: Path
 ) -> None:
     with two_workers(redis, transport) as authz, gate_before(authz, tmp_path) as gate:
@@ -138,22 +138,22 @@ def test_a_worker_killed_under_load_costs_callers_of_envoy_no_more_than_an_answe
                 os.kill(ready(authz)[-1][1], signal.SIGKILL)
                 until(partial(has_started, authz, 3 + turn))
             tally.wait_for(50)
-        # What got no answer is asked again, of the other worker; half an answer cannot be.
+        # A call without an answer is retried at the other worker; half an answer cannot be.
         assert len(tally.bad) <= 2
 
 
-def test_one_worker_of_envoy_gives_both_of_ours_even_shares(
+def test_one_worker_of_envoy_gives_both_check_workers_even_shares(
     redis: RedisServer, transport: str, tmp_path: Path
 ) -> None:
     with two_workers(redis, transport) as authz, gate_before(authz, tmp_path) as gate:
-        # One call after the other: neither worker is ever busy, so its speed has no part in Envoy's choice.
+        # Calls are sequential: neither worker is ever busy, so its speed does not influence Envoy's choice.
         assert {through(gate) for _ in range(400)} == {None}
         first, second = shares(authz)
         assert first + second == 400
-        assert min(first, second) > 100  # each of 400 draws is even: fewer comes once in 10^24 runs
+        assert min(first, second) > 100  # each of 400 draws is even: a smaller share has a probability of 10^-24
 
 
-def test_calls_that_wait_are_answered_after_the_word_to_stop(redis: RedisServer, transport: str) -> None:
+def test_waiting_calls_are_answered_after_sigterm(redis: RedisServer, transport: str) -> None:
     with two_workers(redis, transport) as authz:
         check = check_call(authz.channel)
         futures = [check.future(check_request(), timeout=60) for _ in range(200)]
@@ -168,14 +168,14 @@ def test_calls_that_wait_are_answered_after_the_word_to_stop(redis: RedisServer,
         assert authz.process.wait(60) == 0
 
 
-def test_settings_that_cannot_be_used_replace_no_worker_and_are_told(redis: RedisServer, transport: str) -> None:
+def test_invalid_settings_replace_no_worker_and_are_reported(redis: RedisServer, transport: str) -> None:
     with two_workers(redis, transport) as authz:
         before = ready(authz)
         config = Path(authz.address.removeprefix("unix:")).parent / "portcullis.toml"
         config.write_text(config.read_text(encoding="utf-8") + "\n[roles.r]\npermissions = ['mcp.nothing']\n")
         authz.process.send_signal(signal.SIGHUP)
         until(lambda: "workers.not_replaced" in authz.log_text())
-        # And each worker tells that it goes on with what it has.
+        # And each worker reports that it continues with its present settings.
         until(lambda: authz.log_text().count('"event": "policy.refused"') >= 3)  # two of them audit events
         assert read_answer(authz.check(check_request())).status == 401
         assert ready(authz) == before

@@ -1,4 +1,4 @@
-"""The check service as Envoy meets it: a real process, a real gRPC client, a real Redis; on every transport."""
+"""The check service as Envoy uses it: a real process, a real gRPC client, a real Redis; on every transport."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ask(authz: AuthzProcess, **request: Any) -> Answer:
 
 
 @pytest.mark.requirement("oauth21:header-token", "rfc6750:header")
-def test_a_live_token_passes_and_the_service_learns_who_it_is(authz: AuthzProcess, issue: Issue) -> None:
+def test_an_active_token_passes_and_the_service_gets_the_identity(authz: AuthzProcess, issue: Issue) -> None:
     answer = ask(authz, token=issue())
     assert answer.status == 200
     assert answer.identity == {
@@ -43,10 +43,10 @@ def test_a_live_token_passes_and_the_service_learns_who_it_is(authz: AuthzProces
         "x-token-scope": "mcp.time",
     }
     assert answer.removed[0] == "authorization"
-    assert 0 < int(answer.headers["x-envoy-upstream-rq-timeout-ms"]) <= 600_000, "it ends with the token"
+    assert 0 < int(answer.headers["x-envoy-upstream-rq-timeout-ms"]) <= 600_000, "the response ends with the token"
 
 
-def test_a_machine_client_passes_as_itself(authz: AuthzProcess, issue: Issue) -> None:
+def test_a_machine_client_passes_with_its_own_identity(authz: AuthzProcess, issue: Issue) -> None:
     answer = ask(authz, token=issue(sub="client-1", client_id="client-1", github_user=None, github_id=None))
     assert answer.status == 200
     assert answer.identity == {"x-user-id": "client-1", "x-client-id": "client-1", "x-token-scope": "mcp.time"}
@@ -56,7 +56,7 @@ def test_a_machine_client_passes_as_itself(authz: AuthzProcess, issue: Issue) ->
 @pytest.mark.requirement("mcp:header-token")
 @pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp?x=y", "/time/mcp/", "/time/mcp/messages"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
-def test_the_service_and_what_is_below_it_need_a_token_whatever_the_method(
+def test_the_service_and_paths_below_it_need_a_token_for_every_method(
     authz: AuthzProcess, issue: Issue, path: str, method: str
 ) -> None:
     assert ask(authz, path=path, method=method, token=issue()).status == 200
@@ -64,7 +64,7 @@ def test_the_service_and_what_is_below_it_need_a_token_whatever_the_method(
 
 
 @pytest.mark.requirement("mcp:challenge-on-401", "oauth21:www-authenticate", "rfc6750:challenge")
-def test_without_a_token_the_caller_is_told_where_to_get_one(authz: AuthzProcess) -> None:
+def test_without_a_token_the_challenge_names_the_resource_metadata(authz: AuthzProcess) -> None:
     answer = ask(authz)
     assert (answer.status, answer.grpc_code) == (401, grpc.StatusCode.UNAUTHENTICATED.value[0])
     assert answer.headers["www-authenticate"] == f'Bearer resource_metadata="{METADATA}", scope="mcp.time"'
@@ -82,7 +82,7 @@ def unsigned(token: str) -> str:
 
 
 def signed_with_the_public_key(token: str, key: SigningKey) -> str:
-    """The classic confusion: the public key, taken for a shared secret."""
+    """Algorithm confusion: the public key, used as a shared secret."""
     payload = jwt.decode(token, options={"verify_signature": False})
     secret = key.public_jwk()["x"].encode() + b"=" * 32
     return jwt.encode(payload, secret, "HS256", headers={"typ": "at+jwt", "kid": key.kid})
@@ -102,7 +102,7 @@ def signed_with_the_public_key(token: str, key: SigningKey) -> str:
         ({"jti": 7}, "bad_claims"),
     ],
 )
-def test_a_signed_token_with_one_thing_wrong_is_invalid(
+def test_a_signed_token_with_one_wrong_claim_is_invalid(
     authz: AuthzProcess, redis: RedisServer, key: SigningKey, changes: dict[str, Any], reason: str
 ) -> None:
     with redis.client() as client:
@@ -140,7 +140,7 @@ def test_forged_tokens_are_invalid(authz: AuthzProcess, issue: Issue, key: Signi
 
 
 @pytest.mark.requirement("rfc6750:one-method")
-def test_two_credentials_are_refused_even_when_both_are_good(authz: AuthzProcess, issue: Issue) -> None:
+def test_two_credentials_are_refused_even_if_both_are_valid(authz: AuthzProcess, issue: Issue) -> None:
     token = issue()
     assert_invalid(ask(authz, headers={"authorization": f"Bearer {token},Bearer {token}"}))
     raw = [("authorization", f"Bearer {token}".encode())]
@@ -156,7 +156,7 @@ def test_a_token_in_the_url_is_refused_and_not_logged(authz: AuthzProcess, issue
 
 
 @pytest.mark.requirement("oauth21:validate")
-def test_a_token_without_the_scope_is_403_and_told_which(authz: AuthzProcess, issue: Issue) -> None:
+def test_a_token_without_the_scope_is_403_and_the_challenge_names_it(authz: AuthzProcess, issue: Issue) -> None:
     answer = ask(authz, token=issue(scope="mcp.notes"))
     assert (answer.status, answer.grpc_code) == (403, grpc.StatusCode.PERMISSION_DENIED.value[0])
     challenge = answer.headers["www-authenticate"]
@@ -166,7 +166,7 @@ def test_a_token_without_the_scope_is_403_and_told_which(authz: AuthzProcess, is
 
 
 @pytest.mark.requirement("mcp:audience")
-def test_a_token_for_one_service_does_not_open_another(authz: AuthzProcess, issue: Issue) -> None:
+def test_a_token_for_one_service_is_refused_at_another(authz: AuthzProcess, issue: Issue) -> None:
     token = issue(aud=(TIME,), scope="mcp.time mcp.notes")
     assert ask(authz, token=token).status == 200
     assert ask(authz, path="/notes/mcp", token=token).status == 401
@@ -187,7 +187,7 @@ def test_a_token_for_one_service_does_not_open_another(authz: AuthzProcess, issu
         ("localhost:8080", "/token"),
     ],
 )
-def test_what_is_no_service_is_404_even_with_a_good_token(
+def test_an_unknown_service_is_404_even_with_a_valid_token(
     authz: AuthzProcess, issue: Issue, host: str, path: str
 ) -> None:
     answer = ask(authz, host=host, path=path, token=issue())
@@ -195,14 +195,14 @@ def test_what_is_no_service_is_404_even_with_a_good_token(
     assert "www-authenticate" not in answer.headers
 
 
-def test_a_route_must_lead_to_the_service_that_the_url_names(authz: AuthzProcess, issue: Issue) -> None:
+def test_the_service_of_the_route_must_match_the_url(authz: AuthzProcess, issue: Issue) -> None:
     token = issue()
     assert ask(authz, token=token, extensions={"portcullis.service": "time"}).status == 200
     assert ask(authz, token=token, extensions={"portcullis.service": "notes"}).status == 404
     assert ask(authz, token=token, extensions={"portcullis.service": ""}).status == 404
 
 
-def test_deleting_a_token_from_redis_ends_it_at_the_next_call(
+def test_a_token_deleted_from_redis_is_refused_at_the_next_call(
     authz: AuthzProcess, redis: RedisServer, issue: Issue
 ) -> None:
     token = issue(jti="to-be-revoked")
@@ -273,13 +273,13 @@ def test_an_unknown_method_is_unimplemented(authz: AuthzProcess, method: str) ->
     assert grpc_error(authz, b"", method=method) is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_health_is_told_for_the_process_and_for_the_service(authz: AuthzProcess) -> None:
+def test_health_is_reported_for_the_process_and_for_the_service(authz: AuthzProcess) -> None:
     assert authz.health() == "SERVING"
     assert authz.health("envoy.service.auth.v3.Authorization") == "SERVING"
     assert authz.health("something.else") == "NOT_FOUND"
 
 
-def test_many_callers_at_once_get_each_their_own_answer(authz: AuthzProcess, issue: Issue) -> None:
+def test_each_of_many_concurrent_callers_gets_its_own_answer(authz: AuthzProcess, issue: Issue) -> None:
     good = [issue(sub=f"user-{number}") for number in range(60)]
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda token: ask(authz, token=token), [*good, *["bad"] * 20]))
@@ -287,13 +287,13 @@ def test_many_callers_at_once_get_each_their_own_answer(authz: AuthzProcess, iss
     assert {answer.status for answer in answers[60:]} == {401}
 
 
-def test_a_client_that_gives_up_does_no_harm(authz: AuthzProcess, issue: Issue) -> None:
+def test_cancelled_calls_do_no_harm(authz: AuthzProcess, issue: Issue) -> None:
     for _ in range(20):
         authz.start_check(check_request(token=issue())).cancel()
     assert ask(authz, token=issue()).status == 200
 
 
-def test_an_invented_key_is_refused_each_time_however_often_it_comes(authz: AuthzProcess, issue: Issue) -> None:
+def test_a_token_of_an_unknown_key_is_refused_at_every_attempt(authz: AuthzProcess, issue: Issue) -> None:
     invented = mint(new_key(), jti="x")
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda token: ask(authz, token=token), [invented] * 60))

@@ -45,7 +45,7 @@ def size_of(update: bytes) -> int:
 
 
 def updates(block: bytes) -> list[int]:
-    """The sizes in the updates that a header block begins with."""
+    """The sizes in the updates at the beginning of a header block."""
     found = []
     while match := UPDATE.match(block):
         found.append(size_of(match[0]))
@@ -62,7 +62,7 @@ def asking(path: bytes) -> bytes:
 
 
 class StrictReader:
-    """Decodes our header blocks, and insists on each update that the two specifications ask for."""
+    """Decodes our header blocks, and checks that each update is there that the two specifications require."""
 
     def __init__(self) -> None:
         self.decoder = hpack.Decoder()
@@ -71,7 +71,7 @@ class StrictReader:
         self._smallest: int | None = None
 
     def read(self, peer: Peer) -> list[list[tuple[bytes, bytes]]]:
-        """The fields of each header block that came, in order."""
+        """The fields of each header block that arrived, in order."""
         blocks = []
         for frame in peer.frames():
             if frame.kind == http2_codec.SETTINGS and frame.flags & http2_codec.ACK:
@@ -95,7 +95,7 @@ class StrictReader:
             assert found[0] <= self._smallest
             self._smallest = None
         elif found:
-            assert found != [self._size], "an update that says nothing new"
+            assert found != [self._size], "an update without a change"
         assert all(size <= max(self._limit, found[0]) for size in found)
         assert not found or found[-1] <= self._limit
         self._size = found[-1] if found else self._size
@@ -125,7 +125,7 @@ async def test_the_first_block_after_a_change_begins_with_the_size_and_no_later_
     ],
 )
 @pytest.mark.parametrize("frames", ["one frame", "a frame each"])
-async def test_after_several_changes_the_smallest_size_and_the_last_are_said(
+async def test_after_several_changes_the_smallest_and_the_last_size_are_announced(
     values: list[int], wanted: list[int], frames: str
 ) -> None:
     peer = Peer()
@@ -134,7 +134,7 @@ async def test_after_several_changes_the_smallest_size_and_the_last_are_said(
     assert (updates(begin.payload), updates(end.payload)) == (wanted, [])
 
 
-async def test_without_a_change_an_answer_is_the_same_bytes_as_ever() -> None:
+async def test_without_a_change_an_answer_has_the_same_bytes() -> None:
     plain, same = Peer(), Peer((http2_codec.HEADER_TABLE_SIZE, 4096))
     for peer in (plain, same):
         peer.send(call(1, b"ask"))
@@ -169,7 +169,7 @@ async def test_every_kind_of_answer_begins_with_the_update(status: bytes, ask: C
         assert status == next((block[b"grpc-status"] for block in fields if b"grpc-status" in block), b"")
 
 
-async def test_an_answer_that_waits_for_room_begins_its_last_block_as_the_table_is_then() -> None:
+async def test_an_answer_that_waits_for_a_window_uses_the_table_size_at_that_time() -> None:
     peer, reader = Peer((http2_codec.INITIAL_WINDOW_SIZE, 4)), StrictReader()
     peer.send(call(1, b"ask"))
     reader.read(peer)
@@ -188,7 +188,7 @@ async def test_an_answer_that_waits_for_room_begins_its_last_block_as_the_table_
         max_size=25,
     )
 )
-async def test_whatever_sizes_come_between_answers_another_decoder_reads_them(
+async def test_another_decoder_reads_answers_after_any_changes_of_size(
     events: list[list[int] | bytes],
 ) -> None:
     peer, reader = Peer(), StrictReader()
@@ -225,8 +225,8 @@ def test_the_table_is_never_larger_than_the_peer_allows(before: list[int], value
     assert table.take_updates() == b""
 
 
-async def test_a_block_means_what_it_means_with_the_table_of_now() -> None:
-    """An entry that a table of no size cannot hold is held by a larger one, though the block is the same bytes."""
+async def test_a_block_is_read_with_the_current_table() -> None:
+    """A table of size zero cannot hold an entry that a larger one holds, although the block has the same bytes."""
     peer = Peer()
     adds = b"\x40\x01a\x01b"
     block = head(0, http2_codec.header_block(HEAD) + adds)[9:]
@@ -238,7 +238,7 @@ async def test_a_block_means_what_it_means_with_the_table_of_now() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 4095, 65_536])
-def test_a_client_that_changes_its_table_in_mid_connection_reads_every_answer(
+def test_a_client_that_changes_its_table_during_the_connection_reads_every_answer(
     authz: AuthzProcess, issue: Issue, size: int
 ) -> None:
     good = framed(check_request(token=issue()))
@@ -258,9 +258,7 @@ def output(*command: str) -> bytes:
 
 @pytest.mark.skipif(shutil.which("h2load") is None, reason="needs the programs of nghttp2")
 @pytest.mark.parametrize("size", [0, 100, 4096])
-def test_nghttp2_reads_every_answer_with_a_table_of_its_own_size(
-    redis: RedisServer, tmp_path: Path, size: int
-) -> None:
+def test_nghttp2_reads_every_answer_with_its_own_table_size(redis: RedisServer, tmp_path: Path, size: int) -> None:
     message = tmp_path / "message"
     message.write_bytes(framed(check_request()))
     address = f"127.0.0.1:{free_port()}"

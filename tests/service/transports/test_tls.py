@@ -1,4 +1,4 @@
-"""TLS and mutual TLS: with a gRPC client, and between our Envoy configuration and the check service."""
+"""TLS and mutual TLS: with a gRPC client, and between the rendered Envoy configuration and the check service."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAME = "check.internal"
 
 @dataclass(frozen=True)
 class Papers:
-    """Who is who: our authority with a server and a client, and a stranger's."""
+    """The certificates: our authority with a server and a client, and those of another authority."""
 
     authority: Authority
     server: Identity
@@ -111,7 +111,7 @@ def assert_refused(address: str, how: grpc.ChannelCredentials | None) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/sum"])
-def test_metrics_say_when_the_certificates_end(redis: RedisServer, papers: Papers, path: str) -> None:
+def test_metrics_report_the_expiry_of_certificates(redis: RedisServer, papers: Papers, path: str) -> None:
     place = f"127.0.0.1:{free_port()}"
     files = {"check.tls_cert": papers.server.cert, "check.tls_client_ca": papers.authority.cert}
     ends = {
@@ -129,7 +129,7 @@ def test_metrics_say_when_the_certificates_end(redis: RedisServer, papers: Paper
 
 
 @pytest.mark.parametrize("over", ["unix", "tcp"])
-def test_with_a_certificate_it_speaks_tls_and_nothing_else(
+def test_with_a_certificate_it_accepts_only_tls(
     redis: RedisServer, transport: str, papers: Papers, over: str
 ) -> None:
     address = f"127.0.0.1:{free_port()}" if over == "tcp" else None
@@ -140,7 +140,7 @@ def test_with_a_certificate_it_speaks_tls_and_nothing_else(
 
 
 def hello(address: str, papers: Papers, *, alpn: list[str], ciphers: str | None = None) -> bytes:
-    """The first bytes of the service after a TLS 1.2 handshake; empty when it closes."""
+    """The first bytes of the service after a TLS 1.2 handshake; empty if it closes the connection."""
     context = ssl.create_default_context(cafile=str(papers.authority.cert))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     if alpn:
@@ -155,7 +155,7 @@ def hello(address: str, papers: Papers, *, alpn: list[str], ciphers: str | None 
 
 
 @pytest.mark.requirement("rfc9113:alpn", "rfc9113:tls-ciphers")
-def test_over_tls_http2_is_negotiated_and_nothing_else_is_spoken(redis: RedisServer, papers: Papers) -> None:
+def test_over_tls_only_http2_is_negotiated(redis: RedisServer, papers: Papers) -> None:
     with guarded(redis, "http2", papers, mutual=False) as authz:
         for offered in (["h2"], ["http/1.1", "h2"]):
             assert hello(authz.address, papers, alpn=offered)[3:4] == b"\x04"  # SETTINGS
@@ -166,7 +166,7 @@ def test_over_tls_http2_is_negotiated_and_nothing_else_is_spoken(redis: RedisSer
             hello(authz.address, papers, alpn=["h2"], ciphers="ECDHE-RSA-AES256-SHA384:AES128-GCM-SHA256")
 
 
-def test_with_mutual_tls_only_those_with_our_papers_are_answered(
+def test_with_mutual_tls_only_clients_with_our_certificate_are_answered(
     redis: RedisServer, transport: str, papers: Papers
 ) -> None:
     with guarded(redis, transport, papers, mutual=True) as authz:
@@ -176,7 +176,7 @@ def test_with_mutual_tls_only_those_with_our_papers_are_answered(
         assert_refused(authz.address, None)
 
 
-def test_new_certificates_are_taken_up_without_a_stop(redis: RedisServer, transport: str, papers: Papers) -> None:
+def test_new_certificates_are_loaded_without_a_stop(redis: RedisServer, transport: str, papers: Papers) -> None:
     with guarded(redis, transport, papers, mutual=False) as authz:
         old = papers.server.cert.read_bytes(), papers.server.key.read_bytes()
         renewed = papers.stranger.identity(NAME)
@@ -236,7 +236,7 @@ def test_envoy_and_the_check_service_trust_each_other(
         assert envoy.ask("/time/mcp", method="POST", host="localhost:8080").status == 401
 
 
-def test_an_envoy_without_our_papers_gets_nobody_through(
+def test_an_envoy_with_another_certificate_allows_no_request(
     redis: RedisServer, transport: str, papers: Papers, tmp_path: Path
 ) -> None:
     with (

@@ -1,4 +1,4 @@
-"""Workers: as many as asked for, replaced when they die or hang, and gone when their parent is."""
+"""Workers: their number, their replacement after a crash or a hang, and their end after that of the parent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HANG_SECONDS = 4
 
 
 def ask(path: str) -> str | None:
-    """Ask without a token on a connection of its own; `None` when the answer is the right one."""
+    """Ask without a token on a new connection. Return `None` if the answer is the right one."""
     with grpc.insecure_channel(path, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         answer = check_call(channel)(check_request(), timeout=60)
     status = read_answer(answer).status
@@ -39,14 +39,16 @@ def answers(address: str) -> bool:
     return ask(address) is None
 
 
-def test_the_first_worker_has_the_path_itself_and_the_next_its_own(redis: RedisServer, transport: str) -> None:
+def test_the_first_worker_has_the_path_itself_and_the_next_a_numbered_one(
+    redis: RedisServer, transport: str
+) -> None:
     with two_workers(redis, transport) as authz:
         assert ask(authz.address) is None
         assert ask(f"{authz.address}.1") is None
         assert Path(f"{authz.address}.1".removeprefix("unix:")).stat().st_mode & 0o077 == 0
 
 
-def test_each_worker_can_have_an_address_of_its_own(redis: RedisServer, transport: str) -> None:
+def test_each_worker_can_have_its_own_address(redis: RedisServer, transport: str) -> None:
     addresses = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
     with running_authz(
         environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_LISTEN=",".join(addresses), AUTHZ_WORKERS="2")
@@ -57,7 +59,7 @@ def test_each_worker_can_have_an_address_of_its_own(redis: RedisServer, transpor
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_dies_is_replaced_while_the_other_serves(
+def test_a_crashed_worker_is_replaced_while_the_other_serves(
     redis: RedisServer, transport: str, number: signal.Signals
 ) -> None:
     with two_workers(redis, transport) as authz, calling(lambda: ask(f"{authz.address}.1")) as tally:
@@ -71,7 +73,7 @@ def test_a_worker_that_dies_is_replaced_while_the_other_serves(
     assert tally.bad == []
 
 
-def test_a_worker_that_hangs_is_replaced_while_the_other_serves(redis: RedisServer, transport: str) -> None:
+def test_a_hung_worker_is_replaced_while_the_other_serves(redis: RedisServer, transport: str) -> None:
     with (
         two_workers(redis, transport, AUTHZ_HANG_SECONDS=str(_HANG_SECONDS)) as authz,
         calling(lambda: ask(f"{authz.address}.1")) as tally,
@@ -86,8 +88,9 @@ def test_a_worker_that_hangs_is_replaced_while_the_other_serves(redis: RedisServ
     assert tally.bad == []
 
 
-def test_a_worker_that_is_busy_or_idle_does_not_hang(redis: RedisServer, transport: str) -> None:
-    # A worker beats several times a second. Where the machine leaves one without a turn for so long, it has hung.
+def test_a_busy_or_idle_worker_does_not_count_as_hung(redis: RedisServer, transport: str) -> None:
+    # A worker sends a heartbeat several times a second. If the machine gives it no time for this long, it
+    # counts as hung.
     with two_workers(redis, transport, AUTHZ_HANG_SECONDS=str(_HANG_SECONDS)) as authz:
         until = time.monotonic() + 1.5 * _HANG_SECONDS
         with calling(lambda: ask(authz.address)) as tally:
@@ -96,7 +99,7 @@ def test_a_worker_that_is_busy_or_idle_does_not_hang(redis: RedisServer, transpo
         assert len(ready(authz)) == 2
 
 
-def test_a_worker_that_cannot_be_made_for_a_while_is_made_later_and_the_other_serves(
+def test_a_worker_that_could_not_be_started_is_started_later_while_the_other_serves(
     redis: RedisServer, transport: str
 ) -> None:
     with two_workers(redis, transport) as authz:
@@ -113,7 +116,7 @@ def test_a_worker_that_cannot_be_made_for_a_while_is_made_later_and_the_other_se
         assert authz.process.poll() is None
 
 
-def test_without_their_parent_workers_do_not_stay(redis: RedisServer, transport: str) -> None:
+def test_workers_end_when_their_parent_has_ended(redis: RedisServer, transport: str) -> None:
     with two_workers(redis, transport) as authz:
         pids = [pid for _, pid in ready(authz)]
         os.kill(pids[1], signal.SIGSTOP)
@@ -121,7 +124,7 @@ def test_without_their_parent_workers_do_not_stay(redis: RedisServer, transport:
         until(lambda: not any(map(alive, pids)))
 
 
-def test_told_to_stop_it_leaves_neither_process_nor_file(redis: RedisServer, transport: str) -> None:
+def test_after_sigterm_neither_a_process_nor_a_file_is_left(redis: RedisServer, transport: str) -> None:
     with two_workers(redis, transport) as authz:
         pids = [pid for _, pid in ready(authz)]
         folder = Path(authz.address.removeprefix("unix:")).parent
@@ -130,7 +133,7 @@ def test_told_to_stop_it_leaves_neither_process_nor_file(redis: RedisServer, tra
         assert list(folder.glob("authz.sock*")) == []
 
 
-def test_a_second_check_service_does_not_share_the_address(redis: RedisServer, transport: str) -> None:
+def test_a_second_check_service_cannot_use_the_same_address(redis: RedisServer, transport: str) -> None:
     for address in (f"127.0.0.1:{free_port()}", None):
         more = {"AUTHZ_LISTEN": address} if address else {}
         with two_workers(redis, transport, **more) as first:
@@ -141,7 +144,7 @@ def test_a_second_check_service_does_not_share_the_address(redis: RedisServer, t
             assert ask(first.address) is None
 
 
-def test_settings_that_no_longer_work_leave_the_workers_in_place(redis: RedisServer, transport: str) -> None:
+def test_invalid_new_settings_keep_the_workers(redis: RedisServer, transport: str) -> None:
     with two_workers(redis, transport) as authz:
         before = ready(authz)
         config = Path(authz.address.removeprefix("unix:")).parent / "portcullis.toml"

@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
 
 class Authorizer:
-    """Answers at once, or later when the message says so, or breaks."""
+    """Answers at once, later if the message asks for that, or raises."""
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
@@ -60,7 +60,7 @@ class Authorizer:
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -70,7 +70,7 @@ class Clock:
 
 
 class FakeTransport:
-    """Keeps what is written."""
+    """Keeps all written bytes."""
 
     def __init__(self) -> None:
         self.written = b""
@@ -101,7 +101,7 @@ class FakeTransport:
 
 
 class Peer:
-    """The client's end. To be made in a running loop."""
+    """The client's end. It must be made in a running loop."""
 
     def __init__(self, *settings: tuple[int, int], greet: bool = True) -> None:
         self.authorizer = Authorizer()
@@ -121,12 +121,12 @@ class Peer:
         self.connection.data_received(b"".join(data))
 
     def frames(self) -> list[Frame]:
-        """What came since this was asked last."""
+        """The frames that arrived since the last call."""
         data, self.transport.written = self.transport.written, b""
         return list(cut(data))
 
     def answers(self) -> dict[int, bytes]:
-        """What came as DATA since this was asked last, by stream."""
+        """The DATA that arrived since the last call, by stream."""
         answers: dict[int, bytes] = {}
         for frame in self.frames():
             if frame.kind == http2_codec.DATA:
@@ -135,7 +135,7 @@ class Peer:
 
     @property
     def ended_with(self) -> int | None:
-        """The code with which the connection was ended, if it was."""
+        """The code with which the connection ended, if it did."""
         codes = [
             http2_codec.number(frame.payload[4:]) for frame in self.frames() if frame.kind == http2_codec.GOAWAY
         ]
@@ -143,7 +143,7 @@ class Peer:
 
 
 def cut(data: bytes) -> Iterable[Frame]:
-    """`data`, which must be whole frames, as frames."""
+    """Split `data`, which must be complete frames, into frames."""
     while data:
         high, low, kind, flags, stream = http2_codec.HEAD.unpack_from(data)
         end = http2_codec.HEAD_BYTES + (high << 8 | low)
@@ -169,6 +169,6 @@ def call(stream: int, message: bytes) -> bytes:
 
 
 async def settle() -> None:
-    """Let the event loop do all that it can do at once."""
+    """Let the event loop run everything that is ready."""
     for _ in range(100):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Check services with several workers, and what is known of each worker."""
+"""Check services with several workers, and the state of each worker."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def ready(authz: AuthzProcess) -> list[tuple[int, int]]:
-    """Number and process id of every worker that ever became ready, in order."""
+    """Number and process id of every worker that has become ready, in order."""
     return [(event["worker"], event["pid"]) for event in authz.log() if event["event"] == "worker.ready"]
 
 
 @contextlib.contextmanager
 def two_workers(redis: RedisServer, transport: str, **more: str) -> Iterator[AuthzProcess]:
-    """A check service of which both workers serve."""
+    """A check service with two serving workers."""
     settings = environ(redis, AUTHZ_TRANSPORT=transport, AUTHZ_WORKERS="2", **more)
     with running_authz(settings) as authz:
         until(lambda: len(ready(authz)) == 2)
