@@ -32,7 +32,7 @@ def webhook_fault(url: str) -> str | None:
 class AlertDestination(BaseModel):
     """One `[[alerts.destinations]]` table."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: Annotated[
         str,

@@ -94,7 +94,7 @@ def _origins(texts: tuple[str, ...]) -> tuple[str, ...]:
 class GatewaySettings(BaseModel):
     """The settings of every program: the issuer and the services."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     issuer: Annotated[
         str,

@@ -37,7 +37,7 @@ _TAKEN_FAMILIES = (
 class IdentityHeaders(BaseModel):
     """The `identity_headers` table. Names are lower-case; an empty name leaves that header out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     user_id: Annotated[
         str,

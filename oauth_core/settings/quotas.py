@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from oauth_core.limits.quotas import Stored
 from oauth_core.settings.definitions import Setting
@@ -15,6 +15,8 @@ _MEGABYTE = 1_048_576
 
 class QuotaSettings(BaseModel):
     """Megabytes (1,048,576 bytes) of each kind of `Stored`, all callers together, and percent of `maxmemory`."""
+
+    model_config = ConfigDict(defer_build=True)
 
     registrations_megabytes: Annotated[
         int,

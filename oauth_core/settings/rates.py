@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from oauth_core.limits.rate_limits import Limit, Rate
 from oauth_core.settings.definitions import Setting
@@ -25,6 +25,8 @@ class RateSettings(BaseModel):
 
     A caller may use the whole limit of a period at once.
     """
+
+    model_config = ConfigDict(defer_build=True)
 
     registrations_per_address: Annotated[
         int,

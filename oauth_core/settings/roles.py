@@ -69,7 +69,7 @@ Globs = dict[Text, Needs]
 class PermissionSettings(BaseModel):
     """The permissions that a service's methods and names need. Keys are names or globs, values permissions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     methods: Annotated[
         Globs,
@@ -121,7 +121,7 @@ ServicePermissions = Annotated[
 class RoleSettings(BaseModel):
     """One `[roles.NAME]` table: permissions, and the people who have them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     permissions: Annotated[
         Patterns,

@@ -18,7 +18,7 @@ class ServiceSettings(BaseModel):
     the operator's environment it sees what every program needs and the variables in `pass_environment`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: Annotated[
         str,

@@ -22,7 +22,7 @@ Text = Annotated[str, Field(min_length=1, max_length=_LONGEST)]
 class AssertedUser(BaseModel):
     """The GitHub account of a subject of an identity provider."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     github_id: Annotated[
         int,
@@ -37,7 +37,7 @@ class AssertedUser(BaseModel):
 class TrustedIssuerSettings(BaseModel):
     """One `[[trusted_issuers]]` table."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     issuer: Annotated[
         Text,

@@ -31,7 +31,7 @@ class Expectation(BaseModel):
     service.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     user: Annotated[str, AfterValidator(check_user)]
     groups: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Expectation(BaseModel):
 class Expectations(BaseModel):
     """The file of `policy test`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     expect: Annotated[tuple[Expectation, ...], Field(min_length=1)]
 

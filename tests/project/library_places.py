@@ -47,7 +47,7 @@ BELONGS = {
         "oauth_web.login_providers.github",
         "portcullis",
     ),
-    "hypercorn": ("oauth_web.__main__", "portcullis.programs.serving"),
+    "hypercorn": ("oauth_web.program", "portcullis.programs.serving"),
     "josepy": ("portcullis.certificates.authority",),
     "jwt": (
         "oauth_core.tokens.access_tokens",

@@ -27,8 +27,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 # Libraries above all; of ours nothing that looks around when it is imported.
 _FORKS.set_forkserver_preload(
     [
-        "oauth_web.app",
-        "hypercorn.asyncio",
+        "oauth_web.program",
         "portcullis.cli.main",
         "portcullis.github_standin.app",
         "portcullis.cli.operator_commands",
