@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import GatewaySettings
@@ -186,6 +187,16 @@ class AlertSettings(GatewaySettings):
             "The file of the outbox: alerts that wait, and what became of the others.",
             key="alerts.outbox",
             default_text="`alerts.sqlite3` beside the folder of `audit.dir`",
+        ),
+    ] = None
+
+    alerts_metrics_listen: Annotated[
+        str | None,
+        AfterValidator(check_metrics_listen),
+        Setting(
+            "Where Prometheus reads the [metrics](metrics.md#alerts) of `portcullis alerts run`: `host:port` of "
+            "loopback, or `unix:/path`.",
+            key="alerts.metrics_listen",
         ),
     ] = None
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portcullis.alerts.destinations import Destination
+    from portcullis.alerts.metrics import Counts
     from portcullis.alerts.outbox import Delivery
     from portcullis.alerts.quiet_hours import QuietHours
 
@@ -46,6 +47,7 @@ class Courier:
     quiet_hours: QuietHours | None
     give_up: float
     report: Callable[[str], None]
+    counts: Counts | None = None
     now: Callable[[], float] = time.time
     share: Callable[[], float] = field(default=secrets.SystemRandom().random)
     failures: int = 0
@@ -90,6 +92,8 @@ class Courier:
             again = now + max(wait_after(delivery.attempts, self.share()), error.busy)
             has_ended = error.is_final or now - first >= self.give_up
             outbox.refused(delivery, str(error), now, again=None if has_ended else again)
+            if self.counts is not None:
+                self.counts.failed(name, is_given_up=has_ended)
             if has_ended:
                 self.report(f"{name}: alert {delivery.alert.id} is given up: {error}")
             elif not self.failures:
@@ -100,6 +104,8 @@ class Courier:
             self.failures += 1
             return False
         outbox.taken(delivery, self.now())
+        if self.counts is not None:
+            self.counts.sent(name)
         if self.failures:
             self.report(f"{name}: it takes alerts again")
         if self.failures or delivery.attempts:

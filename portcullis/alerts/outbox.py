@@ -19,7 +19,7 @@ from portcullis.alerts.alert import Alert
 from portcullis.detection.levels import reaches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 FILE_NAME = "alerts.sqlite3"
@@ -146,10 +146,14 @@ class Found:
 
 
 class Outbox:
-    """The outbox in the file `path`. One object is for one thread. Raises `OutboxError`."""
+    """The outbox in the file `path`. One object is for one thread. Raises `OutboxError`.
 
-    def __init__(self, path: Path) -> None:
+    `counted` is called for each new finding with its rule, and whether it became an alert.
+    """
+
+    def __init__(self, path: Path, counted: Callable[[str, bool], None] = lambda *_: None) -> None:
         self.path = path
+        self._counted = counted
         try:
             # Made first, so that at no time other users can read it. SQLite gives its journal the same mode.
             os.close(private_files.descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW))
@@ -186,11 +190,18 @@ class Outbox:
         It does not if its last event was seen already, or if the cause has had an alert in the last `window`
         seconds. `lowest` has the lowest level of each destination.
         """
+        is_alert = self._add(found, lowest, now, window)
+        if is_alert is not None:
+            self._counted(found.alert.rule, is_alert)
+        return bool(is_alert)
+
+    def _add(self, found: Found, lowest: Mapping[str, str], now: float, window: float) -> bool | None:
+        """Add a finding, as `add` does; `None` if it was seen already."""
         alert, cause = found.alert, found.cause
         with self._changing():
             known = self._row("SELECT last, alert FROM causes WHERE rule = ? AND cause = ?", alert.rule, cause)
             if known is not None and found.last <= known[0]:
-                return False
+                return None
             silence = self._silence_of(alert, now)
             former = self._open_alert(None if known is None else known[1], now - window, silence)
             if former is None and self._count_of_rule(alert.rule, now - window) >= MOST_OF_RULE:
@@ -284,6 +295,15 @@ class Outbox:
             "SELECT min(next) FROM deliveries WHERE destination = ? AND state = ?", destination, WAITING
         )
         return None if row is None else row[0]
+
+    def waiting(self) -> dict[str, tuple[int, float]]:
+        """Return for each destination how many alerts wait, and when the oldest of these was made."""
+        rows = self._rows(
+            "SELECT destination, count(*), min(raised) FROM deliveries JOIN alerts ON alerts.id = alert"
+            " WHERE state = ? GROUP BY destination",
+            WAITING,
+        )
+        return {name: (count, raised) for name, count, raised in rows}
 
     def wait_until(self, delivery: Delivery, moment: float) -> None:
         """Keep the delivery back until then, without an attempt."""

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ext_authz.metrics import page
-from ext_authz.net.listen_addresses import ListenError
-from oauth_core.errors import SettingsError
-from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.process import audit_figures
 from oauth_core.process.audit_figures import AuditFolder
 from oauth_core.process.file_figures import FileFigures
-from oauth_core.process.metrics import Family, exposition
+from oauth_core.process.metrics import Family
+from portcullis.programs import metrics_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from oauth_core.process.metrics import Figures
     from portcullis.audit.sealer import Counts
-
-PATH = "/metrics"
 
 ENTRIES = Family("portcullis_sealer_entries_total", "counter", "Entries that were added to the tree.")
 CHECKPOINTS = Family("portcullis_sealer_checkpoints_total", "counter", "Checkpoints that were signed.")
@@ -49,48 +41,18 @@ _BY_NAME = {family.name: family for family in FAMILIES}
 @contextmanager
 def serving(address: str, audit_dir: Path, counts: Counts) -> Iterator[None]:
     """Answer `GET /metrics` at `address` inside the block. Raises `SettingsError` if it cannot listen there."""
-    try:
-        check_metrics_listen(address)
-    except ValueError as error:
-        raise SettingsError([f"audit.metrics_listen: {error}"]) from None
     files = FileFigures(AuditFolder(audit_dir).figures)
 
-    async def answer(path: str) -> str | None:
-        if path != PATH:
-            return None
-        figures = {
+    async def figures() -> Figures:
+        return {
             ENTRIES.name: counts.entries,
             CHECKPOINTS.name: counts.checkpoints,
             FAULTS.name: counts.faults,
             FAILURES.name: counts.failures,
             TREE.name: counts.tree_entries,
             UNSEALED.name: counts.unsealed_bytes,
+            **await files.read(),
         }
-        return exposition(_BY_NAME, {"": {**figures, **await files.read()}})
 
-    listening: Future[None] = Future()
-    loop, stopping = asyncio.new_event_loop(), asyncio.Event()
-
-    async def serve() -> None:
-        try:
-            async with page.serving(address, answer):
-                listening.set_result(None)
-                await stopping.wait()
-        except Exception as error:
-            if listening.done():
-                raise
-            listening.set_exception(error)
-
-    os.umask(0o077)  # only this user may use a Unix socket
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="metrics", daemon=True)
-    thread.start()
-    try:
-        listening.result()
-    except ListenError as error:
-        raise SettingsError([f"audit.metrics_listen: {error}"]) from None
-    try:
+    with metrics_server.serving(address, "audit.metrics_listen", _BY_NAME, figures):
         yield
-    finally:
-        loop.call_soon_threadsafe(stopping.set)
-        thread.join()
-        loop.close()

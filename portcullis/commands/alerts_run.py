@@ -13,8 +13,11 @@ import click
 
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
+from portcullis.alerts import metrics
+from portcullis.alerts.alert import INCOMPLETE
 from portcullis.alerts.delivering import Courier, CourierThread, deliver_once
 from portcullis.alerts.destinations import lowest_levels, opened
+from portcullis.alerts.metrics import Counts
 from portcullis.alerts.outbox import Outbox, OutboxError
 from portcullis.alerts.quiet_hours import QuietHours
 from portcullis.cli.alert_options import alert_options
@@ -50,14 +53,19 @@ def command(place: AlertPlace, *, once: bool) -> None:
             raise SettingsError([f"another `alerts run` (process {error.holder}) uses {place.outbox}"]) from None
         except OSError as error:
             raise SettingsError([f"{error.filename or place.lock}: {error.strerror}"]) from None
-        couriers = _couriers(place)
         looker = _looker(place)
+        names = list(looker.lowest)
+        counts = Counts((*(rule.name for rule in looker.rules), INCOMPLETE), names)
+        couriers = _couriers(place, counts)
         with place.opened() as outbox:
-            outbox.keep_destinations([courier.destination.name for courier in couriers], looker.now())
+            outbox.keep_destinations(names, looker.now())
             if once:
                 _run_once(place, looker, outbox, couriers)
         if not once:
-            _run(place, looker, couriers)
+            address = place.settings.alerts_metrics_listen
+            if address is not None:
+                stack.enter_context(metrics.serving(address, place.outbox, names, counts, looker.now))
+            _run(place, looker, couriers, counts)
 
 
 def _looker(place: AlertPlace) -> Looker:
@@ -79,7 +87,7 @@ def _looker(place: AlertPlace) -> Looker:
     )
 
 
-def _couriers(place: AlertPlace) -> list[Courier]:
+def _couriers(place: AlertPlace, counts: Counts) -> list[Courier]:
     quiet = place.settings.quiet_hours
     return [
         Courier(
@@ -87,6 +95,7 @@ def _couriers(place: AlertPlace) -> list[Courier]:
             QuietHours(*quiet) if quiet else None,
             float(place.settings.alerts_give_up),
             report,
+            counts,
         )
         for destination in opened(place.settings)
     ]
@@ -104,7 +113,7 @@ def _run_once(place: AlertPlace, looker: Looker, outbox: Outbox, couriers: list[
         sys.exit(1)
 
 
-def _run(place: AlertPlace, looker: Looker, couriers: list[Courier]) -> None:
+def _run(place: AlertPlace, looker: Looker, couriers: list[Courier], counts: Counts) -> None:
     os.nice(_NICE)
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -115,7 +124,7 @@ def _run(place: AlertPlace, looker: Looker, couriers: list[Courier]) -> None:
     known_fault: str | None = None
     while not stopping.is_set():
         try:
-            outbox = Outbox(place.outbox)
+            outbox = Outbox(place.outbox, lambda rule, is_alert: counts.found(rule, is_alert=is_alert))
             try:
                 wait = looker.step(outbox)
                 _, fault = outbox.last_look()

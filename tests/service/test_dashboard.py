@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
+from tests.support.alerts import AlertWorld
 from tests.support.authz_process import environ, running_authz
 from tests.support.certificates import Authority
 from tests.support.check_messages import check_request, read_answer
@@ -91,10 +92,32 @@ def scraped_sealer(folder: Path) -> Samples:
         return whole(place)
 
 
+def scraped_alerts(folder: Path) -> Samples:
+    """The page of the alerts program after its first look."""
+    place = f"127.0.0.1:{free_port()}"
+    (folder / "alerts").mkdir()
+    world = AlertWorld(folder / "alerts")
+    world.configure(f'interval = 1\nmetrics_listen = "{place}"')
+    world.webhook("hook", f"http://127.0.0.1:{free_port()}/closed")
+    with running(["alerts", "run", "--config", str(world.config)], folder / "alerts.log") as process:
+        pages: list[Samples] = []
+
+        def has_looked() -> bool:
+            assert process.poll() is None, (folder / "alerts.log").read_text()
+            try:
+                pages.append(scrape(place))
+            except httpx2.TransportError:
+                return False
+            return ("portcullis_alerts_last_look_timestamp_seconds", ()) in pages[-1]
+
+        until(has_looked)
+        return pages[-1]
+
+
 @pytest.fixture
 def found(redis: RedisServer, issue: Issue, tmp_path: Path) -> Samples:
     web, check = scraped_web(tmp_path), scraped_check(redis, issue, tmp_path)
-    return {**web, **check, **scraped_sealer(tmp_path)}
+    return {**web, **check, **scraped_sealer(tmp_path), **scraped_alerts(tmp_path)}
 
 
 def test_every_query_finds_its_metrics_with_their_labels(found: Samples) -> None:

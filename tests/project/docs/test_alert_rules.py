@@ -120,6 +120,14 @@ def certificates(**days: float) -> dict[str, str]:
     }
 
 
+def alerts_waiting(destination: str, *, failed: str) -> dict[str, str]:
+    """An alert waits for this destination since the beginning; attempts fail."""
+    return {
+        f'portcullis_alerts_oldest_waiting_seconds{{destination="{destination}"}}': "0+60x200",
+        f'portcullis_alert_attempts_failed_total{{destination="{destination}"}}': failed,
+    }
+
+
 TRACKED = "portcullis_staleness_seconds"
 ENVOY = "envoy_server_days_until_first_cert_expiring"
 REUSED, ELSEWHERE = "refresh.reused", "refresh.repeated_elsewhere"
@@ -195,6 +203,29 @@ CASES = [
         "PortcullisAuditDiskFull",
         gauge("portcullis_audit_free_bytes", 300 * 2**20),
         gauge("portcullis_audit_free_bytes", 200 * 2**20),
+    ),
+    Case(
+        "PortcullisDetectionLate",
+        {"portcullis_alerts_last_look_timestamp_seconds": "0+60x200"},
+        {"portcullis_alerts_last_look_timestamp_seconds": "0x200"},
+    ),
+    Case(
+        "PortcullisDetectionIncomplete",
+        {"portcullis_alerts_look_incomplete": "0x80 1x100"},
+        gauge("portcullis_alerts_look_incomplete", 1),
+    ),
+    # In quiet hours alerts wait, and no attempt fails.
+    Case(
+        "PortcullisAlertsNotTaken",
+        alerts_waiting("mail", failed="0x200"),
+        {**alerts_waiting("mail", failed="0x200"), **alerts_waiting("pager", failed=counter(0.1))},
+        {"destination": "pager"},
+    ),
+    Case(
+        "PortcullisAlertsGivenUp",
+        {'portcullis_alerts_given_up_total{destination="pager"}': "1x200"},
+        {'portcullis_alerts_given_up_total{destination="pager"}': ONCE},
+        {"destination": "pager"},
     ),
     Case(
         "PortcullisEndpointErrors",

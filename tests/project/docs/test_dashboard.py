@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ext_authz.metrics import families
 from oauth_web.endpoints import metrics
+from portcullis.alerts import metrics as alert_metrics
 from portcullis.audit import sealer_metrics
 from tests.support.dashboard import DASHBOARD, PANELS, expressions, targets
 from tests.support.promtool import check_expressions, needs_promtool
@@ -28,6 +29,7 @@ def test_it_has_a_row_for_each_part() -> None:
         "Authorization server",
         "GitHub and Redis",
         "Audit record and certificates",
+        "Alerts",
     ]
 
 
@@ -74,7 +76,8 @@ def test_every_metric_has_a_panel() -> None:
         for expression in expressions()
         for name in re.findall(r"\bportcullis_\w+", expression)
     }
-    known = {family.name for family in (*families.FAMILIES, *metrics.FAMILIES, *sealer_metrics.FAMILIES)}
+    programs = (families, metrics, sealer_metrics, alert_metrics)
+    known = {family.name for program in programs for family in program.FAMILIES}
     assert shown | WITHOUT_PANEL == known
     assert not shown & WITHOUT_PANEL
 

@@ -12,13 +12,17 @@ from oauth_core.audit import EventKind
 from oauth_core.process.metrics import family_of
 from oauth_core.refusals import DenyReason
 from oauth_web.endpoints import metrics
+from portcullis.alerts import metrics as alert_metrics
 from portcullis.audit import sealer_metrics
 from tests.support.project import ROOT
 
 DOCS = ROOT / "docs"
 OF_ENVOY = {"envoy_server_days_until_first_cert_expiring"}
 """Metrics of Envoy itself that rules ask for; `tests/envoy/tls` looks whether Envoy has them."""
-BY_NAME = {family.name: family for family in (*families.FAMILIES, *metrics.FAMILIES, *sealer_metrics.FAMILIES)}
+BY_NAME = {
+    family.name: family
+    for family in (*families.FAMILIES, *metrics.FAMILIES, *sealer_metrics.FAMILIES, *alert_metrics.FAMILIES)
+}
 RULES: dict[str, Any] = yaml.safe_load((DOCS / "prometheus-rules.yaml").read_text(encoding="utf-8"))
 EXPRESSIONS = {
     rule.get("alert") or rule["record"]: str(rule["expr"]) for group in RULES["groups"] for rule in group["rules"]
