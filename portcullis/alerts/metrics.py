@@ -34,7 +34,7 @@ _NOT_IN_LABELS = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class Counts:
-    """What one run of the program did, by rule and by destination. Several threads count."""
+    """The figures of one run of the program, by rule and by destination. Several threads count."""
 
     def __init__(self, rules: Iterable[str], destinations: Iterable[str]) -> None:
         self._lock = threading.Lock()
