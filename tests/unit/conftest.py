@@ -1,4 +1,4 @@
-"""Things that many of the unit tests speak about. Keys are made once: RSA takes its time."""
+"""Fixtures of many unit tests. Keys are made once, because RSA takes long."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def signing_key(signing_keys: dict[Algorithm, SigningKey]) -> SigningKey:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Where a settings file may be written."""
+    """A path where a test may write a settings file."""
     return tmp_path / "portcullis.toml"

@@ -31,7 +31,9 @@ def shipped() -> dict[str, DetectionRule]:
 
 
 def found_by(name: str, given: list[Event], folder: Path, *, faults: bool = False) -> list[Finding]:
-    """What one rule finds among these events, in the day from `SINCE` on; `faults` if an event cannot be read."""
+    """The findings of one rule for these events, in the day from `SINCE` on; `faults` if an event
+    cannot be read.
+    """
     write_segment(folder, batches=[given])
     detection = Detection(moments.recorded(SINCE), moments.recorded(UNTIL))
     detection.run(folder, [shipped()[name]], Sealing(folder, folder / "no.pub"), with_unsealed=True)
@@ -40,13 +42,13 @@ def found_by(name: str, given: list[Event], folder: Path, *, faults: bool = Fals
 
 
 def at(kind: EventKind, minutes: float = 60, **fields: object) -> Event:
-    """An event so many minutes after `SINCE`."""
+    """An event `minutes` minutes after `SINCE`."""
     time = moments.recorded(SINCE + timedelta(minutes=minutes))
     return {"v": 1, "time": time, "event": str(kind), "outcome": str(kind.outcome)} | fields
 
 
 def several(count: int, kind: EventKind, *, every: float = 1, start: float = 60, **fields: Any) -> list[Event]:
-    """So many events, one every so many minutes. A function makes a field from the number of the event."""
+    """`count` events, one every `every` minutes. A function makes a field from the number of the event."""
     return [
         at(
             kind,

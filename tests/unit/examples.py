@@ -1,4 +1,4 @@
-"""The issuer, the services and the client that many of the unit tests speak about."""
+"""The issuer, the services and the client of many unit tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A good access token and its key, and the means to make tokens that are good in all but one thing."""
+"""A valid access token and its key, and functions that make tokens with one fault."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEADER, BODY, SIGNATURE = TOKEN.split(".")
 
 
 def fault(token: str, *, now: int = NOW, issuer: str = ISSUER, keys: VerifyingKeys = KEYS) -> TokenFault | None:
-    """Why `token` is rejected; `None` when it is believed."""
+    """Why `token` is rejected; `None` if it is accepted."""
     outcome = verify(token, keys, issuer=issuer, now=now)
     return outcome.fault if isinstance(outcome, Rejected) else None
 
@@ -54,7 +54,7 @@ def signed(
     header: Mapping[str, object] | None = None,
     key: SigningKey = KEY,
 ) -> str:
-    """A token with a good signature, whatever it says."""
+    """A token with a valid signature and this content."""
     header = {"typ": "at+jwt", "kid": key.kid, **(header or {})}
     body = json.dumps(PAYLOAD if payload is None else payload).encode()
     return jwt.api_jws.encode(body, key.private_key, key.algorithm, headers=header)

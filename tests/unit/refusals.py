@@ -1,4 +1,4 @@
-"""The refusal that a call ends in."""
+"""The refusal that a call raises."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def refusal(call: Callable[[], object]) -> OAuthError | None:
-    """The protocol's error that `call` ends in, if it does; anything else it raises is raised."""
+    """The protocol error that `call` raises, or `None`. Any other error is raised."""
     try:
         call()
     except OAuthError as error:

@@ -1,4 +1,4 @@
-"""Documents that ask for a registration, and the registrations they make."""
+"""Registration requests, and the registrations made from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A value of every setting that differs from its default, as the settings file and as the environment spell it."""
+"""A value of every setting that differs from its default, as written in the settings file and in
+the environment.
+"""
 
 from __future__ import annotations
 
@@ -98,18 +100,18 @@ def samples(name: str) -> list[Any]:
 
 
 def in_toml(value: Any) -> str:
-    """The value as TOML has it."""
+    """The value as TOML."""
     return json.dumps(value)
 
 
 def in_environment(value: Any) -> str:
-    """The value as a variable has it."""
+    """The value as an environment variable."""
     if isinstance(value, list):
         return ", ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def beside(name: str) -> dict[str, str]:
-    """Variables with which every program starts, but for that of the setting `name`."""
+    """Variables with which every program starts, without that of the setting `name`."""
     values = _BASE | _BESIDE.get(name, {})
     return {key: value for key, value in values.items() if value is not None and key != DEFINITIONS[name].variable}

@@ -1,4 +1,4 @@
-"""Small settings that load, and what loading others complains of."""
+"""Small settings that load, and the faults of loading others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roles, permissions, scopes and tool rules: as sentences, and as laws that hold whatever they are."""
+"""Roles, permissions, scopes and tool rules: examples, and properties that hold for all of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluated(*scopes: str, call: Session | Call, granted: tuple[str, ...] = ("m
 
 
 @pytest.mark.requirement("mcp:scope-hierarchy")
-def test_a_name_stands_for_all_below_it_but_its_first_part_alone_for_nothing() -> None:
+def test_a_name_implies_all_below_it_but_its_first_part_alone_implies_nothing() -> None:
     assert implied_by("mcp.fetch.read") == ("mcp.fetch.read", "mcp.fetch")
     assert implies(frozenset({"mcp.fetch"}), "mcp.fetch.read")
     assert not implies(frozenset({"mcp"}), "mcp.fetch")
@@ -65,17 +65,19 @@ def test_a_name_stands_for_all_below_it_but_its_first_part_alone_for_nothing() -
         (READ, "mcp.fetch", False),
     ],
 )
-def test_what_a_pattern_of_a_role_gives(pattern: str, permission: str, allowed: bool) -> None:
+def test_a_pattern_of_a_role_gives_the_permissions_that_match(
+    pattern: str, permission: str, allowed: bool
+) -> None:
     assert Permissions(frozenset({pattern})).allows(permission) is allowed
 
 
 @pytest.mark.parametrize("text", ["", "mcp.", ".mcp", "mcp..x", "mcp.f*", "*.read", "MCP", "mcp.*.read", "a b"])
-def test_what_is_no_pattern_is_refused(text: str) -> None:
+def test_an_invalid_pattern_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not the name"):
         check_pattern(text)
 
 
-def test_without_roles_everybody_may_use_the_services_and_nothing_else() -> None:
+def test_without_roles_all_people_may_use_the_services_and_nothing_else() -> None:
     permissions = RbacPolicy.from_roles((), (PLAIN, RULED)).permissions_of("anybody", None, ())
     assert permissions.allows("mcp.time")
     assert permissions.allows(ADMIN)
@@ -83,7 +85,7 @@ def test_without_roles_everybody_may_use_the_services_and_nothing_else() -> None
     assert not permissions.allows("mcp.other")
 
 
-def test_as_soon_as_there_is_a_role_only_roles_count() -> None:
+def test_with_any_role_only_roles_give_permissions() -> None:
     role = Role("r", Permissions(frozenset({READ})), users=frozenset({"octocat"}))
     policy = RbacPolicy.from_roles((role,), (PLAIN, RULED))
     assert policy.permissions_of("OctoCat", None, ()).allows(READ)
@@ -91,7 +93,7 @@ def test_as_soon_as_there_is_a_role_only_roles_count() -> None:
     assert policy.permissions_of("hubot", None, ()) == Permissions()
 
 
-def test_a_role_comes_by_login_organisation_or_team() -> None:
+def test_a_role_is_given_by_login_account_organisation_or_team() -> None:
     role = Role("r", Permissions(frozenset({READ})), frozenset({"octocat"}), frozenset({"acme", "umbrella/lab"}))
     assert role.given_by(("octocat",), ()) == "user octocat"
     assert role.given_by(("hubot",), ("acme",)) == "organisation acme"
@@ -115,11 +117,11 @@ def test_a_role_comes_by_login_organisation_or_team() -> None:
         ("", (WRITE,)),
     ],
 )
-def test_the_most_exact_rule_decides_and_of_equals_all(name: str, needs: tuple[str, ...]) -> None:
+def test_the_most_exact_rule_decides_and_of_equally_exact_ones_all(name: str, needs: tuple[str, ...]) -> None:
     assert set(required_for(RULED, tool(name)).permissions) == set(needs)
 
 
-def test_what_no_rule_names_nobody_may_do() -> None:
+def test_a_name_without_a_rule_is_forbidden() -> None:
     for call in (
         Call("resources/read", NameKind.RESOURCE, "file:///etc/passwd"),
         Call("prompts/get", NameKind.PROMPT, "hello"),
@@ -131,7 +133,7 @@ def test_what_no_rule_names_nobody_may_do() -> None:
         assert evaluate(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), call) is AccessResult.FORBIDDEN
 
 
-def test_a_method_that_no_rule_is_for_needs_every_permission_and_the_client_can_ask_for_them() -> None:
+def test_a_method_without_a_rule_needs_every_permission_and_the_client_can_request_them() -> None:
     for method in ("does/not/exist", "sampling/createMessage", "server/wipe"):
         assert evaluated("mcp.fetch", call=Call(method)) is AccessResult.GRANTED, "the service answers"
         assert evaluated(READ, WRITE, call=Call(method)) == MissingScopes((READ, WRITE, ADMIN))
@@ -140,7 +142,7 @@ def test_a_method_that_no_rule_is_for_needs_every_permission_and_the_client_can_
         assert required_for(service, Call(method)).permissions == (ADMIN,)
 
 
-def test_otherwise_speaks_for_the_rest() -> None:
+def test_the_otherwise_rule_covers_names_without_a_rule() -> None:
     service = replace(RULED, rules=replace(RULES, otherwise=(ADMIN,)))
     assert required_for(service, Call("prompts/get", NameKind.PROMPT, "hello")).permissions == (ADMIN,)
     assert required_for(service, Call("ping")).any_is_enough
@@ -159,7 +161,7 @@ _REFERENCES = st.fixed_dictionaries(
 
 @given(_REFERENCES)
 def test_a_reference_of_an_unknown_kind_needs_no_less_than_one_of_a_known_kind(reference: dict[str, Any]) -> None:
-    """So a service that ignores the kind, or its case, gives nothing away."""
+    """So a service that ignores the kind, or its case, opens no bypass."""
     prompts = (NameRule("hello", (READ,)), NameRule("secret", (WRITE,)))
     service = replace(RULED, rules=replace(RULES, prompts=prompts, otherwise=(ADMIN,)))
 
@@ -178,13 +180,13 @@ def test_a_reference_of_an_unknown_kind_needs_no_less_than_one_of_a_known_kind(r
     for known in ("ref/prompt", "ref/resource"):
         assert needs(type=known) <= needs()
     if reference.keys() - {"type"}:
-        assert ADMIN in needs(), "what else it names has no rule"
+        assert ADMIN in needs(), "its other names have no rule"
 
 
 def test_a_rule_for_a_method_and_one_for_its_tool_both_count() -> None:
     service = replace(RULED, rules=replace(RULES, methods=(NameRule("tools/*", (ADMIN,)),)))
     assert set(required_for(service, tool("get_time")).permissions) == {READ, ADMIN}
-    # A rule for the method alone must not open tools that no rule for tools names.
+    # A rule for the method alone must not allow tools without a rule for tools.
     bare = replace(
         RULED, rules=ToolRules(methods=(NameRule("tools/*", (READ,)),), tools=(NameRule("x", (READ,)),))
     )
@@ -194,25 +196,25 @@ def test_a_rule_for_a_method_and_one_for_its_tool_both_count() -> None:
 @pytest.mark.parametrize(
     "call", [Session.STREAM, Session.END, Session.ANSWER, Call("initialize"), Call("tools/list")]
 )
-def test_any_permission_of_the_service_opens_it(call: Session | Call) -> None:
+def test_any_permission_of_the_service_allows_a_plain_method(call: Session | Call) -> None:
     assert evaluated(READ, call=call, granted=(READ,)) is AccessResult.GRANTED
     assert evaluated("mcp.other", call=call, granted=("mcp.other",)) is AccessResult.FORBIDDEN
     assert evaluated("mcp.other", call=call, granted=(READ,)) == MissingScopes(("mcp.fetch",))
 
 
 @pytest.mark.requirement("mcp:insufficient-scope-all")
-def test_everything_that_is_missing_is_asked_for_and_what_is_there_is_kept() -> None:
+def test_all_missing_scopes_are_requested_and_the_present_ones_are_kept() -> None:
     assert evaluated(READ, call=tool("anything")) == MissingScopes((READ, WRITE))
     assert evaluated("mcp.other", call=tool("get_secret")) == MissingScopes((READ, ADMIN))
-    # One of the two no consent can give, so none is asked for.
+    # One of the two cannot be obtained by consent, so none is requested.
     assert evaluated("mcp.other", call=tool("get_secret"), granted=(READ,)) is AccessResult.FORBIDDEN
 
 
-def test_with_rules_a_request_that_was_not_looked_at_is_refused() -> None:
+def test_with_rules_a_request_that_was_not_parsed_is_refused() -> None:
     assert evaluate(RULED, Rights(frozenset({"mcp.fetch"}), UNLIMITED), None) is CallFault.MISSING
 
 
-def test_a_long_text_costs_no_more_than_its_length() -> None:
+def test_matching_a_long_text_takes_linear_time() -> None:
     assert not glob_matches("*a" * 50 + "b", "a" * 100_000)
 
 
@@ -229,7 +231,7 @@ _services = st.sampled_from([PLAIN, RULED])
 
 
 @given(_services, _sets, _sets, _sets, _asked)
-def test_granted_means_that_policy_and_token_both_say_yes(
+def test_access_is_granted_only_if_policy_and_token_both_allow_it(
     service: Service, scopes: frozenset[str], granted: frozenset[str], forbidden: frozenset[str], call: object
 ) -> None:
     permissions = Permissions(granted, forbidden)
@@ -244,7 +246,7 @@ def test_granted_means_that_policy_and_token_both_say_yes(
 
 
 @given(_services, _sets, _sets, _sets, _sets, _asked)
-def test_more_grants_never_take_anything_away_and_more_denials_never_give(  # noqa: PLR0917 - a law of them all
+def test_more_grants_never_remove_access_and_more_denials_never_add_it(  # noqa: PLR0917 - a law of them all
     service: Service,
     scopes: frozenset[str],
     granted: frozenset[str],
@@ -262,7 +264,7 @@ def test_more_grants_never_take_anything_away_and_more_denials_never_give(  # no
 
 
 @given(_services, _sets, _sets, st.sampled_from(CallFault) | st.none())
-def test_what_is_not_known_is_never_allowed_where_there_are_rules(
+def test_with_rules_an_unparsed_request_is_never_allowed(
     service: Service, scopes: frozenset[str], granted: frozenset[str], call: CallFault | None
 ) -> None:
     result = evaluate(service, Rights(scopes, Permissions(granted)), call)
@@ -270,7 +272,7 @@ def test_what_is_not_known_is_never_allowed_where_there_are_rules(
 
 
 @given(st.text("ab*"), st.text("ab"))
-def test_a_glob_means_what_it_means_everywhere(pattern: str, text: str) -> None:
+def test_a_glob_has_its_usual_meaning(pattern: str, text: str) -> None:
     def plainly(pattern: str, text: str) -> bool:
         if not pattern:
             return not text

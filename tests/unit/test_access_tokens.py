@@ -1,4 +1,4 @@
-"""The access token: what we mint is verified, and a genuine signature is not enough."""
+"""The access token: a minted token is verified, and a genuine signature alone is not enough."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tests.unit.forged_tokens import (
 if TYPE_CHECKING:
     from oauth_core.jose.signing_keys import Algorithm, SigningKey
 
-# -- what we mint ------------------------------------------------------------------------------------------------
+# -- minting ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("rfc9068:rs256")
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
-def test_what_was_minted_is_verified_with_every_algorithm(
+def test_a_minted_token_is_verified_with_every_algorithm(
     algorithm: Algorithm, signing_keys: dict[Algorithm, SigningKey]
 ) -> None:
     keys = VerifyingKeys.from_jwks(public_jwks(signing_keys.values()))
@@ -45,7 +45,7 @@ def test_what_was_minted_is_verified_with_every_algorithm(
 
 
 @pytest.mark.requirement("rfc9068:typ")
-def test_the_header_says_type_key_and_algorithm() -> None:
+def test_the_header_has_type_key_and_algorithm() -> None:
     assert jwt.get_unverified_header(TOKEN) == {"typ": "at+jwt", "kid": KEY.kid, "alg": "ES256"}
 
 
@@ -77,7 +77,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     )
 )
 @examples(50)
-def test_claims_survive_the_journey(claims: AccessClaims) -> None:
+def test_claims_are_unchanged_after_minting_and_verification(claims: AccessClaims) -> None:
     assert verify(mint(claims, KEY), KEYS, issuer=ISSUER, now=NOW) == Verified(claims)
 
 
@@ -88,14 +88,14 @@ def test_claims_survive_the_journey(claims: AccessClaims) -> None:
 @pytest.mark.parametrize(
     "typ", ["JWT", "jwt", "AT+JWT", "application/at+jwt", "id_token", "", None, 5, ["at+jwt"]]
 )
-def test_a_good_signature_on_another_type_of_token_is_rejected(typ: object) -> None:
+def test_a_valid_signature_on_another_type_of_token_is_rejected(typ: object) -> None:
     token = f"{segment({'typ': typ, 'kid': KEY.kid, 'alg': 'ES256'})}.{BODY}.{SIGNATURE}"
     assert fault(token) is TokenFault.WRONG_TYPE
     if isinstance(typ, str):
         assert fault(signed(header={"typ": typ})) is TokenFault.WRONG_TYPE
 
 
-def test_a_header_that_asks_for_what_we_do_not_understand_is_rejected() -> None:
+def test_a_header_with_critical_extensions_is_rejected() -> None:
     # RFC 7515 section 4.1.11
     assert fault(signed(header={"crit": ["exp"], "exp": 1})) is TokenFault.MALFORMED
     assert fault(signed(header={"crit": ["b64"], "b64": False})) is TokenFault.MALFORMED
@@ -103,7 +103,7 @@ def test_a_header_that_asks_for_what_we_do_not_understand_is_rejected() -> None:
 
 @pytest.mark.requirement("rfc9068:claims")
 @pytest.mark.parametrize("name", sorted(PAYLOAD))
-def test_every_claim_must_be_there(name: str) -> None:
+def test_every_claim_is_required(name: str) -> None:
     assert (
         fault(signed({other: claim for other, claim in PAYLOAD.items() if other != name})) is TokenFault.BAD_CLAIMS
     )
@@ -111,14 +111,14 @@ def test_every_claim_must_be_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PAYLOAD))
 @pytest.mark.parametrize("value", [None, True, False, 1.5, [], {}, ["x", 5], [None], [["x"]], "other kind"])
-def test_every_claim_must_be_of_its_own_type(name: str, value: object) -> None:
+def test_every_claim_must_have_its_type(name: str, value: object) -> None:
     if value == "other kind":
         value = str(PAYLOAD[name]) if isinstance(PAYLOAD[name], int) else 1
     assert fault(signed({**PAYLOAD, name: value})) is TokenFault.BAD_CLAIMS
 
 
 @pytest.mark.requirement("rfc9068:groups")
-def test_groups_are_a_list_of_names_or_not_there_at_all() -> None:
+def test_groups_are_a_list_of_names_or_absent() -> None:
     assert "groups" not in PAYLOAD
     token = mint(dataclasses.replace(CLAIMS, groups=("acme", "acme/platform")), KEY)
     assert jwt.decode(token, options={"verify_signature": False})["groups"] == ["acme", "acme/platform"]
@@ -126,7 +126,7 @@ def test_groups_are_a_list_of_names_or_not_there_at_all() -> None:
         assert fault(signed({**PAYLOAD, "groups": value})) is TokenFault.BAD_CLAIMS
 
 
-def test_a_machine_is_in_no_group() -> None:
+def test_a_machine_client_has_no_groups() -> None:
     machine = {**PAYLOAD, "sub": PAYLOAD["client_id"]}
     del machine["github_user"], machine["github_id"]
     assert fault(signed(machine)) is None
@@ -134,7 +134,7 @@ def test_a_machine_is_in_no_group() -> None:
     assert fault(signed({**machine, "groups": []})) is TokenFault.BAD_CLAIMS
 
 
-def test_a_true_that_passes_for_a_one_is_no_number() -> None:
+def test_a_boolean_is_not_accepted_as_a_number() -> None:
     assert fault(signed({**PAYLOAD, "iat": True, "exp": NOW + 600})) is TokenFault.BAD_CLAIMS
 
 
@@ -146,7 +146,7 @@ def test_a_signed_payload_that_is_no_object_is_rejected(payload: bytes) -> None:
 
 @pytest.mark.requirement("mcp:only-own-tokens", "rfc9068:verify-iss")
 @pytest.mark.parametrize("issuer", [f"{ISSUER}/", ISSUER.upper(), "https://evil.example", ""])
-def test_another_issuer_is_rejected_byte_for_byte(issuer: str) -> None:
+def test_an_issuer_that_differs_in_any_byte_is_rejected(issuer: str) -> None:
     assert fault(mint(dataclasses.replace(CLAIMS, iss=issuer), KEY)) is TokenFault.WRONG_ISSUER
 
 
@@ -154,24 +154,24 @@ def test_another_issuer_is_rejected_byte_for_byte(issuer: str) -> None:
 
 
 @pytest.mark.requirement("rfc9068:verify-exp")
-def test_a_token_ends_at_its_very_second() -> None:
+def test_a_token_expires_at_its_exact_second() -> None:
     assert fault(TOKEN, now=CLAIMS.exp - 1) is None
     assert fault(TOKEN, now=CLAIMS.exp) is TokenFault.EXPIRED
     assert fault(TOKEN, now=CLAIMS.exp + 1) is TokenFault.EXPIRED
 
 
-def test_a_token_from_the_future_is_rejected_but_for_a_little_skew() -> None:
+def test_a_token_from_the_future_is_rejected_except_for_a_small_skew() -> None:
     assert fault(TOKEN, now=CLAIMS.iat - 5) is None
     assert fault(TOKEN, now=CLAIMS.iat - 6) is TokenFault.NOT_YET_VALID
 
 
 @pytest.mark.parametrize("exp", [0, -1, -(10**30)])
-def test_a_token_that_was_never_alive_is_rejected(exp: int) -> None:
+def test_a_token_with_an_empty_lifetime_is_rejected(exp: int) -> None:
     assert fault(signed({**PAYLOAD, "exp": exp})) is TokenFault.EXPIRED
 
 
 @examples(50)
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 2**40))
-def test_a_believed_token_is_within_its_time(iat: int, exp: int, now: int) -> None:
+def test_an_accepted_token_is_within_its_lifetime(iat: int, exp: int, now: int) -> None:
     token = mint(dataclasses.replace(CLAIMS, iat=iat, exp=exp), KEY)
     assert (fault(token, now=now) is None) is (iat - 5 <= now < exp)

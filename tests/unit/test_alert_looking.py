@@ -1,4 +1,4 @@
-"""Looks of the rules: how far they go back, what they cost, and what happens when they do not see everything."""
+"""Runs of detection rules for alerts: how far back they read, their cost, and incomplete records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 @dataclass
 class Looking:
-    """A looker with a clock that the test moves; a look takes `costs` seconds of the processor."""
+    """A looker with a clock that the test moves. A run takes `costs` seconds of processor time."""
 
     world: SealedWorld
     outbox: Outbox
@@ -50,7 +50,7 @@ class Looking:
         )
 
     def _processor(self) -> float:
-        """The clock of the processor: each second reading of it is the end of a look."""
+        """The processor clock: each second reading of it is the end of a run."""
         used = self._used
         self._used += self.costs / 2
         return used * 2 if self.costs else 0.0
@@ -77,21 +77,21 @@ def reuse(grant: str, minutes: float) -> dict[str, object]:
     }
 
 
-def test_the_first_look_goes_back_an_hour_and_the_next_to_the_one_before(looking: Looking) -> None:
+def test_the_first_run_covers_an_hour_and_the_next_one_continues_from_it(looking: Looking) -> None:
     writer, looker = SegmentWriter(looking.world.audit_dir), looking.looker()
     looking.now += HOUR
     writer.write(reuse("too old", 59), reuse("in the hour", 61))
     looking.world.seal()
     looker.step(looking.outbox)
     assert looking.subjects() == ["grant_id in the hour"]
-    looking.now += 3 * DAY  # as if it was stopped
+    looking.now += 3 * DAY  # as if the program was stopped
     writer.write(reuse("meanwhile", 24 * 60))
     looking.world.seal()
     looking.looker().step(looking.outbox)
     assert looking.subjects() == ["grant_id in the hour", "grant_id meanwhile"]
 
 
-def test_an_event_that_a_writer_stores_late_is_seen(looking: Looking) -> None:
+def test_an_event_that_a_writer_stores_late_is_found(looking: Looking) -> None:
     writer, looker = SegmentWriter(looking.world.audit_dir), looking.looker()
     writer.write(reuse("in time", 55))
     looking.world.seal()
@@ -104,7 +104,7 @@ def test_an_event_that_a_writer_stores_late_is_seen(looking: Looking) -> None:
     assert [one.more for one in looking.outbox.newest(9)] == [0, 0]
 
 
-def test_an_event_is_seen_when_it_is_sealed_however_late_that_is(looking: Looking) -> None:
+def test_an_event_is_found_once_it_is_sealed_however_late(looking: Looking) -> None:
     writer, looker = SegmentWriter(looking.world.audit_dir), looking.looker()
     looking.world.seal()
     writer.write(reuse("sealed late", 55))
@@ -117,7 +117,7 @@ def test_an_event_is_seen_when_it_is_sealed_however_late_that_is(looking: Lookin
     assert "grant_id sealed late" in looking.subjects()
 
 
-def test_detection_that_sees_nothing_is_an_alert_after_ten_minutes_and_once_an_hour(looking: Looking) -> None:
+def test_detection_without_a_checkpoint_is_an_alert_after_ten_minutes_and_once_an_hour(looking: Looking) -> None:
     looker = looking.looker()
     looker.step(looking.outbox)
     assert looking.outbox.newest(9) == []
@@ -147,7 +147,7 @@ def test_a_short_fault_makes_no_alert(looking: Looking) -> None:
     assert looking.outbox.newest(9) == []
 
 
-def test_a_look_that_takes_long_makes_the_next_one_wait_nine_times_as_long(looking: Looking) -> None:
+def test_a_long_run_delays_the_next_one_by_nine_times_its_duration(looking: Looking) -> None:
     looking.world.seal()
     looker = looking.looker()
     assert looker.step(looking.outbox) == MINUTE
@@ -168,7 +168,7 @@ def test_rules_with_a_long_history_do_not_delay_the_quick_ones(looking: Looking)
     assert looker.step(looking.outbox) == MINUTE
 
 
-def test_a_clock_that_was_set_back_makes_no_look_and_no_fault(looking: Looking) -> None:
+def test_a_clock_that_was_set_back_causes_no_run_and_no_fault(looking: Looking) -> None:
     looking.world.seal()
     looker = looking.looker()
     looker.step(looking.outbox)

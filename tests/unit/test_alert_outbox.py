@@ -34,7 +34,7 @@ Values = dict[str, dict[str, Any]]
 def found(
     cause: str = "one", number: int = 0, *, rule: str = "reuse", level: str = "high", values: Values | None = None
 ) -> Found:
-    """A finding whose last event is the one of this number."""
+    """A finding whose last event has this number."""
     alert = Alert(outboxes.new_id(), "2026-11-30T12:00:00.000000Z", rule, "Reuse", level, "Why.", cause, "g", "n")
     return Found(replace(alert, values=values or {}), cause, f"2026-11-30T12:00:00.{number:06}Z")
 
@@ -73,7 +73,7 @@ class Desk:
         self.restart()
 
     def restart(self) -> None:
-        """Begin anew with what is on the disk."""
+        """Start again from the state on the disk."""
         self.outbox.close()
         self.outbox = Outbox(self.path)
         destination = Destination("hook", "medium", BoundedSender(self.sender))
@@ -114,14 +114,14 @@ def test_a_cause_makes_another_alert_only_after_its_window(desk: Desk) -> None:
     assert [one.more for one in desk.outbox.newest(9)] == [0, 2]
 
 
-def test_an_event_that_was_seen_is_not_counted_again(desk: Desk) -> None:
+def test_an_event_that_was_counted_is_not_counted_again(desk: Desk) -> None:
     assert desk.add(found(number=2)) == [True]
     desk.now += 2 * HOUR
     assert desk.add(found(number=2), found(number=1)) == [False, False]
     assert [one.more for one in desk.outbox.newest(9)] == [0]
 
 
-def test_rules_and_causes_have_windows_of_their_own(desk: Desk) -> None:
+def test_each_rule_and_cause_has_its_own_window(desk: Desk) -> None:
     assert desk.add(found("one"), found("two"), found("one", rule="other")) == [True, True, True]
 
 
@@ -136,14 +136,16 @@ def test_many_causes_of_a_rule_become_one_alert_and_each_is_counted_once(desk: D
     assert desk.add(found("1", rule="other")) == [True]
 
 
-def test_a_level_below_that_of_the_destination_is_kept_and_not_sent(desk: Desk) -> None:
+def test_a_level_below_that_of_the_destination_is_stored_and_not_sent(desk: Desk) -> None:
     desk.add(found(level="low"))
     desk.deliver()
     assert (desk.sender.sent, desk.states) == ([], {})
     assert len(desk.outbox.newest(9)) == 1
 
 
-def test_the_outbox_is_bounded_and_what_waits_stays_longer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_outbox_is_bounded_and_waiting_alerts_are_kept_longer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(outboxes, "MOST_ALERTS", 3)
     for number in range(4):
         desk.now += 1
@@ -157,7 +159,7 @@ def test_the_outbox_is_bounded_and_what_waits_stays_longer(desk: Desk, monkeypat
 # -- delivery --------------------------------------------------------------------------------------------------
 
 
-def test_an_alert_waits_over_a_restart_until_the_destination_takes_it(desk: Desk) -> None:
+def test_an_alert_waits_over_a_restart_until_the_destination_accepts_it(desk: Desk) -> None:
     desk.sender.fault = NotTakenError("it answers 503")
     desk.add(found())
     assert not desk.deliver()
@@ -173,7 +175,7 @@ def test_an_alert_waits_over_a_restart_until_the_destination_takes_it(desk: Desk
     assert len(desk.sender.sent) == 1
 
 
-def test_an_alert_that_was_taken_is_sent_again_if_the_program_ends_before_it_notes_that(desk: Desk) -> None:
+def test_an_accepted_alert_is_sent_again_if_the_program_ends_before_it_stores_that(desk: Desk) -> None:
     desk.add(found())
     delivery = desk.outbox.next_due("hook", desk.now)
     assert delivery is not None
@@ -183,7 +185,7 @@ def test_an_alert_that_was_taken_is_sent_again_if_the_program_ends_before_it_not
     assert desk.sender.sent == [delivery.alert.id] * 2
 
 
-def test_a_destination_that_failed_is_reported_once_and_its_return_too(desk: Desk) -> None:
+def test_a_failing_destination_is_reported_once_and_its_recovery_too(desk: Desk) -> None:
     desk.sender.fault = NotTakenError("it answers 503")
     desk.add(found("one"), found("two"))
     for _ in range(5):
@@ -201,13 +203,13 @@ def test_after_a_failed_attempt_no_other_alert_is_tried_in_this_pass(desk: Desk)
     assert desk.sender.attempts == 1
 
 
-def test_an_alert_that_is_refused_does_not_delay_the_others(desk: Desk) -> None:
+def test_a_refused_alert_does_not_delay_the_others(desk: Desk) -> None:
     desk.add(*(found(str(number)) for number in range(5)))
     refused = desk.outbox.newest(9)[-1].alert.id
     desk.sender.refuses = refused
     assert not desk.deliver()
     assert len(desk.sender.sent) == 4
-    # Neither now, nor while the refused one is tried again and again.
+    # Neither now, nor while the refused one is retried.
     for number in range(5, 20):
         desk.deliver(LONGEST_WAIT)
         desk.add(found(str(number)))
@@ -272,7 +274,7 @@ def test_a_clock_that_was_set_back_ends_a_pause(desk: Desk) -> None:
         (302, "600", 0.0),
     ],
 )
-def test_retry_after_counts_for_busy_answers_and_is_bounded(status: int, text: str | None, seconds: float) -> None:
+def test_retry_after_is_used_for_429_and_503_and_is_bounded(status: int, text: str | None, seconds: float) -> None:
     assert busy_seconds(status, text, NOON) == seconds
 
 
@@ -281,7 +283,7 @@ def test_any_text_of_retry_after_is_a_bounded_wait(status: int, text: str | None
     assert 0 <= busy_seconds(status, text, now) <= 3600
 
 
-def test_all_that_wait_are_sent_when_the_destination_takes_one(desk: Desk) -> None:
+def test_all_waiting_alerts_are_sent_when_the_destination_accepts_one(desk: Desk) -> None:
     desk.sender.fault = NotTakenError("no answer")
     desk.add(*(found(str(number)) for number in range(5)))
     for _ in range(20):
@@ -292,7 +294,7 @@ def test_all_that_wait_are_sent_when_the_destination_takes_one(desk: Desk) -> No
     assert len(desk.sender.sent) == 5
 
 
-def test_an_alert_is_given_up_after_its_time_and_the_list_says_why(desk: Desk) -> None:
+def test_an_undelivered_alert_is_given_up_after_a_day_and_the_list_has_the_reason(desk: Desk) -> None:
     desk.sender.fault = NotTakenError("it answers 503")
     desk.add(found())
     for _ in range(30):
@@ -308,13 +310,13 @@ def test_an_alert_is_given_up_after_its_time_and_the_list_says_why(desk: Desk) -
     assert desk.sender.attempts == attempts
 
 
-def test_an_alert_that_waited_longer_than_its_time_without_an_attempt_gets_one(desk: Desk) -> None:
+def test_an_overdue_alert_without_an_attempt_gets_one_attempt(desk: Desk) -> None:
     desk.add(found())
     desk.deliver(100 * HOUR)
     assert len(desk.sender.sent) == 1
 
 
-def test_any_error_of_a_sender_is_a_failed_attempt_and_its_text_is_not_kept(desk: Desk) -> None:
+def test_any_error_of_a_sender_is_a_failed_attempt_and_its_text_is_not_stored(desk: Desk) -> None:
     desk.sender.fault = RuntimeError("with a secret")
     desk.add(found())
     assert not desk.deliver()
@@ -322,7 +324,7 @@ def test_any_error_of_a_sender_is_a_failed_attempt_and_its_text_is_not_kept(desk
     assert (delivery.state, delivery.fault) == ("waiting", "it failed (RuntimeError)")
 
 
-def test_a_receiver_that_never_answers_holds_one_attempt_and_not_more() -> None:
+def test_a_receiver_that_never_answers_blocks_one_attempt_only() -> None:
     released = threading.Event()
 
     class Silent(Sender):
@@ -348,7 +350,7 @@ def test_an_alert_for_a_destination_that_was_removed_is_given_up(desk: Desk) -> 
 
 
 @given(attempts=st.integers(0, 10_000), share=st.floats(0, 1))
-def test_waits_grow_to_an_hour_and_are_never_short(attempts: int, share: float) -> None:
+def test_the_back_off_grows_to_an_hour_and_is_never_short(attempts: int, share: float) -> None:
     assert FIRST_WAIT / 2 <= wait_after(attempts, share) <= LONGEST_WAIT
     assert wait_after(attempts, share) <= wait_after(attempts + 1, share)
 
@@ -356,7 +358,7 @@ def test_waits_grow_to_an_hour_and_are_never_short(attempts: int, share: float) 
 # -- quiet hours and silences ----------------------------------------------------------------------------------
 
 
-def test_in_quiet_hours_all_but_critical_alerts_wait_for_the_end(desk: Desk) -> None:
+def test_in_quiet_hours_only_critical_alerts_are_sent(desk: Desk) -> None:
     desk.quiet = QuietHours(time(11), time(13))
     desk.restart()
     desk.add(found("high"), found("critical", level="critical"))
@@ -377,11 +379,11 @@ def values(name: str, *shown: str, count: int | None = None) -> Values:
     return {name: {"shown": list(shown), "count": count or len(shown)}}
 
 
-def test_a_silence_ends_by_itself(desk: Desk) -> None:
+def test_a_silence_ends_at_its_time(desk: Desk) -> None:
     desk.outbox.silence(silence())
     desk.add(found(number=1))
     desk.now += HOUR
-    # The silenced alert was not sent, so it keeps the next one not back.
+    # The silenced alert was not sent, so it does not suppress the next one.
     assert desk.add(found(number=2)) == [True]
     desk.deliver()
     assert len(desk.sender.sent) == 1
@@ -406,7 +408,7 @@ def test_findings_of_a_silenced_cause_are_counted(desk: Desk) -> None:
         ({"person": "mona", "client": "editor"}, values("user", "mona"), False),
     ],
 )
-def test_a_silence_covers_what_concerns_its_person_or_client_alone(
+def test_a_silence_with_a_person_or_client_covers_only_alerts_about_it(
     of: dict[str, str], concerned: Values, covers: bool
 ) -> None:
     assert silence(**of).covers(found(values=concerned).alert) is covers
@@ -423,7 +425,7 @@ def test_a_file_that_is_no_outbox_is_refused_with_its_path(tmp_path: Path) -> No
         Outbox(path)
 
 
-def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_in_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
     path, other = tmp_path / "alerts.sqlite3", tmp_path / "other"
     path.symlink_to(other)
     with pytest.raises(OutboxError):

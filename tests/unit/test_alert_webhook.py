@@ -1,4 +1,4 @@
-"""Webhooks whose receiver never ends its answer: the attempt ends by itself."""
+"""Webhooks whose receiver never ends its answer: the attempt still ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @pytest.fixture
 def https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What a receiver with a trusted certificate needs."""
+    """The TLS context of a receiver with a trusted certificate."""
     authority = Authority(tmp_path, "authority")
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
     identity = authority.identity("localhost")
@@ -48,7 +48,7 @@ def https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     ],
     ids=["interim-answers", "headers", "silence"],
 )
-def test_an_answer_that_never_ends_does_not_keep_the_attempt_alive(
+def test_an_attempt_ends_although_the_answer_does_not(
     scheme: str, begin: bytes, more: bytes, https: ssl.SSLContext
 ) -> None:
 
@@ -69,6 +69,6 @@ def test_an_answer_that_never_ends_does_not_keep_the_attempt_alive(
         threading.Thread(target=answer, args=(listening,), daemon=True).start()
         url = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}/hook"
         sender = BoundedSender(Webhook(url, bytes(32), seconds=0.2))
-        # Not "no answer after 60 seconds": that attempt would go on, and keep back the next ones.
+        # Not "no answer after 60 seconds": that attempt would continue, and delay the next ones.
         with pytest.raises(NotTakenError, match=r"no answer \("):
             sender.send(ALERT)

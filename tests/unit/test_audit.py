@@ -1,4 +1,4 @@
-"""Audit events: one constructor fills in what all of them have in common."""
+"""Audit events: one constructor fills in the common fields."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GRANT = Grant("grant-1", "client-1", ("mcp.time",), ("https://time.example/mcp",
 
 
 class Kept:
-    """Keeps what is recorded."""
+    """Keeps the recorded events."""
 
     def __init__(self) -> None:
         self.events: list[AuditEvent] = []
@@ -68,7 +68,7 @@ def test_claims_fill_in_token_client_and_person(kept: Kept) -> None:
     assert (event.user, event.user_id) == (CLAIMS.github_user, CLAIMS.github_id)
 
 
-def test_what_is_given_besides_a_grant_outweighs_it(kept: Kept) -> None:
+def test_explicit_values_override_those_of_the_grant(kept: Kept) -> None:
     other = User(github_id=7, login="")
     AuditRecorder(kept).record(EventKind.GRANT_REVOKED, grant=GRANT, client_id="sibling", user=other)
     (event,) = kept.events
@@ -87,13 +87,13 @@ _OF_CALLERS = ("client_id", "grant_id", "jti", "key", "method", "path", "call", 
 
 
 @pytest.mark.parametrize("field", _OF_CALLERS)
-def test_text_of_a_callers_choice_is_cut(kept: Kept, field: str) -> None:
+def test_text_of_a_caller_is_truncated(kept: Kept, field: str) -> None:
     AuditRecorder(kept).record(EventKind.ACCESS_DENIED, **{field: "x" * 5000})  # type: ignore[arg-type]
     (event,) = kept.events
     assert getattr(event, field) == "x" * LONGEST_LOGGED
 
 
-def test_texts_of_the_request_are_cut_and_so_are_reasons(kept: Kept) -> None:
+def test_texts_of_the_request_and_reasons_are_truncated(kept: Kept) -> None:
     long = "x" * 5000
     AuditRecorder(kept).record(
         EventKind.ACCESS_DENIED, reason=long, scope=long, origin=Origin(long, long, long, long)
@@ -113,7 +113,7 @@ def test_texts_of_the_request_are_cut_and_so_are_reasons(kept: Kept) -> None:
         'x"-0af7651916cd43dd8448eb211c80319c"b7ad6b7169203331-01',
     ],
 )
-def test_a_trace_id_is_one_of_trace_context_only(header: str) -> None:
+def test_only_a_valid_trace_context_gives_a_trace_id(header: str) -> None:
     assert trace_id_of(header) is None
 
 
@@ -153,7 +153,7 @@ def test_events_are_counted_by_kind(kept: Kept) -> None:
     assert recorder.counts == {EventKind.KEY_CREATED: 2, EventKind.KEY_RETIRED: 1}
 
 
-def test_no_other_code_builds_an_event() -> None:
+def test_only_the_audit_module_builds_events() -> None:
     root = Path(oauth_core.__file__).parent.parent
     builders = {
         str(path.relative_to(root))

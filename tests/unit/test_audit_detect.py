@@ -46,7 +46,7 @@ def detect(audit_dir: Path, *options: str) -> Result:
     return CliRunner().invoke(cli, ["audit", "detect", "--audit-dir", str(audit_dir), *PERIOD, *options])
 
 
-def test_a_finding_says_what_happened_to_whom_and_names_its_events(tmp_path: Path) -> None:
+def test_a_finding_has_its_meaning_the_affected_identities_and_its_events(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[reuse(5), reuse(6, user="mona", user_id=7)]])
     result = detect(tmp_path, "--unsealed")
     assert result.exit_code == 3
@@ -62,7 +62,7 @@ def test_a_finding_says_what_happened_to_whom_and_names_its_events(tmp_path: Pat
     assert "2 findings by" in result.stderr
 
 
-def test_the_place_in_a_finding_is_one_that_show_finds(tmp_path: Path) -> None:
+def test_show_finds_the_place_in_a_finding(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[reuse()]])
     result = detect(tmp_path, "--unsealed", "--json", "--rule", "refresh_token_reuse")
     [found] = map(json.loads, result.stdout.splitlines())
@@ -79,7 +79,7 @@ def test_the_place_in_a_finding_is_one_that_show_finds(tmp_path: Path) -> None:
     assert found["values"]["client_id"] == {"shown": ["editor"], "count": 1}
 
 
-def test_only_sealed_events_count_and_the_others_are_counted(tmp_path: Path) -> None:
+def test_only_sealed_events_are_examined_and_the_number_of_others_is_reported(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
     writer.write(reuse(5, grant_id="sealed"))
@@ -92,7 +92,7 @@ def test_only_sealed_events_count_and_the_others_are_counted(tmp_path: Path) -> 
     assert len(detect(world.audit_dir, "--unsealed", "--json").stdout.splitlines()) == 2
 
 
-def test_without_a_checkpoint_nothing_is_looked_at_and_that_is_an_error(tmp_path: Path) -> None:
+def test_without_a_checkpoint_no_event_is_examined_and_that_is_an_error(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[reuse()]])
     result = detect(tmp_path)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -106,7 +106,7 @@ def test_no_finding_is_exit_code_zero(tmp_path: Path) -> None:
     assert result.stderr.startswith("No finding by")
 
 
-def test_a_part_that_cannot_be_read_is_named_beside_the_findings(tmp_path: Path) -> None:
+def test_an_unreadable_part_is_reported_beside_the_findings(tmp_path: Path) -> None:
     written = write_segment(tmp_path, batches=[[reuse()], [reuse(6)]], closed=False)
     data = bytearray(written.path.read_bytes())
     data[-5] ^= 0xFF
@@ -132,13 +132,13 @@ def test_a_full_disk_is_an_error_and_not_a_period_without_findings(
     )
 
 
-def test_an_unknown_rule_is_a_wrong_usage(tmp_path: Path) -> None:
+def test_an_unknown_rule_is_a_usage_error(tmp_path: Path) -> None:
     result = detect(tmp_path, "--rule", "no_such")
     assert result.exit_code == 2
     assert "there is no rule no_such; `portcullis audit rules` lists them" in result.stderr
 
 
-def test_a_rule_of_the_operator_is_added_and_one_of_the_same_name_replaces_the_shipped_one(tmp_path: Path) -> None:
+def test_a_rule_of_the_operator_is_added_or_replaces_the_shipped_one_of_its_name(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     text = (SHIPPED / "refresh_token_reuse.yml").read_text(encoding="utf-8")
@@ -154,7 +154,7 @@ def test_a_rule_of_the_operator_is_added_and_one_of_the_same_name_replaces_the_s
     ]
 
 
-def test_the_rules_are_listed_with_what_they_need() -> None:
+def test_the_rules_are_listed_with_their_conditions() -> None:
     result = CliRunner().invoke(cli, ["audit", "rules"])
     assert result.exit_code == 0
     assert "at least 10 events within 10m of one network" in result.stdout
@@ -165,7 +165,7 @@ def test_the_rules_are_listed_with_what_they_need() -> None:
 
 
 @pytest.mark.parametrize("package", ["duckdb", "sigma.collection"])
-def test_without_its_packages_the_command_says_how_to_install_them(
+def test_without_its_packages_the_command_explains_how_to_install_them(
     tmp_path: Path, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("portcullis.detection")]:
@@ -176,7 +176,7 @@ def test_without_its_packages_the_command_says_how_to_install_them(
     assert "requirements/audit.txt" in str(result.exception)
 
 
-def test_the_period_is_the_last_day_if_nothing_else_is_said(tmp_path: Path) -> None:
+def test_the_default_period_is_the_last_day(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     times = [(now - timedelta(hours=hours)).isoformat(timespec="microseconds") for hours in (1, 48)]
     events = [reuse(time=time.replace("+00:00", "Z"), grant_id=f"g{n}") for n, time in enumerate(times)]

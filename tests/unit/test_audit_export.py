@@ -1,4 +1,6 @@
-"""`portcullis audit export` writes events in the forms of other programs, which their schemas accept."""
+"""`portcullis audit export` writes events in formats of other programs, and they are valid in the schemas of
+these.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,7 @@ def test_every_kind_of_event_is_valid_in_ocsf() -> None:
         assert document["category_uid"] == document["class_uid"] // 1000
 
 
-def test_a_wrong_document_is_not_valid_in_ocsf() -> None:
+def test_an_incomplete_document_is_not_valid_in_ocsf() -> None:
     document = ocsf.document(stored(CASES[0]), is_sealed=True)
     del document["metadata"]
     assert list(schema_of(document["class_uid"]).iter_errors(document))
@@ -107,12 +109,12 @@ def test_a_wrong_document_is_not_valid_in_ocsf() -> None:
         ("something.new", 6003, 99),
     ],
 )
-def test_events_have_the_class_of_ocsf_that_fits(name: str, class_uid: int, activity: int) -> None:
+def test_events_have_the_fitting_class_of_ocsf(name: str, class_uid: int, activity: int) -> None:
     document = ocsf.document(stored({**FULL, "event": name, "outcome": "success"}), is_sealed=False)
     assert (document["class_uid"], document["activity_id"]) == (class_uid, activity)
 
 
-def test_a_call_in_ocsf_names_person_client_tool_and_address() -> None:
+def test_a_call_in_ocsf_has_person_client_tool_and_address() -> None:
     document = ocsf.document(stored({**FULL, "event": "access.denied", "outcome": "denied"}), is_sealed=True)
     assert document["actor"] == {
         "user": {"name": "octocat", "uid": "583231", "type_id": 1},
@@ -127,7 +129,7 @@ def test_a_call_in_ocsf_names_person_client_tool_and_address() -> None:
     assert document["unmapped"]["jti"] == "token-1"
 
 
-# The fields of ECS 9.0 that are used, and for each category that is used the types that ECS expects.
+# The fields of ECS 9.0 that are used, and for each used category the types that ECS expects.
 ECS_FIELDS = {
     *("@timestamp", "ecs.version", "event.id", "event.kind", "event.action", "event.category", "event.type"),
     *("event.outcome", "event.reason", "event.sequence", "event.module", "event.dataset", "observer.vendor"),
@@ -171,7 +173,7 @@ def test_every_kind_of_event_has_only_fields_and_values_of_ecs() -> None:
         assert (own["sealed"], own["boot"], own["outcome"]) == (True, BOOT, fields["outcome"])
 
 
-def test_a_call_in_ecs_names_person_service_tool_and_address() -> None:
+def test_a_call_in_ecs_has_person_service_tool_and_address() -> None:
     document = ecs.document(stored({**FULL, "event": "access.denied", "outcome": "denied"}), is_sealed=True)
     assert document["user"] == {"name": "octocat", "id": "583231"}
     assert document["source"] == {"address": "2001:db8::7", "ip": "2001:db8::7"}
@@ -182,7 +184,7 @@ def test_a_call_in_ecs_names_person_service_tool_and_address() -> None:
     assert document["portcullis"]["client_id"] == "client-1"
 
 
-def test_a_source_that_is_no_address_is_no_ip_in_ecs() -> None:
+def test_an_invalid_address_is_no_ip_in_ecs() -> None:
     fields = {**FULL, "event": "access.denied", "outcome": "denied", "source": "unix:/run/x"}
     assert ecs.document(stored(fields), is_sealed=True)["source"] == {"address": "unix:/run/x"}
 
@@ -199,7 +201,7 @@ def export(folder: Path, *options: str) -> Result:
 
 
 @pytest.mark.parametrize("form", list(forms.LINES))
-def test_an_export_has_the_events_of_a_time_in_order(tmp_path: Path, form: str) -> None:
+def test_an_export_has_the_events_of_a_period_in_order(tmp_path: Path, form: str) -> None:
     write_segment(tmp_path, "a", batches=[[event(1)], [event(4)]])
     write_segment(tmp_path, "b", batches=[[event(2), event(3)]])
     result = export(
@@ -214,7 +216,7 @@ def test_an_export_has_the_events_of_a_time_in_order(tmp_path: Path, form: str) 
     assert result.stderr == "2 events; not sealed: no checkpoint.\n"
 
 
-def test_a_file_is_private_and_replaces_the_one_before(tmp_path: Path) -> None:
+def test_a_file_is_private_and_replaces_the_previous_one(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(1)]])
     output = tmp_path / "events.jsonl"
     output.write_text("before")
@@ -231,7 +233,7 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert "nowhere" in result.output
 
 
-def test_an_export_with_a_part_that_cannot_be_read_has_the_others_and_fails(tmp_path: Path) -> None:
+def test_an_export_with_an_unreadable_part_has_the_others_and_fails(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(1), b"not JSON"]])
     output = tmp_path / "events.jsonl"
     result = export(tmp_path, "--output", str(output))
@@ -240,7 +242,7 @@ def test_an_export_with_a_part_that_cannot_be_read_has_the_others_and_fails(tmp_
     assert len(output.read_text().splitlines()) == 1
 
 
-def test_nothing_in_a_time_is_a_sentence(tmp_path: Path) -> None:
+def test_an_empty_period_is_reported_with_a_sentence(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(1)]])
     result = export(tmp_path, "--until", "2026-01-01")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "No event in this time.\n")
@@ -282,7 +284,7 @@ def test_parquet_needs_a_file(tmp_path: Path) -> None:
     assert "nowhere" in result.output
 
 
-def test_a_reader_of_an_export_may_go_away(tmp_path: Path) -> None:
+def test_a_reader_of_an_export_may_stop_reading(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(n, reason="x" * 200) for n in range(2000)]])
     command = [*PORTCULLIS, "audit", "export", "--format", "ecs", "--audit-dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -1,4 +1,4 @@
-"""The metrics of the audit record, read from its folder; and reading files that do not answer."""
+"""The metrics of the audit record, read from its folder; and reading files from a disk that does not answer."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def test_events_are_unsealed_until_a_checkpoint_covers_them(world: SealedWorld, 
     assert folder.figures()[UNSEALED.name] == 2
 
 
-def test_a_boot_that_checkpoints_do_not_name_any_more_stays_sealed(
-    world: SealedWorld, writer: SegmentWriter
-) -> None:
+def test_a_boot_that_newer_checkpoints_do_not_name_stays_sealed(world: SealedWorld, writer: SegmentWriter) -> None:
     folder = AuditFolder(world.audit_dir, writer)
     record(writer, 3)
     world.seal()
@@ -67,7 +65,7 @@ def test_a_boot_that_checkpoints_do_not_name_any_more_stays_sealed(
     assert folder.figures()[UNSEALED.name] == 1
 
 
-def test_the_age_of_a_checkpoint_is_that_of_its_time(world: SealedWorld) -> None:
+def test_the_age_of_a_checkpoint_is_computed_from_its_time(world: SealedWorld) -> None:
     now = START.timestamp() + 100
     folder = AuditFolder(world.audit_dir, clock=lambda: now)
     assert folder.figures()[CHECKPOINT_AGE.name] == float("inf")
@@ -89,7 +87,7 @@ def test_a_damaged_checkpoint_counts_as_none(world: SealedWorld, writer: Segment
     assert found[UNSEALED.name] == 2
 
 
-def test_the_room_is_that_of_the_disk(world: SealedWorld) -> None:
+def test_the_free_room_is_that_of_the_disk(world: SealedWorld) -> None:
     found = AuditFolder(world.audit_dir).figures()
     assert 0 < found[FREE.name] <= found[DISK.name]
     gone = AuditFolder(world.audit_dir / "gone").figures()
@@ -97,7 +95,7 @@ def test_the_room_is_that_of_the_disk(world: SealedWorld) -> None:
     assert gone[CHECKPOINT_AGE.name] == float("inf")
 
 
-def test_a_disk_that_does_not_answer_keeps_one_thread() -> None:
+def test_a_disk_that_does_not_answer_blocks_only_one_thread() -> None:
     answers, begun = threading.Event(), threading.Semaphore(0)
 
     def read() -> Figures:

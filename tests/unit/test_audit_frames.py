@@ -1,4 +1,4 @@
-"""The frames of an audit segment: what is written is read, and what was changed is noticed."""
+"""The frames of an audit segment: written frames are read back, and every change is detected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_frames_are_read_as_they_were_written_and_are_chained(batches: list[list
 
 
 @given(BATCHES, st.data())
-def test_every_changed_byte_is_noticed_by_the_digest_of_its_frame(
+def test_every_changed_byte_changes_the_digest_of_its_frame(
     batches: list[list[bytes]], data: st.DataObject
 ) -> None:
     written = segment(batches)
@@ -56,7 +56,7 @@ def test_every_changed_byte_is_noticed_by_the_digest_of_its_frame(
 
 
 @given(BATCHES, st.data())
-def test_an_unfinished_frame_is_no_frame_yet(batches: list[list[bytes]], data: st.DataObject) -> None:
+def test_an_unfinished_frame_is_not_returned(batches: list[list[bytes]], data: st.DataObject) -> None:
     written = segment(batches)
     length = data.draw(st.integers(0, len(written)))
     whole = list(read_all(written))
@@ -75,7 +75,7 @@ def test_other_bytes_are_refused_or_are_the_beginning_of_a_frame(other: bytes) -
     assert len(other) < HEAD_BYTES or other.startswith(b"PCA1")
 
 
-def test_a_frame_with_other_content_than_its_head_says_is_refused() -> None:
+def test_a_frame_whose_content_differs_from_its_head_is_refused() -> None:
     frame = FrameEncoder().encode(FrameKind.EVENTS, [b"{}", b"{}"])
     claimed = frame[:21] + (3).to_bytes(4, "big") + frame[25:]
     found = read(claimed)
@@ -86,7 +86,7 @@ def test_a_frame_with_other_content_than_its_head_says_is_refused() -> None:
 
 
 @pytest.mark.parametrize("stated", [300 * 1024 * 1024, -1], ids=["too large", "not stated"])
-def test_content_that_could_fill_the_memory_is_refused_before_it_is_decompressed(
+def test_content_that_could_fill_the_memory_is_refused_before_decompression(
     stated: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compressor = zstandard.ZstdCompressor().compressobj(size=stated)

@@ -1,4 +1,4 @@
-"""A person who can write to the audit folder neither misleads nor stops the sealer and the readers."""
+"""A person who can write to the audit folder can neither mislead nor stop the sealer and the readers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def world(tmp_path: Path) -> SealedWorld:
 
 
 def found(world: SealedWorld, *more: str) -> list[tuple[str, str]]:
-    """The word and the place of every finding of a verification."""
+    """The kind and the place of every finding of a verification."""
     command = ["audit", "verify", "--json", "--audit-dir", str(world.audit_dir), *more]
     result = CliRunner().invoke(cli, command)
     return [(finding["word"], finding["place"]) for finding in json.loads(result.stdout)["findings"]]
@@ -73,7 +73,7 @@ def hour(number: int) -> str:
 
 
 def three_hours(world: SealedWorld) -> SegmentWriter:
-    """A boot that was killed, with a segment for each of the hours from 6 on."""
+    """A killed boot, with a segment for each of the hours from 6 on."""
     writer = SegmentWriter(world.audit_dir)
     for number in (7, 8, 9):
         writer.write(event(number))
@@ -87,7 +87,7 @@ def three_hours(world: SealedWorld) -> SegmentWriter:
 @pytest.mark.parametrize(
     "asked", [("--since", hour(7)), ("--until", hour(8)), ("--since", hour(7), "--until", hour(8))]
 )
-def test_a_replaced_segment_is_found_whatever_time_its_opening_has(
+def test_a_replaced_segment_is_found_with_any_time_in_its_opening(
     world: SealedWorld, time: str, asked: tuple[str, ...]
 ) -> None:
     writer = three_hours(world)
@@ -99,7 +99,7 @@ def test_a_replaced_segment_is_found_whatever_time_its_opening_has(
     assert found(world) != []
 
 
-def test_a_segment_that_was_added_does_not_hide_one_that_was_altered(world: SealedWorld) -> None:
+def test_an_added_segment_does_not_hide_an_altered_one(world: SealedWorld) -> None:
     writer = three_hours(world)
     writer.open_segment("2026-11-30T06:10:00.000000Z")
     world.seal()
@@ -110,7 +110,7 @@ def test_a_segment_that_was_added_does_not_hide_one_that_was_altered(world: Seal
 
 
 def test_a_segment_that_was_added_later_with_an_earlier_time_hides_no_events(world: SealedWorld) -> None:
-    # The boot was killed at 9:50, and the attacker says that its last segment was over at 9:20.
+    # The boot was killed at 9:50, and the attacker claims that its last segment ended at 9:20.
     writer = three_hours(world)
     world.seal(4 * 3600)
     writer.open_segment("2026-11-30T09:20:00.000000Z")
@@ -122,7 +122,7 @@ def test_a_segment_that_was_added_later_with_an_earlier_time_hides_no_events(wor
     assert found(world, "--since", "2026-11-30T11:00:00Z") == []
 
 
-def test_segments_that_changed_places_hide_nothing(world: SealedWorld) -> None:
+def test_exchanged_segments_are_found_in_every_period(world: SealedWorld) -> None:
     writer = three_hours(world)
     one, three = writer.folder / "000001.seg", writer.folder / "000003.seg"
     first, third = one.read_bytes(), three.read_bytes()
@@ -132,7 +132,7 @@ def test_segments_that_changed_places_hide_nothing(world: SealedWorld) -> None:
         assert ("altered", PLACE) in found(world, *asked)
 
 
-def test_newer_segments_that_are_not_sealed_yet_are_no_fault_in_a_part(world: SealedWorld) -> None:
+def test_newer_unsealed_segments_are_no_fault_in_a_period(world: SealedWorld) -> None:
     writer = three_hours(world)
     writer.open_segment(hour(10))
     writer.write(event(99))
@@ -161,7 +161,7 @@ def test_digits_of_other_scripts_are_in_no_name(world: SealedWorld) -> None:
 
 
 @pytest.mark.parametrize("name", ["0000001.seg", "000000.seg", "00000001.seg", "000001.seg.seg"])
-def test_a_segment_has_one_name(world: SealedWorld, name: str) -> None:
+def test_a_segment_has_only_one_valid_name(world: SealedWorld, name: str) -> None:
     writer = write_segment(world.audit_dir, batches=[[event(1)]])
     world.seal()
     (writer.folder / name).write_bytes(b"hidden")
@@ -182,7 +182,7 @@ def test_a_segment_with_the_highest_number_stops_no_reader(world: SealedWorld) -
     assert set(found(world)) == {("damaged", PLACE)}
 
 
-def test_the_name_of_a_file_writes_no_line_of_its_own(world: SealedWorld) -> None:
+def test_the_name_of_a_file_cannot_write_a_line_of_output(world: SealedWorld) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
     world.seal()
     (world.audit_dir / "segments" / "\x1b[2Kx\nComplete and unaltered: 3 frames").write_text("")
@@ -195,7 +195,7 @@ def test_the_name_of_a_file_writes_no_line_of_its_own(world: SealedWorld) -> Non
 # -- many boots ------------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_names_no_more_boots_than_a_note_has_room_for(
+def test_the_number_of_boots_in_a_checkpoint_is_limited(
     world: SealedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealer, "MOST_NAMED", 3)
@@ -217,7 +217,9 @@ def test_the_longest_checkpoint_is_shorter_than_the_longest_note() -> None:
 
 @pytest.mark.parametrize("number", [10**18, 2**64 - 1])
 @pytest.mark.parametrize("field", ["_number", "_next"])
-def test_a_forged_frame_with_a_huge_number_ends_no_tree(world: SealedWorld, field: str, number: int) -> None:
+def test_a_forged_frame_with_a_huge_number_does_not_stop_the_tree(
+    world: SealedWorld, field: str, number: int
+) -> None:
     running = write_segment(world.audit_dir, "oauth_web", closed=False)
     forged = SegmentWriter(world.audit_dir)
     world.seal()
@@ -247,10 +249,10 @@ def test_a_checkpoint_names_no_boot_without_a_frame(world: SealedWorld) -> None:
     assert [boot.writer for boot in world.seal().boots] == ["ext_authz.0"]
 
 
-# -- the places of the sealer ------------------------------------------------------------------------------------
+# -- the progress of the sealer -----------------------------------------------------------------------------------
 
 
-def test_places_that_another_program_wrote_hide_no_removed_frame(world: SealedWorld) -> None:
+def test_progress_that_another_program_wrote_hides_no_removed_frame(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     writer.write(event(1))
     world.seal()
@@ -268,7 +270,7 @@ def test_places_that_another_program_wrote_hide_no_removed_frame(world: SealedWo
     assert found(world) == [("damaged", PLACE)]
 
 
-def test_the_sealer_does_not_go_on_from_entries_that_are_not_in_the_tree(world: SealedWorld) -> None:
+def test_the_sealer_does_not_continue_from_entries_that_are_not_in_the_tree(world: SealedWorld) -> None:
     SegmentWriter(world.audit_dir, "a_writer").write(event(1))
     write_segment(world.audit_dir, batches=[[event(number)] for number in range(300)])
     world.seal()
@@ -285,7 +287,7 @@ def test_the_sealer_does_not_go_on_from_entries_that_are_not_in_the_tree(world: 
 @pytest.mark.parametrize(
     "content", ["", "{}", "[]", '{"boots": {"a/b": 1}}', '{"boots": {"a/b": {"following": "9"}}}']
 )
-def test_places_in_another_form_stop_no_search(world: SealedWorld, content: str) -> None:
+def test_progress_in_another_format_stops_no_search(world: SealedWorld, content: str) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
     world.seal()
     (world.folder.root / "finished").write_text(f"code.{content}")
@@ -298,7 +300,7 @@ def test_places_in_another_form_stop_no_search(world: SealedWorld, content: str)
 
 
 def victim(tmp_path: Path) -> Path:
-    """A folder elsewhere, which must stay as it is."""
+    """A folder elsewhere, which must not change."""
     folder = tmp_path / "victim"
     (folder / ".ssh").mkdir(parents=True)
     (folder / ".ssh" / "id").write_text("key")
@@ -311,7 +313,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["tile/1", "tile/0/001.p", "tile/entries/001.p", "tile/1/000.p"])
-def test_a_link_in_the_place_of_a_folder_of_the_tree_is_refused_and_nothing_behind_it_is_removed(
+def test_a_link_in_place_of_a_folder_of_the_tree_is_refused_and_its_target_is_unchanged(
     world: SealedWorld, tmp_path: Path, name: str
 ) -> None:
     writer = SegmentWriter(world.audit_dir)
@@ -344,7 +346,7 @@ def test_a_link_that_is_made_while_the_sealer_runs_is_refused(world: SealedWorld
 
 
 @pytest.mark.parametrize("name", ["tile/0/.x", "tile/0/000.p/7", "tile/entries/001"])
-def test_a_link_among_the_files_of_the_tree_is_removed_and_sealing_goes_on(
+def test_a_link_among_the_files_of_the_tree_is_removed_and_sealing_continues(
     world: SealedWorld, tmp_path: Path, name: str
 ) -> None:
     writer = SegmentWriter(world.audit_dir)
@@ -371,7 +373,7 @@ def test_no_checkpoint_is_appended_through_a_link(world: SealedWorld, tmp_path: 
     assert world.published == [world.folder.checkpoint.read_text()]
 
 
-def test_no_checkpoint_is_put_into_a_folder_elsewhere(world: SealedWorld, tmp_path: Path) -> None:
+def test_no_checkpoint_is_written_into_a_folder_elsewhere(world: SealedWorld, tmp_path: Path) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
     elsewhere = victim(tmp_path)
     before = contents(elsewhere)
@@ -381,7 +383,7 @@ def test_no_checkpoint_is_put_into_a_folder_elsewhere(world: SealedWorld, tmp_pa
     assert contents(elsewhere) == before
 
 
-# -- what is no regular file, or too long ------------------------------------------------------------------------
+# -- special and oversized files ----------------------------------------------------------------------------------
 
 
 def put(path: Path, kind: str) -> None:
@@ -410,7 +412,7 @@ def test_a_segment_that_is_no_regular_file_stops_no_reader_and_is_a_finding(worl
         said = shown(world, *command)
         assert "call-1" in said
         assert "no regular file" in said
-    # The sealer seals it as a fault, once, and goes on behind it.
+    # The sealer seals it as a fault, once, and continues behind it.
     writer.index = 2
     writer.open_segment()
     writer.write(event(2))
@@ -443,20 +445,22 @@ def test_a_sealed_file_that_is_no_regular_file_stops_no_verification_and_is_a_fi
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["checkpoint", "progress", "finished"])
-def test_a_sealer_goes_on_without_a_file_that_it_has_elsewhere(world: SealedWorld, name: str, kind: str) -> None:
+def test_a_sealer_continues_when_a_file_of_its_state_is_no_regular_file(
+    world: SealedWorld, name: str, kind: str
+) -> None:
     writer = SegmentWriter(world.audit_dir)
     world.seal()
     put(world.folder.root / name, kind)
     writer.write(event(1))
     world.new_sealer()
-    if kind == "folder":  # a file cannot replace it, and a person has to look
+    if kind == "folder":  # a file cannot replace it, so a person has to act
         with pytest.raises(OSError, match="directory"):
             world.seal()
         return
     assert world.seal().size == 2
 
 
-def test_files_that_are_too_long_are_not_read_as_a_whole(world: SealedWorld) -> None:
+def test_oversized_files_are_not_read_completely(world: SealedWorld) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
     world.seal()
     names = ["checkpoint", "checkpoints/2026-11-30.txt", "tile/0/000.p/3", "tile/entries/000.p/3"]
@@ -469,14 +473,14 @@ def test_files_that_are_too_long_are_not_read_as_a_whole(world: SealedWorld) -> 
     assert found(world) == []
 
 
-def test_a_day_of_notes_that_no_key_has_signed_is_a_bounded_number_of_findings(world: SealedWorld) -> None:
+def test_a_file_of_unsigned_notes_causes_a_bounded_number_of_findings(world: SealedWorld) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
     world.seal()
     (world.folder.days / "2026-11-29.txt").write_bytes(b"x\n\ny\n\n" * 5000)
     assert 0 < len(found(world)) < 1000
 
 
-def test_a_note_that_is_too_long_is_the_last_one_of_its_day(tmp_path: Path) -> None:
+def test_reading_notes_ends_with_an_oversized_one(tmp_path: Path) -> None:
     path = tmp_path / "day.txt"
     path.write_bytes(b"a\n\nb\n\n" + b"x" * (2 * LONGEST_NOTE) + b"\n\nb\n\n")
     with path.open("rb") as file:
@@ -485,7 +489,7 @@ def test_a_note_that_is_too_long_is_the_last_one_of_its_day(tmp_path: Path) -> N
     assert len(last) == LONGEST_NOTE
 
 
-def test_a_boot_that_cannot_be_read_is_a_finding_and_the_others_are_verified(
+def test_an_unreadable_boot_is_a_finding_and_the_others_are_verified(
     world: SealedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
@@ -502,9 +506,7 @@ def test_a_boot_that_cannot_be_read_is_a_finding_and_the_others_are_verified(
     assert found(world) == [("altered", f"oauth_web/{BOOT}")]
 
 
-def test_a_checkpoint_that_cannot_be_used_is_a_failure_of_one_step(
-    world: SealedWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unusable_checkpoint_fails_only_one_step(world: SealedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = SegmentWriter(world.audit_dir)
     world.seal()
 

@@ -34,7 +34,7 @@ SAME_DAY = datetime(2026, 11, 30, 20, tzinfo=UTC)
 
 
 def compact(folder: Path, now: datetime = NEXT_DAY) -> list[str]:
-    """What a run reports."""
+    """The report lines of a run."""
     lines: list[str] = []
     compaction.compact(folder, now=now, report=lines.append)
     return lines
@@ -61,7 +61,7 @@ def at(hour: int, **fields: Any) -> dict[str, object]:
 
 
 def calls(folder: Path, **wanted: Any) -> list[object]:
-    """The events that a search finds, with copies; without them it must find the same."""
+    """The events that a search finds with copies. It checks that a search without them finds the same."""
     record = Record(folder)
     found = [one.fields["call"] for one in record.events(EventFilter(**wanted))]
     assert record.reading.faults == []
@@ -78,7 +78,7 @@ def calls(folder: Path, **wanted: Any) -> list[object]:
     st.booleans(),
     st.sampled_from([NEXT_DAY, HALF_PAST_SEVEN]),
 )
-def test_a_search_of_copies_finds_what_a_plain_filter_finds(
+def test_a_search_of_copies_finds_the_same_events_as_a_plain_filter(
     boots: list[list[tuple[int, dict[str, Any]]]], wanted: dict[str, Any], newest_first: bool, now: datetime
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -127,7 +127,7 @@ def test_a_segment_that_grew_after_it_was_copied_is_read_itself(tmp_path: Path) 
     assert calls(tmp_path) == ["call-6", "call-6", "call-7", "call-8"]
 
 
-def test_a_segment_that_was_removed_is_missing_also_with_a_copy(tmp_path: Path) -> None:
+def test_a_removed_segment_is_missing_although_it_has_a_copy(tmp_path: Path) -> None:
     writer = hours(tmp_path, 6, 7, 8)
     compact(tmp_path)
     (writer.folder / "000002.seg").unlink()
@@ -136,7 +136,7 @@ def test_a_segment_that_was_removed_is_missing_also_with_a_copy(tmp_path: Path) 
     assert len(record.reading.faults) == 1
 
 
-def test_a_segment_with_damage_is_not_copied_and_each_search_reports_it(tmp_path: Path) -> None:
+def test_a_damaged_segment_is_not_copied_and_each_search_reports_it(tmp_path: Path) -> None:
     writer = hours(tmp_path, 6, 7, 8)
     second = writer.folder / "000002.seg"
     content = bytearray(second.read_bytes())
@@ -147,11 +147,11 @@ def test_a_segment_with_damage_is_not_copied_and_each_search_reports_it(tmp_path
     assert [one.fields["call"] for one in record.events(EventFilter())] == ["call-6", "call-8"]
     assert record.used_copies
     assert "cannot be decompressed" in record.reading.faults[0]
-    assert compact(tmp_path) == [], "it is not tried again and again"
+    assert compact(tmp_path) == [], "it is not retried"
 
 
 @pytest.mark.parametrize("line", [b"not JSON", b"[]", b'{"a":"\t"}', '{"user":"ü"}'.encode(), b'{"a":1}\r{"b":2}'])
-def test_a_segment_with_a_line_that_no_writer_makes_is_not_copied(tmp_path: Path, line: bytes) -> None:
+def test_a_segment_with_an_invalid_line_is_not_copied(tmp_path: Path, line: bytes) -> None:
     writer = hours(tmp_path, 6, 7)
     writer.write(line)
     assert "segment 000002: not copied" in compact(tmp_path)[0]
@@ -162,7 +162,7 @@ def test_a_segment_with_a_line_that_no_writer_makes_is_not_copied(tmp_path: Path
     assert [one for one in found if one] == ["call-6", "call-7"]
 
 
-def test_without_any_segment_that_can_be_copied_nothing_is_tried_again(tmp_path: Path) -> None:
+def test_a_record_without_segments_that_can_be_copied_is_not_retried(tmp_path: Path) -> None:
     hours(tmp_path, 6).write(b"not JSON")
     assert len(compact(tmp_path)) == 2
     assert compact(tmp_path) == []
@@ -170,7 +170,7 @@ def test_without_any_segment_that_can_be_copied_nothing_is_tried_again(tmp_path:
 
 
 @pytest.mark.parametrize("what", ["cut", "gone", "without description", "description is no JSON"])
-def test_a_copy_that_is_not_complete_does_not_count(tmp_path: Path, what: str) -> None:
+def test_an_incomplete_copy_is_not_used(tmp_path: Path, what: str) -> None:
     hours(tmp_path, 6, 7)
     compact(tmp_path)
     [copy] = catalog.copies(tmp_path)
@@ -186,7 +186,7 @@ def test_a_copy_that_is_not_complete_does_not_count(tmp_path: Path, what: str) -
     assert not Record(tmp_path).used_copies
 
 
-def test_a_copy_that_was_altered_is_reported(tmp_path: Path) -> None:
+def test_an_altered_copy_is_reported(tmp_path: Path) -> None:
     hours(tmp_path, 6)
     compact(tmp_path)
     [copy] = catalog.copies(tmp_path)
@@ -201,7 +201,7 @@ def search(folder: Path, *options: str, command: str = "search") -> Result:
     return CliRunner().invoke(cli, ["audit", command, "--audit-dir", str(folder), *options])
 
 
-def test_the_last_line_says_that_copies_were_used(tmp_path: Path) -> None:
+def test_the_last_line_reports_that_copies_were_used(tmp_path: Path) -> None:
     hours(tmp_path, 6, day="2020-01-01")
     assert "Parquet" not in search(tmp_path).stdout
     assert search(tmp_path, command="compact").exit_code == 0
@@ -229,7 +229,7 @@ def test_a_timeline_is_the_same_with_copies(tmp_path: Path) -> None:
         assert len(places[0]) >= 3
 
 
-def test_without_duckdb_the_segments_are_read_and_compacting_says_what_is_missing(
+def test_without_duckdb_the_segments_are_read_and_compacting_reports_the_missing_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours(tmp_path, 6, 7)
@@ -242,16 +242,16 @@ def test_without_duckdb_the_segments_are_read_and_compacting_says_what_is_missin
     assert "DuckDB is not installed" in result.output
 
 
-def test_copies_are_for_their_owner_only(tmp_path: Path) -> None:
+def test_only_their_owner_can_read_copies(tmp_path: Path) -> None:
     hours(tmp_path, 6)
     compact(tmp_path)
     folder = tmp_path / catalog.FOLDER
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert len(list(folder.iterdir())) == 3, "nothing is left of the making but the lock"
+    assert len(list(folder.iterdir())) == 3, "only the lock is left of the run"
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+def test_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     hours(tmp_path, 6)
     left = tmp_path / catalog.FOLDER / ".making-12345678"
     left.mkdir(parents=True)
@@ -260,7 +260,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_two_runs_at_once_do_not_work_on_one_folder(tmp_path: Path) -> None:
+def test_a_second_concurrent_run_on_a_folder_is_refused(tmp_path: Path) -> None:
     hours(tmp_path, 6)
     (tmp_path / catalog.FOLDER).mkdir()
     with file_lock.held(tmp_path / catalog.FOLDER / "lock"):
@@ -272,7 +272,7 @@ def test_two_runs_at_once_do_not_work_on_one_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "node", ["a\tb", "ñ", 'x\tw\t20261130T060000Z-0123abcd\t1\t2\tab\t9\t{"call":"forged"}\nx', ""]
 )
-def test_a_forged_name_of_a_node_adds_no_event_to_a_copy_or_an_export(tmp_path: Path, node: str) -> None:
+def test_a_forged_node_name_adds_no_event_to_a_copy_or_an_export(tmp_path: Path, node: str) -> None:
     folder, output = tmp_path / "audit", tmp_path / "out.parquet"
     write_segment(folder, "forged", batches=[[event(1)]], node=node)
     write_segment(folder, "oauth_web", batches=[[event(2)]])

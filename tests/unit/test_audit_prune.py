@@ -1,4 +1,6 @@
-"""`portcullis audit prune` deletes old segments by a signed note, and `verify` tells that from a theft."""
+"""`portcullis audit prune` deletes old segments with a signed note, and `verify` distinguishes that
+from a theft.
+"""
 
 from __future__ import annotations
 
@@ -84,18 +86,18 @@ class Record:
         return {finding["word"] for finding in self.verified()["findings"]}
 
     def segments(self) -> set[str]:
-        """The segments that are there, without those of commands."""
+        """The existing segments, without those of commands."""
         return names(self.audit_dir) - {name for name in names(self.audit_dir) if name.startswith("command/")}
 
     def pruning(
         self, remove_copies: Callable[[Set[tuple[str, str, int]]], None] = lambda _keys: None, *, days: float = 0
     ) -> Pruning:
-        """Another run, so many days after the start."""
+        """Another run, `days` days after the start."""
         now = START + timedelta(days=days, minutes=10)
         return Pruning(self.audit_dir, self.world.signer, now=now, remove_copies=remove_copies)
 
     def named(self) -> tuple[DeletedSegment, ...]:
-        """What a run would name in its note."""
+        """The segments that a run would name in its note."""
         return tuple(one.sealed for one in self.pruning().plan(keep_bytes=0).segments)
 
     def write_note(self, *segments: DeletedSegment, signer: Signer | None = None) -> Path:
@@ -115,7 +117,7 @@ def record(tmp_path: Path) -> Record:
     return Record(tmp_path)
 
 
-def test_only_closed_segments_are_deleted_and_the_rest_is_still_complete_and_unaltered(record: Record) -> None:
+def test_only_closed_segments_are_deleted_and_the_rest_is_complete_and_unaltered(record: Record) -> None:
     shown = record.prune_everything().stdout
     assert "Deleted 4 segments with 6 events. Signed notes:" in shown
     assert record.segments() == {f"ext_authz.0/{BOOT}/2"}
@@ -127,7 +129,7 @@ def test_only_closed_segments_are_deleted_and_the_rest_is_still_complete_and_una
     assert "the contract ended" in deleted
 
 
-def test_the_deletion_is_an_event_of_the_operator_which_is_sealed_like_others(record: Record) -> None:
+def test_the_deletion_is_a_sealed_event_of_the_operator(record: Record) -> None:
     record.prune_everything()
     record.world.seal()
     found = record.run("search", "--event", "audit.pruned", "--json").stdout
@@ -138,7 +140,7 @@ def test_the_deletion_is_an_event_of_the_operator_which_is_sealed_like_others(re
     assert note.name in events[1]["reason"]
 
 
-def test_the_signed_note_names_each_segment_as_the_tree_has_it(record: Record) -> None:
+def test_the_signed_note_names_each_segment_as_in_the_tree(record: Record) -> None:
     record.prune_everything()
     (note,) = record.notes.paths()
     deletion = record.notes.opened(note, record.world.signer.verifier)
@@ -167,7 +169,7 @@ def test_without_a_confirmation_nothing_is_deleted(record: Record) -> None:
     assert record.segments() == before
 
 
-def test_the_oldest_go_until_the_rest_is_small_enough(record: Record) -> None:
+def test_the_oldest_segments_are_deleted_until_the_rest_is_small_enough(record: Record) -> None:
     plan = record.pruning().plan(keep_bytes=0)
     first = plan.segments[0]
     smaller = record.pruning().plan(keep_bytes=plan.record_bytes - first.size)
@@ -175,7 +177,7 @@ def test_the_oldest_go_until_the_rest_is_small_enough(record: Record) -> None:
     assert record.pruning().plan(keep_bytes=plan.record_bytes).segments == []
 
 
-def test_the_age_is_the_time_of_sealing_and_not_one_that_a_program_wrote(record: Record) -> None:
+def test_the_age_is_the_time_of_sealing_and_not_a_time_from_a_program(record: Record) -> None:
     forger = SegmentWriter(record.audit_dir, "oauth_web", LATER)
     forger.open_segment("2001-01-01T00:00:00.000000Z")
     forger.write(event(1, time="2001-01-01T00:00:00.000000Z"))
@@ -194,16 +196,16 @@ def test_the_age_is_the_time_of_sealing_and_not_one_that_a_program_wrote(record:
     assert (f"oauth_web/{LATER}", 1) in chosen(14)
 
 
-def test_without_older_checkpoints_everything_counts_as_new(record: Record) -> None:
+def test_without_older_checkpoints_every_segment_counts_as_new(record: Record) -> None:
     for path in record.world.folder.days.iterdir():
         path.unlink()
     assert record.pruning(days=900).plan(older_than=START + timedelta(days=800)).segments == []
 
 
-# -- what must stay --------------------------------------------------------------------------------------------
+# -- segments that must stay --------------------------------------------------------------------------------------
 
 
-def test_events_that_are_not_sealed_yet_stay(record: Record) -> None:
+def test_unsealed_events_are_not_deleted(record: Record) -> None:
     before = record.segments()
     waiting = SegmentWriter(record.audit_dir, "oauth_web", LATER)
     waiting.write(event(1))
@@ -213,7 +215,7 @@ def test_events_that_are_not_sealed_yet_stay(record: Record) -> None:
 
 
 @pytest.mark.parametrize("harm", ["changed", "longer", "cut", "another"])
-def test_a_segment_that_is_not_as_it_was_sealed_stays_as_evidence(record: Record, harm: str) -> None:
+def test_an_altered_segment_stays_as_evidence(record: Record, harm: str) -> None:
     path = record.audit_dir / f"segments/oauth_web/{BOOT}/000001.seg"
     content = path.read_bytes()
     path.write_bytes(
@@ -242,7 +244,7 @@ def test_a_segment_with_a_sealed_fault_stays(record: Record) -> None:
     assert record.words() == {"damaged"}
 
 
-def test_the_last_segment_of_a_killed_boot_goes_a_day_after_it_was_sealed_if_there_is_a_later_boot(
+def test_the_last_segment_of_a_killed_boot_is_deleted_a_day_after_its_sealing_if_a_later_boot_exists(
     record: Record,
 ) -> None:
     def chosen(days: float) -> set[tuple[str, int]]:
@@ -258,7 +260,7 @@ def test_the_last_segment_of_a_killed_boot_goes_a_day_after_it_was_sealed_if_the
     assert (f"ext_authz.0/{later.boot}", 1) not in chosen(days=9)
 
 
-def test_a_boot_that_lives_goes_on_after_its_last_segment_was_deleted(record: Record) -> None:
+def test_a_running_boot_continues_after_its_last_segment_was_deleted(record: Record) -> None:
     SegmentWriter(record.audit_dir, "ext_authz.0", LATER)
     record.world.seal(MINUTE)
     reading = Reading()
@@ -281,20 +283,20 @@ def test_a_boot_that_lives_goes_on_after_its_last_segment_was_deleted(record: Re
 # -- theft -----------------------------------------------------------------------------------------------------
 
 
-def test_a_segment_that_is_missing_without_a_note_is_a_fault_also_beside_deleted_ones(record: Record) -> None:
+def test_a_missing_segment_without_a_note_is_a_fault_beside_deleted_ones(record: Record) -> None:
     record.prune_everything()
     (record.audit_dir / f"segments/ext_authz.0/{BOOT}/000002.seg").unlink()
     assert record.words() == {"missing"}
 
 
-def test_a_note_that_was_removed_makes_its_deletion_a_theft(record: Record) -> None:
+def test_without_its_note_a_deletion_is_a_theft(record: Record) -> None:
     record.prune_everything()
     (note,) = record.notes.paths()
     note.unlink()
     assert record.words() == {"missing"}
 
 
-def test_a_note_that_another_key_has_signed_is_forged_and_excuses_nothing(record: Record) -> None:
+def test_a_note_with_the_signature_of_another_key_is_forged_and_excuses_no_deletion(record: Record) -> None:
     (first, *_) = record.named()
     record.write_note(first, signer=Signer(record.world.signer.verifier.name, b"x" * 32))
     (record.audit_dir / f"segments/{first.key}/000001.seg").unlink()
@@ -335,7 +337,7 @@ def test_a_deletion_during_a_verification_is_no_fault(record: Record, monkeypatc
     assert (report["findings"], len(report["deleted"])) == ([], 1)
 
 
-def test_notes_that_come_all_the_time_do_not_keep_a_verification_from_its_end(
+def test_notes_that_are_added_continuously_do_not_block_a_verification(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deletions = Verification._deletions
@@ -352,7 +354,7 @@ def test_notes_that_come_all_the_time_do_not_keep_a_verification_from_its_end(
     assert record.words() == {"forged"}
 
 
-def test_a_file_that_no_program_makes_is_added(record: Record) -> None:
+def test_an_unknown_file_is_reported_as_added(record: Record) -> None:
     record.prune_everything()
     (record.notes.folder / "note.txt").write_text("x")
     assert record.words() == {"added"}
@@ -373,7 +375,7 @@ def test_a_file_that_no_program_makes_is_added(record: Record) -> None:
     ],
     ids=str,
 )
-def test_a_note_that_names_what_was_not_sealed_so_is_a_fault(record: Record, change: dict[str, Any]) -> None:
+def test_a_note_that_differs_from_the_sealed_segment_is_a_fault(record: Record, change: dict[str, Any]) -> None:
     (first, *_) = record.named()
     record.write_note(replace(first, **change))
     assert record.words() == {"altered"}
@@ -388,7 +390,7 @@ def test_a_note_for_one_segment_does_not_excuse_another_one(record: Record) -> N
     assert "missing" in record.words()
 
 
-def test_a_segment_that_a_note_names_and_that_is_there_is_compared_like_others(record: Record) -> None:
+def test_an_existing_segment_that_a_note_names_is_verified_like_others(record: Record) -> None:
     first, *_ = record.named()
     record.write_note(*record.named())
     report = record.verified()
@@ -402,11 +404,11 @@ def test_a_segment_that_a_note_names_and_that_is_there_is_compared_like_others(r
 
 
 class _KilledError(BaseException):
-    """The process ends here."""
+    """The process is killed here."""
 
 
 class _Unlinking:
-    """Deletes so many segments and is killed then. Other files are deleted as always."""
+    """Deletes this many segments and is killed then. Other files are deleted as usual."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -420,7 +422,7 @@ class _Unlinking:
         self._unlink(path, dir_fd=dir_fd)
 
 
-def test_a_run_that_is_killed_at_any_point_is_finished_by_the_next_one(
+def test_a_run_that_is_killed_at_any_point_is_completed_by_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for steps in range(5):
@@ -460,7 +462,7 @@ def test_a_run_that_is_killed_before_the_note_has_deleted_nothing(
     assert record.verified()["intact"]
 
 
-def test_a_signed_segment_that_was_altered_meanwhile_is_not_deleted_by_the_next_run(record: Record) -> None:
+def test_the_next_run_does_not_delete_a_signed_segment_that_was_altered_meanwhile(record: Record) -> None:
     first, *_ = record.named()
     record.write_note(first)
     path = record.audit_dir / f"segments/{first.key}/000001.seg"
@@ -469,11 +471,11 @@ def test_a_signed_segment_that_was_altered_meanwhile_is_not_deleted_by_the_next_
     assert path.exists()
 
 
-# -- what a person with access to the folder tries -------------------------------------------------------------
+# -- attacks with write access to the folder ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("linked", ["segments", "segments/oauth_web", f"segments/oauth_web/{BOOT}"])
-def test_a_link_to_a_backup_has_nothing_deleted_there(record: Record, tmp_path: Path, linked: str) -> None:
+def test_a_link_to_a_backup_deletes_nothing_there(record: Record, tmp_path: Path, linked: str) -> None:
     record.write_note(*record.named())
     backup, folder = tmp_path / "backup", record.audit_dir / linked
     shutil.move(folder, backup)
@@ -486,7 +488,7 @@ def test_a_link_to_a_backup_has_nothing_deleted_there(record: Record, tmp_path: 
 
 
 @pytest.mark.parametrize("linked", ["segments", "segments/oauth_web", f"segments/oauth_web/{BOOT}"])
-def test_a_link_that_is_made_after_the_note_has_nothing_deleted_elsewhere(
+def test_a_link_that_is_made_after_the_note_deletes_nothing_elsewhere(
     record: Record, tmp_path: Path, linked: str
 ) -> None:
     backup, folder = tmp_path / "backup", record.audit_dir / linked
@@ -505,7 +507,7 @@ def test_a_link_that_is_made_after_the_note_has_nothing_deleted_elsewhere(
 
 
 @pytest.mark.parametrize("command", ["prune", "compact"])
-def test_a_link_in_the_place_of_the_copies_has_no_file_elsewhere_deleted(
+def test_a_link_in_place_of_the_copies_deletes_no_file_elsewhere(
     record: Record, tmp_path: Path, command: str
 ) -> None:
     other = tmp_path / "other"
@@ -531,7 +533,7 @@ def test_no_note_is_written_into_a_folder_elsewhere(record: Record, tmp_path: Pa
     assert list(other.iterdir()) == []
 
 
-def test_a_segment_that_changes_between_the_plan_and_its_confirmation_stays(record: Record) -> None:
+def test_a_segment_that_changes_between_the_plan_and_its_confirmation_is_not_deleted(record: Record) -> None:
     before, pruning = record.segments(), record.pruning()
     with pruning.held():
         plan = pruning.plan(keep_bytes=0)
@@ -543,7 +545,7 @@ def test_a_segment_that_changes_between_the_plan_and_its_confirmation_stays(reco
     assert record.notes.paths() == []
 
 
-def test_a_folder_of_notes_that_cannot_be_read_stops_no_search(record: Record) -> None:
+def test_an_unreadable_folder_of_notes_stops_no_search(record: Record) -> None:
     record.notes.folder.symlink_to(record.notes.folder)
     assert record.run("search", "--json").stdout.count('"access.allowed"') == 7
 
@@ -590,7 +592,7 @@ def test_with_another_key_nothing_is_deleted(record: Record) -> None:
     assert record.segments() == before
 
 
-def test_a_tree_that_was_altered_deletes_nothing(record: Record) -> None:
+def test_with_an_altered_tree_nothing_is_deleted(record: Record) -> None:
     for path in (record.world.folder.root / "tile/entries").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes().replace(b"oauth_web", b"oauth_xeb"))
@@ -606,7 +608,7 @@ def test_wrong_usage_is_refused(record: Record, arguments: list[str]) -> None:
     record.run("prune", *arguments, code=2)
 
 
-def test_while_a_compaction_works_nothing_is_deleted(record: Record) -> None:
+def test_during_a_compaction_nothing_is_deleted(record: Record) -> None:
     before = record.segments()
     with catalog.held(record.audit_dir):
         assert "works now" in record.run("prune", "--keep-size", "0", "--yes", code=1).output
@@ -614,10 +616,10 @@ def test_while_a_compaction_works_nothing_is_deleted(record: Record) -> None:
     assert record.notes.paths() == []
 
 
-# -- everything else goes on -----------------------------------------------------------------------------------
+# -- other commands continue --------------------------------------------------------------------------------------
 
 
-def test_searches_and_copies_go_on_and_no_copy_keeps_a_deleted_event(record: Record) -> None:
+def test_searches_and_copies_continue_and_no_copy_keeps_a_deleted_event(record: Record) -> None:
     record.run("compact")
     assert record.run("search", "--json").stdout.count('"access.allowed"') == 7
     record.prune_everything()
@@ -630,12 +632,12 @@ def test_searches_and_copies_go_on_and_no_copy_keeps_a_deleted_event(record: Rec
     record.run("detect", "--since", "2026-11-30", "--until", "2026-11-30")
 
 
-def test_a_gap_that_no_note_names_is_still_reported_by_searches(record: Record) -> None:
+def test_searches_still_report_a_gap_that_no_note_names(record: Record) -> None:
     (record.audit_dir / f"segments/oauth_web/{BOOT}/000001.seg").unlink()
     assert "segment 000001 is missing" in record.run("search", code=1).stderr
 
 
-def test_the_sealer_goes_on_also_when_it_has_to_find_its_places_again(record: Record) -> None:
+def test_the_sealer_continues_even_if_it_must_rebuild_its_progress(record: Record) -> None:
     record.prune_everything()
     for name in ("progress", "finished"):
         (record.world.folder.root / name).unlink()
@@ -658,13 +660,13 @@ def test_a_second_deletion_adds_its_own_note(record: Record) -> None:
     assert (report["intact"], len(report["deleted"])) == (True, 2)
 
 
-def test_a_part_of_the_time_can_be_verified_after_a_deletion(record: Record) -> None:
+def test_a_period_can_be_verified_after_a_deletion(record: Record) -> None:
     record.prune_everything()
     for option in ("--since", "--until"):
         record.run("verify", option, "2026-11-30T06:01:30Z")
 
 
-# -- the form of a note ----------------------------------------------------------------------------------------
+# -- the format of a note -----------------------------------------------------------------------------------------
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=600)
 _NUMBER = st.integers(0, 10**12)
@@ -683,7 +685,9 @@ _SEGMENT = st.builds(
 
 
 @given(_TEXT, _TEXT, st.lists(_SEGMENT, min_size=1, max_size=5).map(tuple))
-def test_a_note_is_read_as_it_was_signed(operator: str, reason: str, segments: tuple[DeletedSegment, ...]) -> None:
+def test_a_signed_note_is_read_back_unchanged(
+    operator: str, reason: str, segments: tuple[DeletedSegment, ...]
+) -> None:
     signer = Signer("node-1/portcullis-audit", b"k" * 32)
     deletion = Deletion(
         signer.verifier.name, "2026-11-30T06:10:00.000000Z", words(operator), words(reason), segments
@@ -699,7 +703,7 @@ def test_any_other_text_is_no_deletion(text: str) -> None:
         parse_deletion(text)
 
 
-# -- made records ----------------------------------------------------------------------------------------------
+# -- generated records --------------------------------------------------------------------------------------------
 
 _BOOTS = st.lists(
     st.tuples(
@@ -714,7 +718,7 @@ _BOOTS = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=_BOOTS, keep=st.integers(0, 3000), data=st.data())
-def test_after_any_deletion_the_rest_is_whole_and_every_further_loss_is_found(
+def test_after_any_deletion_the_rest_verifies_and_every_further_loss_is_found(
     tmp_path_factory: pytest.TempPathFactory,
     made: list[tuple[str, list[int], bool]],
     keep: int,

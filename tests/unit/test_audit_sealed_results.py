@@ -1,4 +1,4 @@
-"""Each result of a search says which of its events the newest signed checkpoint covers."""
+"""Each result of a search has a statement which of its events the newest signed checkpoint covers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_events_of_programs_that_ended_long_ago_stay_sealed(world: SealedWorld) 
     assert [boot.boot for boot in world.checkpoint().boots] == ["20261130T070000Z-0000abcd"]
 
 
-def test_show_and_timeline_say_it_too(world: SealedWorld) -> None:
+def test_show_and_timeline_report_it_too(world: SealedWorld) -> None:
     SegmentWriter(world.audit_dir, "oauth_web").write(event(1, user="octocat"))
     world.seal()
     assert "all sealed by the checkpoint" in output(world, "timeline", "octocat")
@@ -90,7 +90,7 @@ def test_a_checkpoint_of_another_key_seals_nothing(world: SealedWorld) -> None:
     assert sealed_calls(world) == []
 
 
-def test_without_the_public_key_the_answer_says_that_the_signature_was_not_checked(world: SealedWorld) -> None:
+def test_without_the_public_key_the_output_says_that_the_signature_was_not_checked(world: SealedWorld) -> None:
     SegmentWriter(world.audit_dir, "oauth_web").write(event(1))
     world.seal()
     world.key.public.unlink()

@@ -1,4 +1,6 @@
-"""`portcullis audit search` finds the same events as a plain filter over all of them, whatever the folder has."""
+"""`portcullis audit search` finds the same events as a plain filter over all of them, for any content of the
+folder.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @given(st.lists(MINUTES, max_size=4), FILTERS, st.booleans())
-def test_each_filter_finds_what_a_plain_one_finds(
+def test_each_filter_finds_the_same_events_as_a_plain_one(
     boots: list[list[tuple[int, dict[str, Any]]]], wanted: dict[str, Any], newest_first: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -53,7 +55,7 @@ def documents(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_found_event_is_one_line_below_a_header_and_the_last_line_counts_them(tmp_path: Path) -> None:
+def test_a_found_event_is_one_line_below_a_header_and_the_last_line_has_the_count(tmp_path: Path) -> None:
     one = event(1, event="access.denied", outcome="denied", reason="revoked", user="octocat", user_id=583231)
     one |= {"client_id": "client-1", "service": "notes", "mcp_name": "read_note", "source": "192.0.2.7"}
     write_segment(tmp_path, batches=[[event(0), one], [event(2)]])
@@ -77,7 +79,7 @@ def test_a_found_event_is_one_line_below_a_header_and_the_last_line_counts_them(
     assert last.startswith("1 event; not sealed")
 
 
-def test_nothing_found_is_a_sentence_and_no_error(tmp_path: Path) -> None:
+def test_an_empty_result_is_a_sentence_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "segments").mkdir()
     result = search(tmp_path)
     assert (result.exit_code, result.stdout) == (0, "No event fits.\n")
@@ -97,7 +99,7 @@ def test_json_lines_have_the_event_and_its_place(tmp_path: Path) -> None:
     assert found == event(2, user="octocat") | place | {"sealed": False}
 
 
-def test_the_limit_takes_the_first_events_of_the_order_shown(tmp_path: Path) -> None:
+def test_the_limit_selects_the_first_events_of_the_shown_order(tmp_path: Path) -> None:
     write_segment(tmp_path, "a", batches=[[event(1)], [event(4)]])
     write_segment(tmp_path, "b", batches=[[event(2), event(3)]])
     calls = [one["call"] for one in documents(search(tmp_path, "--json", "--limit", "3"))]
@@ -107,7 +109,7 @@ def test_the_limit_takes_the_first_events_of_the_order_shown(tmp_path: Path) -> 
     assert "there may be more" in search(tmp_path, "--limit", "3").stdout
 
 
-def test_a_value_that_a_caller_chose_cannot_change_the_terminal_or_add_a_line(tmp_path: Path) -> None:
+def test_a_value_of_a_caller_cannot_change_the_terminal_or_add_a_line(tmp_path: Path) -> None:
     hostile = "\x1b[2J\r\n2026-11-30 forged\u202e\udc80"
     write_segment(tmp_path, batches=[[event(1, reason=hostile, client_id=hostile)]])
     result = search(tmp_path)
@@ -128,7 +130,7 @@ def test_an_unfinished_frame_at_the_end_hides_nothing_before_it(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("order", [(), ("--reverse",)])
-def test_damage_is_reported_with_exit_code_1_and_everything_else_is_shown(
+def test_damage_is_reported_with_exit_code_1_and_all_other_events_are_shown(
     tmp_path: Path, order: tuple[str, ...]
 ) -> None:
     writer = SegmentWriter(tmp_path)
@@ -149,7 +151,7 @@ def test_damage_is_reported_with_exit_code_1_and_everything_else_is_shown(
     assert "portcullis audit verify" in result.stderr
 
 
-def test_a_frame_whose_content_was_changed_is_reported(tmp_path: Path) -> None:
+def test_a_frame_with_changed_content_is_reported(tmp_path: Path) -> None:
     writer = write_segment(tmp_path, batches=[[event(1)]], closed=False)
     whole = bytearray(writer.path.read_bytes())
     whole[-1] ^= 1
@@ -180,7 +182,7 @@ def test_a_caller_cannot_forge_another_column(tmp_path: Path) -> None:
     assert "10.9.9.9" not in columns
 
 
-def test_files_of_other_programs_in_the_folder_are_left_out(tmp_path: Path) -> None:
+def test_files_of_other_programs_in_the_folder_are_ignored(tmp_path: Path) -> None:
     writer = write_segment(tmp_path, batches=[[event(1)]])
     (writer.folder / "000001.seg.swp").write_bytes(b"x")
     (tmp_path / "segments" / "lost+found").mkdir()
@@ -189,7 +191,7 @@ def test_files_of_other_programs_in_the_folder_are_left_out(tmp_path: Path) -> N
     assert [one["call"] for one in documents(search(tmp_path, "--json"))] == ["call-1"]
 
 
-def test_a_segment_without_its_opening_is_read_whatever_the_times(tmp_path: Path) -> None:
+def test_a_segment_without_its_opening_is_read_for_any_period(tmp_path: Path) -> None:
     writer = write_segment(tmp_path, batches=[[event(1)]])
     whole = writer.path.read_bytes()
     writer.path.write_bytes(whole[whole.index(b"PCA1", 4) :])
@@ -211,7 +213,7 @@ def test_segments_of_other_hours_are_not_read(tmp_path: Path) -> None:
     assert (reading.segments, reading.skipped) == (1, 10)
 
 
-def test_an_event_that_was_written_after_the_hour_is_found(tmp_path: Path) -> None:
+def test_an_event_outside_the_hour_of_its_segment_is_found(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     writer.write({**event(1), "time": "2026-11-30T05:59:59.900000Z"})
     writer.write({**event(2), "time": "2026-11-30T07:00:00.100000Z"})
@@ -228,7 +230,7 @@ def test_an_event_is_found_after_the_clock_was_set_back_within_the_hour(tmp_path
     assert [one["call"] for one in documents(search(tmp_path, *options))] == ["call-1"]
 
 
-def test_ten_thousand_events_of_many_boots_come_in_order(tmp_path: Path) -> None:
+def test_ten_thousand_events_of_many_boots_are_in_order(tmp_path: Path) -> None:
     numbers = iter(range(10_000))
     writers = [SegmentWriter(tmp_path, f"ext_authz.{number}") for number in range(5)]
     for writer in itertools.cycle(writers):
@@ -241,7 +243,7 @@ def test_ten_thousand_events_of_many_boots_come_in_order(tmp_path: Path) -> None
     assert {one.writer for one in found} == {f"ext_authz.{number}" for number in range(5)}
 
 
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(n, reason="x" * 200) for n in range(2000)]])
     command = [*PORTCULLIS, "audit", "search", "--audit-dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -304,11 +306,11 @@ def test_other_times_are_refused(text: str) -> None:
         ("--limit", "0"),
     ],
 )
-def test_options_that_cannot_be_meant_are_wrong_usage(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_invalid_options_are_usage_errors(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert search(tmp_path, *options).exit_code == 2
 
 
-def test_a_filter_refuses_an_empty_span_of_time() -> None:
+def test_a_filter_refuses_an_empty_period() -> None:
     with pytest.raises(FilterError):
         EventFilter(since=time_at(1), until=time_at(1))
 

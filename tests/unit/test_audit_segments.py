@@ -1,4 +1,4 @@
-"""Segments of an audit folder are read in order, also while they grow, and damage hides nothing behind it."""
+"""Segments of an audit folder are read in order, also while they grow, and damage hides no frame behind it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_reader_follows_growing_segments_and_returns_each_frame_once(tmp_path:
     assert numbers(BootReader(boot, segment=reader.segment, offset=reader.offset).read()) == []
 
 
-def test_an_unfinished_frame_is_a_tail_until_it_is_complete(tmp_path: Path) -> None:
+def test_an_unfinished_frame_is_pending_until_it_is_complete(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     [boot] = boots(tmp_path)
     before = writer.path.read_bytes()
@@ -97,7 +97,7 @@ def test_an_unfinished_frame_is_a_tail_until_it_is_complete(tmp_path: Path) -> N
     assert reader.tail == 0
 
 
-def test_a_frame_larger_than_one_piece_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_larger_than_one_read_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "_PIECE", 7)
     write_segment(tmp_path, batches=[[event(number)] for number in range(5)])
     [boot] = boots(tmp_path)
@@ -120,7 +120,7 @@ def test_bytes_that_are_no_frame_are_reported_and_the_frames_behind_them_are_rea
     assert f"{len(frame)} bytes" in damage.detail
 
 
-def test_a_frame_that_is_cut_off_before_the_next_segment_is_damage(tmp_path: Path) -> None:
+def test_a_truncated_frame_before_the_next_segment_is_damage(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     writer.write(event(1))
     first = writer.path
@@ -143,7 +143,7 @@ def test_a_missing_segment_is_damage(tmp_path: Path, gone: int) -> None:
     assert numbers(found) == [number for number in (1, 2, 3) if number != gone]
 
 
-def test_a_segment_that_gets_shorter_while_it_is_followed_is_damage_once(tmp_path: Path) -> None:
+def test_a_segment_that_shrinks_while_it_is_followed_is_reported_as_damage_once(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     writer.write(event(1))
     [boot] = boots(tmp_path)
@@ -155,18 +155,18 @@ def test_a_segment_that_gets_shorter_while_it_is_followed_is_damage_once(tmp_pat
     assert list(reader.read()) == []
 
 
-def test_a_reading_ends_at_the_size_that_the_segment_had_at_its_beginning(tmp_path: Path) -> None:
+def test_a_read_ends_at_the_size_that_the_segment_had_at_its_beginning(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     [boot] = boots(tmp_path)
     seen = 0
     for _ in BootReader(boot).read():
         seen += 1
-        writer.write(event(seen))  # as a writer that is faster than its reader
+        writer.write(event(seen))  # like a writer that is faster than its reader
     assert seen == 1
 
 
 @pytest.mark.parametrize("piece", [3, 5, 64])
-def test_damage_over_many_pieces_is_one_and_the_frame_behind_it_is_found(
+def test_damage_over_many_reads_is_reported_once_and_the_frame_behind_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     writer = SegmentWriter(tmp_path)
@@ -182,7 +182,7 @@ def test_damage_over_many_pieces_is_one_and_the_frame_behind_it_is_found(
         assert (damage.offset, damage.detail.split(":")[0]) == (len(whole), f"{garbage} bytes")
 
 
-def test_a_reader_that_stops_behind_damage_goes_on_with_the_frame_after_it(tmp_path: Path) -> None:
+def test_a_reader_that_stops_behind_damage_continues_with_the_next_frame(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     with writer.path.open("ab") as file:
         file.write(b"no frame")

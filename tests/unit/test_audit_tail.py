@@ -29,7 +29,7 @@ def tail(folder: Path, *options: str) -> list[str]:
     return [json.loads(line)["call"] for line in result.stdout.splitlines()]
 
 
-def test_the_newest_events_of_all_programs_come_oldest_first(tmp_path: Path) -> None:
+def test_the_newest_events_of_all_programs_are_shown_oldest_first(tmp_path: Path) -> None:
     write_segment(tmp_path, "a", batches=[[event(n) for n in range(0, 40, 2)]])
     write_segment(tmp_path, "b", batches=[[event(n)] for n in range(1, 40, 2)])
     assert tail(tmp_path) == [f"call-{n}" for n in range(30, 40)]
@@ -38,7 +38,7 @@ def test_the_newest_events_of_all_programs_come_oldest_first(tmp_path: Path) -> 
     assert tail(tmp_path, "--until", "2026-11-30T06:00:05Z", "-n", "1") == ["call-4"]
 
 
-def test_a_follower_returns_each_new_event_once_also_of_new_boots_and_segments(tmp_path: Path) -> None:
+def test_a_follower_returns_each_new_event_once_including_those_of_new_boots_and_segments(tmp_path: Path) -> None:
     first = SegmentWriter(tmp_path, "a")
     first.write(event(1))
     reading = Reading()
@@ -71,7 +71,7 @@ def test_a_follower_waits_for_the_rest_of_a_frame(tmp_path: Path) -> None:
     assert [one.fields["call"] for one in follower.added()] == ["call-1"]
 
 
-def test_events_before_a_segment_that_has_no_frame_yet_are_not_new(tmp_path: Path) -> None:
+def test_events_before_a_segment_without_a_frame_are_not_new(tmp_path: Path) -> None:
     writer = SegmentWriter(tmp_path)
     writer.write(event(1))
     (writer.folder / "000002.seg").touch()
@@ -113,7 +113,7 @@ def test_new_events_are_followed_until_an_interrupt(tmp_path: Path) -> None:
         assert process.stderr.read() == b""
 
 
-def test_following_ends_when_the_reader_goes_away_even_if_no_event_comes(tmp_path: Path) -> None:
+def test_following_ends_when_the_reader_closes_even_without_a_new_event(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(1)]])
     with following(tmp_path) as process:
         assert next_event(process) == "call-1"

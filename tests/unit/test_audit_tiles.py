@@ -1,4 +1,4 @@
-"""The files of the sealed tree: their paths and contents are those of C2SP tlog-tiles."""
+"""The files of the sealed tree: their paths and contents conform to C2SP tlog-tiles."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_a_path_has_groups_of_three_digits(path: str, expected: str) -> None:
 
 
 @given(st.integers(0, 999_999), st.integers(0, 5), st.integers(1, WIDTH))
-def test_paths_are_those_of_another_program(index: int, level: int, width: int) -> None:
+def test_paths_equal_those_of_another_program(index: int, level: int, width: int) -> None:
     partial = width % WIDTH
     assert tile_path(level, index, width) == "/".join(tiles.tile_path(level, index, partial))
     assert bundle_path(index, width) == "/".join(tiles.tile_path(-1, index, partial))
 
 
-def test_the_tiles_of_the_example_of_the_specification() -> None:
+def test_the_tiles_match_the_example_of_the_specification() -> None:
     found = list(tiles_of(70_000))
     assert len([tile for tile in found if tile[0] == 0 and tile[2] == WIDTH]) == 273
     assert [tile for tile in found if tile[2] != WIDTH or tile[0] > 0] == [
@@ -59,7 +59,7 @@ def test_the_tiles_of_the_example_of_the_specification() -> None:
 
 
 @given(ENTRIES)
-def test_a_bundle_is_read_as_it_was_written_here_and_by_another_program(entries: list[bytes]) -> None:
+def test_bundles_are_compatible_with_another_program(entries: list[bytes]) -> None:
     data = write_bundle(entries)
     assert read_bundle(data, len(entries)) == entries
     assert reader.Tile.from_entries_bytes(data).entries == entries
@@ -78,7 +78,7 @@ def test_a_bundle_of_another_length_is_refused(entries: list[bytes], data: st.Da
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=6))
-def test_a_tile_is_read_as_it_was_written_and_another_length_is_refused(hashes: list[bytes]) -> None:
+def test_a_written_tile_is_read_back_and_another_length_is_refused(hashes: list[bytes]) -> None:
     data = write_tile(hashes)
     assert read_tile(data, len(hashes)) == hashes
     for other in (data[:-1], data + b"\0", data + bytes(32), b""):
@@ -86,6 +86,6 @@ def test_a_tile_is_read_as_it_was_written_and_another_length_is_refused(hashes: 
             read_tile(other, len(hashes))
 
 
-def test_an_entry_that_is_too_long_is_refused() -> None:
+def test_an_oversized_entry_is_refused() -> None:
     with pytest.raises(TileError, match="65535"):
         write_bundle([bytes(65_536)])

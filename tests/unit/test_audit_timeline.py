@@ -76,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("identity", ["token-1", "token-2", "token:token-1", "grant:grant-1", "grant-1"])
-def test_a_token_is_shown_with_its_grant_and_with_what_happened_to_its_client_and_person(
+def test_a_token_is_shown_with_its_grant_and_related_events_of_its_client_and_person(
     folder: Path, identity: str
 ) -> None:
     assert numbers(run(folder, "timeline", identity, "--json")) == [1, 2, 3, 5, 6, 6, 7, 9, 10, 12, 14]
@@ -95,7 +95,7 @@ def test_a_client_is_shown_with_all_its_people(folder: Path) -> None:
     assert numbers(run(folder, "timeline", "client-2", "--json")) == [4, 8, 11, 13, 14]
 
 
-def test_the_times_limit_what_is_shown_and_not_the_links(folder: Path) -> None:
+def test_the_period_limits_the_shown_events_and_not_the_links(folder: Path) -> None:
     options = ("--since", "2026-11-30T06:00:07Z", "--until", "2026-11-30T06:00:12Z", "--json")
     assert numbers(run(folder, "timeline", "token-1", *options)) == [7, 9, 10]
 
@@ -126,7 +126,7 @@ def test_the_text_has_the_links_the_days_and_the_extent(folder: Path) -> None:
 
 @examples(60)
 @given(st.lists(MINUTES, min_size=1, max_size=3), st.sampled_from(list(IdentityKind)), NAMES, st.booleans())
-def test_no_event_of_an_identity_is_left_out_by_the_fast_checks(
+def test_the_prefilters_leave_out_no_event_of_an_identity(
     boots: list[list[tuple[int, dict[str, Any]]]], kind: IdentityKind, name: str, with_copies: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -145,14 +145,14 @@ def test_no_event_of_an_identity_is_left_out_by_the_fast_checks(
     assert found
 
 
-def test_an_identity_that_the_record_does_not_have_is_an_error(folder: Path) -> None:
+def test_an_identity_that_is_not_in_the_record_is_an_error(folder: Path) -> None:
     result = run(folder, "timeline", "nobody-1")
     assert result.exit_code == 1
     assert "the record has no user or client or grant or token 'nobody-1'" in result.output
     assert run(folder, "timeline", "user:client-1").exit_code == 1
 
 
-def test_a_name_of_several_kinds_must_be_written_with_its_kind(tmp_path: Path) -> None:
+def test_an_ambiguous_name_must_be_written_with_its_kind(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[event(1, user="same"), event(2, client_id="same")]])
     result = run(tmp_path, "timeline", "same")
     assert result.exit_code == 1
@@ -165,7 +165,7 @@ def test_the_id_of_a_client_can_be_a_url(tmp_path: Path) -> None:
     assert numbers(run(tmp_path, "timeline", "https://app.example/c", "--json")) == [1]
 
 
-def test_a_login_that_two_accounts_had_is_said_to_be_of_two(tmp_path: Path) -> None:
+def test_a_login_of_two_accounts_is_reported(tmp_path: Path) -> None:
     batch = [event(1, user="alice", user_id=1), event(2, user="alice", user_id=2), event(3, user="al", user_id=1)]
     write_segment(tmp_path, batches=[batch])
     assert "Several accounts had this login" in run(tmp_path, "timeline", "alice").stdout
@@ -173,7 +173,7 @@ def test_a_login_that_two_accounts_had_is_said_to_be_of_two(tmp_path: Path) -> N
     assert numbers(run(tmp_path, "timeline", "id:2", "--json")) == [2]
 
 
-def test_letters_beyond_ascii_make_another_login(tmp_path: Path) -> None:
+def test_non_ascii_letters_do_not_match_ascii_ones(tmp_path: Path) -> None:
     kelvin, dotted = "\N{KELVIN SIGN}", "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}X"
     write_segment(tmp_path, batches=[[event(1, user="k"), event(2, user=kelvin), event(3, user=dotted)]])
     compaction.compact(tmp_path, now=datetime(2026, 12, 1, 1, tzinfo=UTC), report=lambda _line: None)
@@ -200,7 +200,7 @@ def test_one_event_is_shown_by_its_place(tmp_path: Path) -> None:
         assert (found["call"], found["sequence"]) == (f"call-{number}", number)
 
 
-def test_the_place_of_an_event_of_a_forged_node_is_the_one_that_a_search_shows(tmp_path: Path) -> None:
+def test_the_place_of_an_event_with_a_forged_node_is_the_one_that_a_search_shows(tmp_path: Path) -> None:
     write_segment(tmp_path, "oauth_web", batches=[[event(1)]], node="a\tb\nsealed  yes")
     [line] = run(tmp_path, "search", "--json").stdout.splitlines()
     assert json.loads(line)["node"] == "-"

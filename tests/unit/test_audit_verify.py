@@ -1,4 +1,4 @@
-"""`portcullis audit verify` finds every kind of tampering, and calls it by its name."""
+"""`portcullis audit verify` finds every kind of tampering, and names it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def run(record: Record, *more: str) -> Result:
 
 
 def found(record: Record, *more: str) -> list[tuple[str, str]]:
-    """The word and the place of every finding."""
+    """The kind and the place of every finding."""
     result = run(record, "--json", *more)
     shown: dict[str, Any] = json.loads(result.stdout)
     assert shown["intact"] is (not shown["findings"])
@@ -145,7 +145,7 @@ FIRST = f"ext_authz.0/{BOOT}"
 
 
 def forged_frame(number: int) -> bytes:
-    """A frame with this number, of an attacker."""
+    """A frame with this number, written by an attacker."""
     encoder = FrameEncoder()
     return [encoder.encode(FrameKind.EVENTS, [b"{}"]) for _ in range(number)][-1]
 
@@ -174,7 +174,7 @@ def test_a_changed_byte_in_any_part_of_a_frame_is_found(record: Record) -> None:
         assert "altered" in words, place
 
 
-def test_a_replaced_event_is_altered_even_if_the_chain_is_made_again(record: Record) -> None:
+def test_a_replaced_event_is_altered_even_if_the_chain_is_rebuilt(record: Record) -> None:
     record.segment(2).unlink()
     encoder, parts = FrameEncoder(), []
     for number, part in enumerate(record.frames()):
@@ -194,7 +194,7 @@ def test_frames_in_another_order_are_altered(record: Record) -> None:
     assert "not in their order" in details(record)
 
 
-def test_a_doubled_frame_is_added(record: Record) -> None:
+def test_a_duplicate_frame_is_added(record: Record) -> None:
     parts = record.frames()
     record.put([*parts[:3], parts[2], *parts[3:]])
     assert found(record) == [("added", FIRST)]
@@ -211,14 +211,14 @@ def test_a_frame_behind_the_closing_one_is_added(record: Record) -> None:
     assert found(record) == [("added", FIRST)]
 
 
-def test_bytes_that_are_no_frame_in_the_place_of_one_are_altered(record: Record) -> None:
+def test_invalid_bytes_in_place_of_a_frame_are_altered(record: Record) -> None:
     parts = record.frames()
     record.put([*parts[:3], b"x" * len(parts[3]), *parts[4:]])
     assert {word for word, _ in found(record)} == {"altered"}
     assert "frame 4 is not as sealed" in details(record)
 
 
-def test_a_last_frame_that_is_cut_off_is_altered(record: Record) -> None:
+def test_a_truncated_last_frame_is_altered(record: Record) -> None:
     parts = record.frames(2)
     record.put([*parts[:-1], parts[-1][:-5]], 2)
     assert found(record) == [("altered", FIRST)]
@@ -255,14 +255,14 @@ def test_a_truncated_segment_is_missing(record: Record) -> None:
     assert "frames 4 to 7 are not there" in details(record)
 
 
-def test_segments_that_changed_places_are_altered(record: Record) -> None:
+def test_exchanged_segments_are_altered(record: Record) -> None:
     one, two = record.segment(1).read_bytes(), record.segment(2).read_bytes()
     record.segment(1).write_bytes(two)
     record.segment(2).write_bytes(one)
     assert found(record) == [("altered", FIRST)]
 
 
-def test_a_doubled_segment_is_added(record: Record) -> None:
+def test_a_duplicate_segment_is_added(record: Record) -> None:
     shutil.copy(record.segment(2), record.segment(3))
     assert found(record) == [("added", FIRST)]
 
@@ -278,7 +278,7 @@ def test_a_removed_writer_is_missing(record: Record) -> None:
     assert found(record) == [("missing", f"oauth_web/{THIRD}")]
 
 
-def test_boots_that_changed_places_are_altered(record: Record) -> None:
+def test_exchanged_boots_are_altered(record: Record) -> None:
     aside = record.root / "aside"
     record.first.folder.rename(aside)
     record.second.folder.rename(record.first.folder)
@@ -298,7 +298,7 @@ def test_a_forged_boot_is_added(record: Record) -> None:
     assert found(record) == [("added", "oauth_web/20261130T060000Z-ffffffff")]
 
 
-def test_a_file_that_no_program_makes_is_added(record: Record) -> None:
+def test_an_unknown_file_is_added(record: Record) -> None:
     (record.first.folder / "notes.txt").write_text("x")
     assert found(record) == [("added", f"segments/ext_authz.0/{BOOT}/notes.txt")]
 
@@ -317,12 +317,12 @@ def test_a_tampered_tile_is_found(record: Record, name: str, change: str) -> Non
 @pytest.mark.parametrize("change", ["altered", "missing", "cut"])
 def test_a_tampered_bundle_is_found(record: Record, name: str, change: str) -> None:
     word = tamper(record.sealed / name, change)
-    # Without the entries of a bundle the frames of it count as not sealed.
+    # Without the entries of a bundle its frames count as unsealed.
     assert (word, f"sealed/{name}") in found(record)
 
 
 def tamper(path: Path, change: str) -> str:
-    """Change a file; return the word for it."""
+    """Change a file. Return the kind of the finding that it causes."""
     content = path.read_bytes()
     if change == "missing":
         path.unlink()
@@ -331,7 +331,7 @@ def tamper(path: Path, change: str) -> str:
     return "altered"
 
 
-def test_a_tile_and_its_bundle_that_were_altered_together_do_not_have_the_signed_root(record: Record) -> None:
+def test_a_tile_altered_together_with_its_bundle_does_not_have_the_signed_root(record: Record) -> None:
     tree = TreeReader(record.sealed, record.world.checkpoint().size)
     old, new = (parse_entry(data).encode() for data in tree.bundle(0)[:2])
     for path in (record.sealed / "tile/entries/000", record.sealed / "tile/0/000"):
@@ -374,7 +374,7 @@ def test_a_checkpoint_signed_by_another_key_is_forged(record: Record) -> None:
     assert found(record) == [("forged", "sealed/checkpoint")]
 
 
-def test_a_whole_tree_made_with_another_key_is_forged_for_a_person_who_kept_the_public_key(
+def test_a_tree_made_with_another_key_is_forged_for_a_person_with_the_former_public_key(
     record: Record, tmp_path: Path
 ) -> None:
     kept = record.world.key.public.read_text().strip()
@@ -383,7 +383,7 @@ def test_a_whole_tree_made_with_another_key_is_forged_for_a_person_who_kept_the_
     record.world.key.make(NODE)
     forger = SealedWorld(record.root)
     forger.seal()
-    # With the public key of the attacker beside the folder everything looks right.
+    # With the attacker's public key beside the folder there is no finding.
     assert found(record) == []
     assert set(found(record, "--key", kept)) == {
         ("forged", "sealed/checkpoint"),
@@ -392,7 +392,7 @@ def test_a_whole_tree_made_with_another_key_is_forged_for_a_person_who_kept_the_
     }
 
 
-def test_an_older_checkpoint_in_the_place_of_the_newest_is_a_roll_back(record: Record) -> None:
+def test_an_older_checkpoint_in_place_of_the_newest_is_a_rollback(record: Record) -> None:
     (record.sealed / "checkpoint").write_text(record_notes(record)[0], encoding="utf-8")
     words = {word for word, _ in found(record)}
     assert "rolled back" in words
@@ -404,7 +404,7 @@ def record_notes(record: Record) -> list[str]:
         return list(notes_in(file))
 
 
-def test_a_folder_that_was_rolled_back_as_a_whole_shows_by_a_checkpoint_that_was_kept(tmp_path: Path) -> None:
+def test_a_complete_rollback_is_found_with_a_saved_checkpoint(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path / "record")
     writer = SegmentWriter(world.audit_dir)
     writer.write(event(1))
@@ -417,12 +417,12 @@ def test_a_folder_that_was_rolled_back_as_a_whole_shows_by_a_checkpoint_that_was
     shutil.rmtree(tmp_path / "record")
     (tmp_path / "old").rename(tmp_path / "record")
     record = Record(world, tmp_path / "record", writer, writer, writer)
-    # The attacker has rolled back everything on this machine, the copy beside the key too.
+    # The attacker has rolled back everything on this machine, including the copy beside the key.
     assert found(record) == []
     assert found(record, "--checkpoint", str(kept)) == [("rolled back", str(kept))]
 
 
-def test_a_folder_that_was_rolled_back_without_the_key_shows_by_the_copy_beside_the_key(tmp_path: Path) -> None:
+def test_a_rollback_of_the_folder_is_found_with_the_copy_beside_the_key(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path / "record")
     writer = SegmentWriter(world.audit_dir)
     world.seal()
@@ -435,7 +435,7 @@ def test_a_folder_that_was_rolled_back_without_the_key_shows_by_the_copy_beside_
     assert found(record) == [("rolled back", str(world.key.checkpoint))]
 
 
-def test_a_tree_that_was_made_again_with_the_stolen_key_shows_by_a_checkpoint_that_was_kept(
+def test_a_tree_rebuilt_with_the_stolen_key_is_found_with_a_saved_checkpoint(
     record: Record, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept.txt"
@@ -458,7 +458,7 @@ def test_changed_and_exchanged_notes_of_the_day_are_forged(record: Record) -> No
     assert found(record) == [("forged", "sealed/checkpoints/2026-11-30.txt")]
 
 
-def test_a_signed_checkpoint_of_another_tree_in_the_notes_is_a_roll_back(record: Record) -> None:
+def test_a_signed_checkpoint_of_another_tree_in_the_notes_is_a_rollback(record: Record) -> None:
     path = record.sealed / "checkpoints/2026-11-30.txt"
     forged = Checkpoint(record.world.signer.verifier.name, 10, bytes(32), "2026-11-30T06:00:00.000000Z")
     path.write_text(path.read_text(encoding="utf-8") + forged.sign(record.world.signer) + "\n", encoding="utf-8")
@@ -488,10 +488,10 @@ def test_a_changed_byte_anywhere_in_the_folder_is_found(record: Record, data: st
     assert found(record) == []
 
 
-# -- what is no fault ------------------------------------------------------------------------------------------
+# -- no faults ----------------------------------------------------------------------------------------------------
 
 
-def test_frames_that_are_not_sealed_yet_are_noted(tmp_path: Path) -> None:
+def test_unsealed_frames_are_reported_as_a_note(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
     world.seal()
@@ -505,9 +505,7 @@ def test_frames_that_are_not_sealed_yet_are_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [FrameKind.OPENING, FrameKind.CLOSING])
-def test_a_new_segment_or_an_end_that_is_not_sealed_yet_is_noted_however_old_its_boot_is(
-    tmp_path: Path, kind: FrameKind
-) -> None:
+def test_an_unsealed_opening_or_closing_is_a_note_however_old_its_boot_is(tmp_path: Path, kind: FrameKind) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
     world.seal(LATE)
@@ -518,7 +516,7 @@ def test_a_new_segment_or_an_end_that_is_not_sealed_yet_is_noted_however_old_its
     assert "frame 2 is not sealed yet" in details(record)
 
 
-def test_an_unsealed_frame_that_does_not_fit_is_altered(tmp_path: Path) -> None:
+def test_an_unsealed_frame_that_breaks_the_chain_is_altered(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
     writer.write(event(1))
@@ -529,7 +527,7 @@ def test_an_unsealed_frame_that_does_not_fit_is_altered(tmp_path: Path) -> None:
     assert ("altered", f"ext_authz.0/{BOOT}") in found(Record(world, tmp_path, writer, writer, writer))
 
 
-def test_a_boot_that_ended_without_a_closing_frame_is_noted_and_a_running_one_is_not(tmp_path: Path) -> None:
+def test_a_boot_that_ended_without_a_closing_frame_is_a_note_and_a_running_one_is_not(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     killed = SegmentWriter(world.audit_dir)
     running = SegmentWriter(world.audit_dir, boot=SECOND)
@@ -541,7 +539,7 @@ def test_a_boot_that_ended_without_a_closing_frame_is_noted_and_a_running_one_is
     assert f"not closed: ext_authz.0/{SECOND}" not in shown
 
 
-def test_a_time_without_checkpoints_is_noted(tmp_path: Path) -> None:
+def test_a_period_without_checkpoints_is_a_note(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
     for seconds in (60, 60, 1200, 60):
@@ -551,7 +549,7 @@ def test_a_time_without_checkpoints_is_noted(tmp_path: Path) -> None:
     assert "no checkpoint: 2026-11-30T06:02:00+00:00 to 2026-11-30T06:22:00+00:00" in details(record)
 
 
-def test_damage_that_was_there_when_it_was_sealed_is_called_damaged(tmp_path: Path) -> None:
+def test_damage_from_before_sealing_is_named_damaged(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
     with writer.path.open("ab") as file:
@@ -561,7 +559,7 @@ def test_damage_that_was_there_when_it_was_sealed_is_called_damaged(tmp_path: Pa
     assert found(Record(world, tmp_path, writer, writer, writer)) == [("damaged", f"ext_authz.0/{BOOT}")]
 
 
-def test_frames_that_were_doubled_and_mixed_up_when_they_were_sealed_are_compared_with_that(
+def test_frames_that_were_sealed_duplicated_and_reordered_are_compared_with_that_order(
     tmp_path: Path,
 ) -> None:
     world = SealedWorld(tmp_path)
@@ -587,7 +585,7 @@ def test_frames_that_were_doubled_and_mixed_up_when_they_were_sealed_are_compare
 # -- parts of the record -----------------------------------------------------------------------------------------
 
 
-def test_a_range_of_time_reads_the_segments_of_that_time_only(tmp_path: Path) -> None:
+def test_a_period_reads_only_the_segments_of_that_period(tmp_path: Path) -> None:
     world = SealedWorld(tmp_path)
     writer = SegmentWriter(world.audit_dir)
     for hour in (7, 8, 9):
@@ -672,7 +670,7 @@ def test_a_proof_of_one_event_needs_only_a_checkpoint(
     assert "The signature of the checkpoint was not verified" in plain.stderr
 
 
-def test_a_proof_is_made_for_an_older_checkpoint_that_a_person_has(record: Record) -> None:
+def test_a_proof_is_made_for_a_given_older_checkpoint(record: Record) -> None:
     old = kept_checkpoint(record, record_notes(record)[0])
     for_newest = check(proof_of(record, name_of(2)), old)
     assert for_newest.exit_code == 1
@@ -680,7 +678,7 @@ def test_a_proof_is_made_for_an_older_checkpoint_that_a_person_has(record: Recor
     assert check(proof_of(record, name_of(2), "--checkpoint", str(old)), old).exit_code == 0
 
 
-def test_another_program_checks_our_proof(record: Record) -> None:
+def test_another_program_verifies_our_proof(record: Record) -> None:
     proof = parse_proof(proof_of(record, name_of(5)).read_text(encoding="utf-8"))
     frame = frames.read(proof.frame)
     assert frame is not None
@@ -690,7 +688,7 @@ def test_another_program_checks_our_proof(record: Record) -> None:
     other.check(merkle.leaf_hash(entry), checkpoint.root)
 
 
-def test_an_altered_proof_proves_nothing(record: Record) -> None:
+def test_an_altered_proof_is_refused(record: Record) -> None:
     kept, path = kept_checkpoint(record), proof_of(record, name_of(3))
     good = parse_proof(path.read_text(encoding="utf-8"))
     forger = FrameEncoder()
@@ -716,14 +714,14 @@ def test_an_altered_proof_proves_nothing(record: Record) -> None:
 @pytest.mark.parametrize(
     "content", ["", "c2sp.org/tlog-proof@v1", "c2sp.org/tlog-proof@v1\nindex 0\n\nx\n", "x\n\ny"]
 )
-def test_a_file_that_is_no_proof_proves_nothing(record: Record, tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_proof_is_refused(record: Record, tmp_path: Path, content: str) -> None:
     path = tmp_path / "proof"
     path.write_text(content, encoding="utf-8")
     assert check(path, kept_checkpoint(record)).exit_code == 1
 
 
 @given(st.data())
-def test_a_proof_with_any_changed_character_is_not_taken_for_another_event(data: st.DataObject) -> None:
+def test_a_changed_character_never_makes_a_proof_of_another_event(data: st.DataObject) -> None:
     text = Proof(EventName.parse(name_of(3)), b"frame", 5, (bytes(32),), "note").encode()
     place = data.draw(st.integers(0, len(text) - 6))
     other = data.draw(st.characters(codec="ascii").filter(lambda character: character != text[place]))
@@ -742,13 +740,13 @@ def test_a_text_that_is_no_name_of_an_event_is_refused(record: Record, name: str
 
 
 @pytest.mark.parametrize("name", [name_of(999), name_of(1, node="node-2"), name_of(1, THIRD)])
-def test_there_is_no_proof_of_an_event_that_was_not_sealed(record: Record, name: str) -> None:
+def test_there_is_no_proof_of_an_unsealed_event(record: Record, name: str) -> None:
     refused = run(record, "--event", name)
     assert refused.exit_code == 1
     assert "no sealed event has the name" in refused.output
 
 
-def test_there_is_no_proof_of_an_event_whose_frame_is_altered(record: Record) -> None:
+def test_there_is_no_proof_of_an_event_in_an_altered_frame(record: Record) -> None:
     parts = record.frames()
     record.put([parts[0], parts[1][:-1] + bytes([parts[1][-1] ^ 1]), *parts[2:]])
     refused = run(record, "--event", name_of(1))

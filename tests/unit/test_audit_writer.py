@@ -1,4 +1,6 @@
-"""The writer of segments: what is recorded is on the disk after a flush, and a failure loses and tears nothing."""
+"""The writer of segments: recorded lines are on the disk after a flush, and a failure neither loses nor truncates
+any.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def writing(folder: Path, writer: str = "w", clock: list[float] | None = None) -> Iterator[SegmentWriter]:
-    """A writer for the block, with a small reserve; `clock` has its time."""
+    """A writer for the block, with a small reserve and the time of `clock`."""
     prepare(folder)
     given_clock = {} if clock is None else {"wall_clock": lambda: clock[0]}
     made = SegmentWriter(folder, writer, node="n", reserve_bytes=RESERVE, **given_clock)
@@ -110,7 +112,7 @@ def test_a_line_reaches_the_disk_without_a_flush(tmp_path: Path) -> None:
         until(lambda: numbers(tmp_path) == [1], "the batch is written")
 
 
-def test_a_boot_says_at_once_who_writes_it_and_in_the_end_that_it_is_whole(tmp_path: Path) -> None:
+def test_a_boot_begins_with_its_writer_and_ends_with_a_closing_frame(tmp_path: Path) -> None:
     with writing(tmp_path, "ext_authz.0") as writer:
         writer.flush(_PATIENCE)
         (boot,) = boots_of(tmp_path, "ext_authz.0")
@@ -123,7 +125,7 @@ def test_a_boot_says_at_once_who_writes_it_and_in_the_end_that_it_is_whole(tmp_p
     assert is_closed(boot)
 
 
-def test_folders_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
+def test_only_their_owner_can_read_folders_and_files(tmp_path: Path) -> None:
     folder = tmp_path / "audit"
     with writing(folder) as writer:
         writer.flush(_PATIENCE)
@@ -131,7 +133,7 @@ def test_folders_and_files_are_for_their_owner_only(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_two_processes_with_one_name_have_a_boot_each(tmp_path: Path) -> None:
+def test_two_processes_with_one_name_have_separate_boots(tmp_path: Path) -> None:
     with writing(tmp_path) as first, writing(tmp_path) as second:
         for number in range(10):
             (first if number % 2 else second).append(line(number))
@@ -139,7 +141,7 @@ def test_two_processes_with_one_name_have_a_boot_each(tmp_path: Path) -> None:
     assert sorted(numbers(tmp_path)) == list(range(10))
 
 
-def test_a_segment_ends_with_the_hour_and_the_chain_goes_on(tmp_path: Path) -> None:
+def test_a_segment_ends_with_the_hour_and_the_chain_continues(tmp_path: Path) -> None:
     clock = [1_796_000_400.0 + 3599]
     with writing(tmp_path, clock=clock) as writer:
         writer.append(line(1))
@@ -152,7 +154,7 @@ def test_a_segment_ends_with_the_hour_and_the_chain_goes_on(tmp_path: Path) -> N
         kinds = [frame.kind.value for frame in frames_of(boot)]
         assert kinds == [b"H", b"E", b"H", b"E"]
         clock[0] += 3600
-    # The last frame of a boot begins no segment.
+    # The last frame of a boot starts no segment.
     assert boot.segments() == [1, 2]
     assert numbers(tmp_path) == [1, 2]
 
@@ -170,7 +172,7 @@ def test_a_long_segment_is_followed_by_another(tmp_path: Path, monkeypatch: pyte
 
 @settings(max_examples=20, deadline=None)
 @given(room=st.integers(0, HEAD_BYTES + 16), error=st.sampled_from([errno.EIO, errno.ENOSPC, errno.EDQUOT]))
-def test_a_frame_that_is_cut_off_by_an_error_is_written_again_whole(
+def test_a_frame_truncated_by_an_error_is_rewritten_completely(
     tmp_path_factory: pytest.TempPathFactory, room: int, error: int
 ) -> None:
     folder = tmp_path_factory.mktemp("audit")
@@ -189,7 +191,7 @@ def test_a_frame_that_is_cut_off_by_an_error_is_written_again_whole(
     assert numbers(folder) == [1, 2, 3]
 
 
-def test_what_could_not_be_synced_is_written_again(tmp_path: Path, disk: Disk) -> None:
+def test_lines_that_could_not_be_synced_are_written_again(tmp_path: Path, disk: Disk) -> None:
     with writing(tmp_path) as writer:
         writer.append(line(1))
         writer.flush(_PATIENCE)
@@ -203,7 +205,7 @@ def test_what_could_not_be_synced_is_written_again(tmp_path: Path, disk: Disk) -
     assert numbers(tmp_path) == [1, 2]
 
 
-def test_after_a_moment_of_failure_nothing_is_available_until_it_works_again(tmp_path: Path, disk: Disk) -> None:
+def test_a_lasting_failure_makes_the_writer_unavailable_until_it_works_again(tmp_path: Path, disk: Disk) -> None:
     with writing(tmp_path) as writer:
         writer.flush(_PATIENCE)
         assert writer.is_available
@@ -215,7 +217,7 @@ def test_after_a_moment_of_failure_nothing_is_available_until_it_works_again(tmp
     assert numbers(tmp_path) == [1]
 
 
-def test_on_a_full_disk_the_reserve_is_given_up_and_made_again_when_there_is_room(
+def test_on_a_full_disk_the_reserve_is_released_and_made_again_when_there_is_room(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reserve, free = tmp_path / "reserve" / "w", [1]
@@ -256,7 +258,7 @@ def test_a_removed_segment_is_followed_by_a_new_one(tmp_path: Path) -> None:
         assert boot.segments() == [2]
 
 
-def test_while_the_folder_is_gone_lines_wait_and_then_nothing_is_missing(tmp_path: Path) -> None:
+def test_lines_wait_while_the_folder_is_missing_and_none_is_lost(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "audit", tmp_path / "elsewhere"
     with writing(folder) as writer:
         writer.append(line(1))
@@ -271,7 +273,7 @@ def test_while_the_folder_is_gone_lines_wait_and_then_nothing_is_missing(tmp_pat
     assert numbers(folder) == [1, 2, 3]
 
 
-def test_what_waits_is_bounded_and_what_is_dropped_is_counted(tmp_path: Path, disk: Disk) -> None:
+def test_waiting_lines_are_bounded_and_dropped_ones_are_counted(tmp_path: Path, disk: Disk) -> None:
     with writing(tmp_path) as writer:
         writer.flush(_PATIENCE)
         disk.error = errno.EIO
@@ -330,7 +332,7 @@ def test_a_flood_from_many_sources_is_counted_too(tmp_path: Path) -> None:
     assert "source" not in rest
 
 
-def test_counts_reach_the_disk_when_their_second_is_over(tmp_path: Path) -> None:
+def test_counts_are_written_when_their_second_is_over(tmp_path: Path) -> None:
     clock = [1_796_000_400.0]
     with writing(tmp_path, clock=clock) as writer:
         for _ in range(3):
@@ -349,7 +351,7 @@ def test_refusals_of_known_people_are_recorded_one_by_one(tmp_path: Path) -> Non
     assert len(recorded(tmp_path)) == 3
 
 
-def test_a_writer_that_cannot_write_stops_in_the_end_and_says_so(
+def test_a_writer_that_cannot_write_gives_up_closing_and_reports_it(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_segments, "_CLOSING_SECONDS", 0.01)
@@ -359,21 +361,19 @@ def test_a_writer_that_cannot_write_stops_in_the_end_and_says_so(
         writer.append(line(1))
         assert not writer.close()
         disk.error = None
-        writer._thread.join(_PATIENCE)  # so that it does not outlive the test
+        writer._thread.join(_PATIENCE)  # so that it ends before the test does
     assert numbers(tmp_path) == [1]
     assert is_closed(*boots_of(tmp_path, "w"))
 
 
-def test_a_folder_that_no_program_could_use_is_a_fault_of_the_settings(tmp_path: Path) -> None:
+def test_an_unusable_folder_is_a_fault_of_the_settings(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for wrong in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "no" / "parent"):
         with pytest.raises(SettingsError, match=r"audit\.dir"):
             prepare(wrong)
 
 
-def test_a_folder_for_which_there_was_no_room_at_the_start_is_made_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_without_room_at_the_start_is_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, full = tmp_path / "audit", [True]
     mkdir = type(folder).mkdir
 
@@ -391,7 +391,7 @@ def test_a_folder_for_which_there_was_no_room_at_the_start_is_made_later(
     assert numbers(folder) == [1]
 
 
-def test_reasons_that_callers_make_up_do_not_fill_the_record(tmp_path: Path) -> None:
+def test_reasons_that_callers_invent_do_not_fill_the_record(tmp_path: Path) -> None:
     with writing(tmp_path, clock=[1_796_000_400.0]) as writer:
         for number in range(5000):
             refuse(writer, refusal("203.0.113.1", f"made up: {number}"))
@@ -401,7 +401,7 @@ def test_reasons_that_callers_make_up_do_not_fill_the_record(tmp_path: Path) -> 
     assert rest["count"] == 5000 - MOST_A_SECOND - MOST_COUNTS_A_SECOND
 
 
-def test_counts_of_a_long_outage_are_bounded_and_what_is_dropped_is_counted(
+def test_counts_of_a_long_outage_are_bounded_and_dropped_ones_are_counted(
     tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_repeats, "MOST_COUNTS", 5)
@@ -423,9 +423,7 @@ def test_counts_of_a_long_outage_are_bounded_and_what_is_dropped_is_counted(
     assert sum(event.get("event") == "access.denied" for event in events) == 8 + 5
 
 
-def test_counts_that_do_not_fit_into_one_frame_are_in_several(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_counts_that_do_not_fit_into_one_frame_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_segments, "_CHARACTERS_A_FRAME", 1000)
     monkeypatch.setattr(frames, "MOST_CONTENT", 5000)
     clock = [1_796_000_400.0]
@@ -440,7 +438,7 @@ def test_counts_that_do_not_fit_into_one_frame_are_in_several(
     assert all(len(frame.text()) < 2000 for frame in frames_of(boot))
 
 
-def test_no_fault_ends_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_error_ends_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faults = [ValueError("a fault of the program"), MemoryError()]
     encode = frames.FrameEncoder.encode
 
@@ -457,7 +455,7 @@ def test_no_fault_ends_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert numbers(tmp_path) == [1]
 
 
-def test_nothing_follows_the_last_frame_of_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_frame_follows_the_last_one_of_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sync = private_files.sync_content
     with writing(tmp_path) as writer:
         writer.append(line(1))
@@ -478,7 +476,7 @@ def test_nothing_follows_the_last_frame_of_a_boot(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("other", ["link", "pipe", "folder", "unfinished"])
-def test_in_place_of_another_thing_with_the_name_of_the_reserve_a_file_is_made(tmp_path: Path, other: str) -> None:
+def test_another_kind_of_file_in_place_of_the_reserve_does_no_harm(tmp_path: Path, other: str) -> None:
     precious, reserve = tmp_path / "precious", tmp_path / "audit" / "reserve" / "w"
     precious.write_text("precious", encoding="utf-8")
     reserve.parent.mkdir(parents=True)
@@ -515,7 +513,7 @@ def test_a_link_in_place_of_the_folder_of_reserves_is_not_followed(tmp_path: Pat
     assert (elsewhere / "w").read_text(encoding="utf-8") == "precious"
 
 
-def test_a_reserve_that_another_process_with_this_name_removed_counts_as_given_up(tmp_path: Path) -> None:
+def test_a_reserve_that_another_process_removed_counts_as_released(tmp_path: Path) -> None:
     one, other = (Reserve(tmp_path, "command", RESERVE) for _ in range(2))
     assert one.keep()
     assert other.keep()
@@ -525,7 +523,7 @@ def test_a_reserve_that_another_process_with_this_name_removed_counts_as_given_u
     assert other.keep()
 
 
-def test_a_segment_that_something_else_made_is_left_out(tmp_path: Path) -> None:
+def test_the_number_of_a_segment_that_another_program_made_is_skipped(tmp_path: Path) -> None:
     clock = [1_796_000_400.0]
     with writing(tmp_path, clock=clock) as writer:
         writer.append(line(1))

@@ -1,4 +1,4 @@
-"""`/authorize`: what may be acted upon, and where the news of a fault may go."""
+"""`/authorize`: which requests are accepted, and which errors may be redirected."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def ask(
     client: Client = CLIENT,
     default_scopes: tuple[str, ...] = (),
 ) -> AuthorizationRequest:
-    """Validate a good request with `changes` (`None` leaves a parameter out) and `extra` pairs."""
+    """Validate a valid request with `changes` (`None` leaves a parameter out) and `extra` pairs."""
     pairs = [(name, value) for name, value in {**GOOD, **(changes or {})}.items() if value is not None]
     return validate(Parameters([*pairs, *extra]), client, SERVICES, default_scopes)
 
 
-def test_a_good_request_is_understood() -> None:
+def test_a_valid_request_is_parsed() -> None:
     asked = ask()
     assert asked.client_id == CLIENT.client_id
     assert asked.redirect_uri == CALLBACK
@@ -57,16 +57,16 @@ def test_a_good_request_is_understood() -> None:
 
 
 @pytest.mark.parametrize("missing", ["state", "scope", "resource", "client_id"])
-def test_what_older_clients_leave_out_is_tolerated(missing: str) -> None:
+def test_parameters_that_older_clients_omit_are_optional(missing: str) -> None:
     assert ask({missing: None}).redirect_uri == CALLBACK
 
 
 @pytest.mark.requirement("oauth21:ignore-unknown")
-def test_what_is_unknown_is_ignored() -> None:
+def test_unknown_parameters_are_ignored() -> None:
     assert ask({}, ("prompt", "consent"), ("nonce", "x"), ("response_mode", "query")) == ask()
 
 
-# -- before the redirect URI is known to be the client's, errors stay here ---------------------------------------
+# -- before the redirect URI is validated, errors are displayed ---------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -85,32 +85,32 @@ def test_what_is_unknown_is_ignored() -> None:
         "x" * 5000,
     ],
 )
-def test_an_unregistered_redirect_uri_is_never_redirected_to(uri: str) -> None:
+def test_no_error_is_redirected_to_an_unregistered_redirect_uri(uri: str) -> None:
     with pytest.raises(DisplayedError):
         ask({"redirect_uri": uri})
     with pytest.raises(DisplayedError):
         ask({"redirect_uri": uri, "response_type": "nonsense", "code_challenge": None})
 
 
-def test_two_redirect_uris_are_redirected_to_neither() -> None:
+def test_with_two_redirect_uris_no_error_is_redirected() -> None:
     with pytest.raises(DisplayedError, match="more than once"):
         ask({}, ("redirect_uri", "https://evil.example/"))
     with pytest.raises(DisplayedError, match="more than once"):
         ask({}, ("redirect_uri", CALLBACK))
 
 
-def test_a_redirect_uri_may_be_left_out_only_when_there_is_one() -> None:
+def test_a_redirect_uri_may_be_omitted_only_if_one_is_registered() -> None:
     assert ask({"redirect_uri": None}).redirect_uri == CALLBACK
     with pytest.raises(DisplayedError, match="registered several"):
         ask({"redirect_uri": None}, client=LOOPBACK_CLIENT)
 
 
-def test_on_loopback_the_port_that_was_asked_for_is_used() -> None:
+def test_a_loopback_redirect_uri_keeps_the_requested_port() -> None:
     asked = ask({"redirect_uri": "http://localhost:53127/callback"}, client=LOOPBACK_CLIENT)
     assert asked.redirect_uri == "http://localhost:53127/callback"
 
 
-# -- afterwards, they are sent there -----------------------------------------------------------------------------
+# -- afterwards, they are redirected ------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("oauth21:pkce", "oauth21:code-challenge-error", "rfc7636:required", "rfc7636:unsupported")
@@ -142,7 +142,9 @@ def test_on_loopback_the_port_that_was_asked_for_is_used() -> None:
         ({"nonce": "x" * 5000}, ErrorCode.INVALID_REQUEST),
     ],
 )
-def test_a_fault_is_reported_to_the_client_with_its_state(changes: dict[str, str | None], code: ErrorCode) -> None:
+def test_an_error_is_redirected_to_the_client_with_its_state(
+    changes: dict[str, str | None], code: ErrorCode
+) -> None:
     with pytest.raises(RedirectedError) as caught:
         ask(changes)
     assert caught.value.code is code
@@ -151,7 +153,7 @@ def test_a_fault_is_reported_to_the_client_with_its_state(changes: dict[str, str
 
 
 @pytest.mark.parametrize("name", ["client_id", "response_type", "code_challenge", "scope", "nonce", "state"])
-def test_a_duplicate_is_reported_and_a_doubtful_state_is_not_echoed(name: str) -> None:
+def test_a_duplicate_parameter_is_an_error_and_an_ambiguous_state_is_not_echoed(name: str) -> None:
     with pytest.raises(RedirectedError, match="more than once") as caught:
         ask({}, (name, "another"), (name, "still another"))
     assert caught.value.state == (None if name == "state" else "the state")
@@ -173,7 +175,7 @@ VALUES = st.one_of(
 @pytest.mark.requirement("mcp:redirect-trust", "oauth21:open-redirect")
 @given(st.lists(st.tuples(st.sampled_from([*GOOD, "response_mode", "request"]), VALUES), max_size=12))
 @example([("redirect_uri", CALLBACK), ("resource", "http://[/")])
-def test_no_request_is_ever_redirected_to_what_was_not_registered(pairs: list[tuple[str, str]]) -> None:
+def test_no_request_is_redirected_to_an_unregistered_uri(pairs: list[tuple[str, str]]) -> None:
     parameters = Parameters(pairs)
     error = refusal(lambda: validate(parameters, CLIENT, SERVICES, ()))
     sent = [value for name, value in pairs if name == "redirect_uri" and value]
@@ -184,7 +186,7 @@ def test_no_request_is_ever_redirected_to_what_was_not_registered(pairs: list[tu
 
 
 @given(st.dictionaries(st.sampled_from([*GOOD]), VALUES), st.lists(st.tuples(st.sampled_from([*GOOD]), VALUES)))
-def test_whatever_is_accepted_is_within_what_may_be(
+def test_an_accepted_request_is_within_the_limits(
     changes: dict[str, str | None], extra: list[tuple[str, str]]
 ) -> None:
     if refusal(lambda: ask(changes, *extra)):
@@ -201,34 +203,34 @@ def test_whatever_is_accepted_is_within_what_may_be(
 # -- scope and audience ------------------------------------------------------------------------------------------
 
 
-def test_without_a_resource_the_audience_is_every_service_the_scopes_open() -> None:
+def test_without_a_resource_the_audience_is_every_service_of_the_scopes() -> None:
     asked = ask({"resource": None, "scope": "mcp.time mcp.notes"})
     assert asked.resources == (TIME.resource, NOTES.resource)
 
 
-def test_without_a_scope_the_resources_say_it() -> None:
+def test_without_a_scope_the_resources_give_it() -> None:
     asked = ask({"scope": None}, ("resource", NOTES.resource))
     assert asked.scopes == ("mcp.time", "mcp.notes")
     assert asked.resources == (TIME.resource, NOTES.resource)
 
 
-def test_without_either_the_default_scopes_are_asked() -> None:
+def test_without_scope_and_resource_the_default_scopes_are_used() -> None:
     asked = ask({"scope": None, "resource": None}, default_scopes=("mcp.notes",))
     assert (asked.scopes, asked.resources) == (("mcp.notes",), (NOTES.resource,))
 
 
-def test_without_either_and_without_defaults_every_service_is_asked() -> None:
+def test_without_scope_resource_and_defaults_every_service_is_included() -> None:
     assert ask({"scope": None, "resource": None}).scopes == ("mcp.time", "mcp.notes", "mcp.bare")
 
 
-def test_scopes_of_services_that_were_not_named_are_left_out() -> None:
-    """Gemini and Qwen name one resource and ask for every scope there is."""
+def test_scopes_of_services_that_were_not_requested_are_left_out() -> None:
+    """Gemini and Qwen name one resource and request every scope."""
     assert ask({"scope": "mcp.bare mcp.time mcp.notes openid"}).scopes == ("mcp.time",)
     both = ask({"scope": "mcp.bare mcp.time mcp.notes"}, ("resource", NOTES.resource))
     assert both.scopes == ("mcp.time", "mcp.notes")
 
 
-def test_where_no_scope_exists_here_the_named_resource_says_it() -> None:
+def test_without_a_known_scope_the_requested_resource_gives_it() -> None:
     assert ask({"scope": "openid email profile"}).scopes == ("mcp.time",)
 
 
@@ -236,7 +238,7 @@ def test_a_scope_does_not_widen_the_audience_beyond_the_resource() -> None:
     assert ask({"scope": "mcp.time mcp.notes"}).resources == (TIME.resource,)
 
 
-def test_scopes_beyond_the_registered_ones_may_be_asked_for() -> None:
+def test_scopes_beyond_the_registered_ones_may_be_requested() -> None:
     assert ask(client=make_client(CALLBACK, scope="mcp.notes")).scopes == ("mcp.time",)
 
 
@@ -249,6 +251,6 @@ def test_offline_access_alone_counts_as_no_scope() -> None:
 
 
 @pytest.mark.requirement("complaints:python-sdk-1919", "mcp:trailing-slash")
-def test_a_bare_origin_may_be_asked_for_with_a_slash_and_is_answered_without() -> None:
+def test_a_resource_that_is_an_origin_may_have_a_trailing_slash() -> None:
     asked = ask({"resource": f"{BARE.resource}/", "scope": "mcp.bare"}, ("resource", BARE.resource))
     assert asked.resources == (BARE.resource,)

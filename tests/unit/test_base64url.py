@@ -1,4 +1,4 @@
-"""Base64url is written in one spelling, and every other spelling is refused where spellings count."""
+"""Base64url has one spelling here, and every other spelling is refused where spellings matter."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from oauth_core.crypto import base64url
 
 
 @given(st.binary(max_size=200))
-def test_bytes_come_back(data: bytes) -> None:
+def test_encoded_bytes_are_decoded_unchanged(data: bytes) -> None:
     text = base64url.encode(data)
     assert base64url.decode(text) == base64url.decode_leniently(text) == data
     assert text == base64.b64encode(data, altchars=b"-_").decode().replace("=", "")
 
 
 @given(st.text(st.sampled_from("AQZaz09-_+/= \nä"), max_size=12))
-def test_a_text_is_read_only_if_it_is_the_one_spelling(text: str) -> None:
+def test_only_the_canonical_spelling_is_decoded(text: str) -> None:
     data = base64url.decode(text)
     assert data is None or base64url.encode(data) == text
 

@@ -1,4 +1,4 @@
-"""Which certificate a caller showed, and which a token is bound to: exactly one, or none at all."""
+"""The certificate that a caller presented, and the one that a token is bound to: exactly one, or none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = new_key()
 KEYS = VerifyingKeys.from_jwks(public_jwks([KEY]))
 
 
-def test_what_envoy_says_in_both_ways_is_one_thumbprint() -> None:
+def test_both_header_formats_of_envoy_give_the_same_thumbprint() -> None:
     assert certificate_thumbprints.of_escaped_pem(quote(PEM, safe="")) == THUMBPRINT
     assert certificate_thumbprints.of_forwarded(f"Hash={HEX}") == THUMBPRINT
     assert certificate_thumbprints.of_forwarded(f'By=spiffe://a;Hash={HEX};Subject="CN=x"') == THUMBPRINT
@@ -42,16 +42,16 @@ def test_what_envoy_says_in_both_ways_is_one_thumbprint() -> None:
         f"Hash={HEX}\n",
     ],
 )
-def test_a_header_that_does_not_name_just_one_names_none(header: str) -> None:
+def test_a_header_that_does_not_name_exactly_one_certificate_gives_none(header: str) -> None:
     assert certificate_thumbprints.of_forwarded(header) is None
 
 
 @pytest.mark.parametrize("text", ["", "x", PEM[:-10], PEM + PEM, PEM.replace("AAEC", "AAE")])
-def test_what_is_not_one_certificate_is_none(text: str) -> None:
+def test_a_text_that_is_not_one_certificate_gives_none(text: str) -> None:
     assert certificate_thumbprints.of_escaped_pem(quote(text, safe="")) is None
 
 
-def test_a_token_says_which_certificate_it_is_bound_to_and_is_read_back() -> None:
+def test_the_confirmation_claim_is_written_and_read_back() -> None:
     bound = claims(certificate=THUMBPRINT)
     assert access_tokens.claims_payload(bound)["cnf"] == {"x5t#S256": THUMBPRINT}
     token = access_tokens.mint(bound, KEY)
@@ -69,9 +69,7 @@ def test_a_token_says_which_certificate_it_is_bound_to_and_is_read_back() -> Non
         *({"x5t#S256": THUMBPRINT, "jkt": "x"}, {"jkt": THUMBPRINT, "jku": "https://a.example"}),
     ],
 )
-def test_a_token_bound_in_a_way_that_cannot_be_checked_is_refused(
-    cnf: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_with_an_unsupported_confirmation_is_refused(cnf: object, monkeypatch: pytest.MonkeyPatch) -> None:
     good = claims()
     claims_payload = access_tokens.claims_payload(good)
     monkeypatch.setattr(access_tokens, "claims_payload", lambda _: claims_payload | {"cnf": cnf})

@@ -36,7 +36,7 @@ def header(answer: DenyResponse, name: str) -> str | None:
 
 
 @pytest.mark.requirement("mcp:challenge-scope", "rfc6750:no-error-without-token", "rfc9728:challenge")
-def test_without_a_token_the_challenge_says_where_to_go_and_what_to_ask_for_and_no_error() -> None:
+def test_without_a_token_the_challenge_has_metadata_and_scope_and_no_error() -> None:
     answer = deny_response(DenyReason.MISSING_TOKEN, TIME)
     assert answer.status == 401
     assert header(answer, "www-authenticate") == f'Bearer resource_metadata="{METADATA}", scope="mcp.time"'
@@ -44,14 +44,14 @@ def test_without_a_token_the_challenge_says_where_to_go_and_what_to_ask_for_and_
 
 @pytest.mark.requirement("mcp:error-status", "rfc6750:invalid-token")
 @pytest.mark.parametrize("reason", sorted(INVALID_TOKEN))
-def test_every_bad_token_is_401_invalid_token_and_looks_the_same(reason: DenyReason) -> None:
+def test_every_invalid_token_gets_the_same_401(reason: DenyReason) -> None:
     answer = deny_response(reason, TIME)
     assert answer.status == 401
     challenge = header(answer, "www-authenticate")
     assert challenge is not None
     assert challenge.startswith('Bearer error="invalid_token", error_description="')
     assert challenge.endswith(f', resource_metadata="{METADATA}", scope="mcp.time"')
-    assert answer == deny_response(DenyReason.REVOKED, TIME), "which check failed is nobody's business"
+    assert answer == deny_response(DenyReason.REVOKED, TIME), "callers must not learn which check failed"
 
 
 @pytest.mark.requirement("mcp:error-status", "mcp:insufficient-scope", "rfc6750:insufficient")
@@ -64,7 +64,7 @@ def test_a_missing_scope_is_403_and_names_the_scope_and_the_metadata() -> None:
     assert f'resource_metadata="{METADATA}", scope="mcp.time"' in challenge
 
 
-def test_what_no_consent_can_mend_has_a_challenge_that_sends_no_client_for_one() -> None:
+def test_a_refusal_that_consent_cannot_change_requests_no_scope() -> None:
     answer = deny_response(DenyReason.FORBIDDEN_BY_POLICY, TIME)
     assert answer.status == 403
     challenge = header(answer, "www-authenticate")
@@ -74,14 +74,14 @@ def test_what_no_consent_can_mend_has_a_challenge_that_sends_no_client_for_one()
 @pytest.mark.parametrize(
     "reason", [DenyReason.TOKEN_STATE_UNKNOWN, DenyReason.SERVICE_STATE_UNKNOWN, DenyReason.INTERNAL_ERROR]
 )
-def test_what_is_unknown_is_503_with_retry_after_and_no_challenge(reason: DenyReason) -> None:
+def test_an_unknown_state_is_503_with_retry_after_and_no_challenge(reason: DenyReason) -> None:
     answer = deny_response(reason, TIME)
     assert answer.status == 503
     assert header(answer, "retry-after") == str(RETRY_AFTER_SECONDS)
     assert header(answer, "www-authenticate") is None
 
 
-def test_an_isolated_service_is_503_with_the_reason_as_json_and_no_challenge() -> None:
+def test_a_disabled_service_is_503_with_the_reason_as_json_and_no_challenge() -> None:
     answer = deny_response(DenyReason.SERVICE_DISABLED, TIME, 'Back at "six", Zoë')
     assert answer.status == 503
     assert header(answer, "retry-after") == "60"
@@ -91,7 +91,7 @@ def test_an_isolated_service_is_503_with_the_reason_as_json_and_no_challenge() -
 
 
 @pytest.mark.parametrize("reason", [DenyReason.UNKNOWN_SERVICE, DenyReason.ROUTE_MISMATCH])
-def test_no_service_is_404_without_a_challenge(reason: DenyReason) -> None:
+def test_an_unknown_service_is_404_without_a_challenge(reason: DenyReason) -> None:
     answer = deny_response(reason, None)
     assert answer.status == 404
     assert header(answer, "www-authenticate") is None
@@ -106,7 +106,7 @@ def test_a_token_in_the_url_is_an_invalid_request() -> None:
 
 @pytest.mark.parametrize("service", [TIME, None])
 @pytest.mark.parametrize("reason", sorted(DenyReason))
-def test_every_refusal_is_small_json_that_is_not_stored_and_keeps_the_reason(
+def test_every_refusal_is_small_uncached_json_without_the_internal_reason(
     reason: DenyReason, service: Service | None
 ) -> None:
     answer = deny_response(reason, service)
@@ -124,7 +124,7 @@ def test_every_refusal_is_small_json_that_is_not_stored_and_keeps_the_reason(
 
 
 @pytest.mark.requirement("rfc6750:challenge-once")
-def test_a_quote_in_a_url_does_not_end_its_parameter() -> None:
+def test_a_quote_in_a_url_is_escaped() -> None:
     odd = Service("odd", "Odd", 'https://mcp.example/a"b\\c', "http://127.0.0.1:1/mcp", "mcp.odd")
     challenge = header(deny_response(DenyReason.MISSING_TOKEN, odd), "www-authenticate")
     assert challenge is not None

@@ -1,4 +1,4 @@
-"""Checkpoints and signed notes have one form each; a change of any character is noticed."""
+"""Checkpoints and signed notes have one form each; a change of any character is detected."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def test_we_verify_the_checkpoint_of_another_program() -> None:
 
 
 @pytest.mark.parametrize("checkpoint", [PLAIN, FULL], ids=["plain", "full"])
-def test_a_checkpoint_is_read_as_it_was_signed(checkpoint: Checkpoint) -> None:
+def test_a_signed_checkpoint_is_read_back_unchanged(checkpoint: Checkpoint) -> None:
     assert open_checkpoint(checkpoint.sign(SIGNER), SIGNER.verifier) == checkpoint
     assert parse_checkpoint(checkpoint.text()) == checkpoint
 
 
-def test_an_extension_line_of_another_kind_is_left_out() -> None:
+def test_an_unknown_extension_line_is_ignored() -> None:
     assert parse_checkpoint(PLAIN.text() + "witnessed by others\n") == PLAIN
 
 
@@ -151,7 +151,7 @@ def test_a_note_has_a_limited_number_of_signatures_and_no_control_characters() -
             SIGNER.sign(text)
 
 
-def test_a_private_key_is_read_as_it_was_written_and_never_shown() -> None:
+def test_a_private_key_is_read_back_and_never_shown() -> None:
     text = SIGNER.private_text()
     assert Signer.from_text(text).verifier == SIGNER.verifier
     assert text.startswith("PRIVATE+KEY+")
@@ -192,7 +192,7 @@ FAULT_ENTRIES = st.builds(FaultEntry, WORDS, WORDS, WORDS, NUMBERS, NUMBERS, st.
 
 
 @given(FRAME_ENTRIES | FAULT_ENTRIES)
-def test_an_entry_is_read_as_it_was_written(entry: FrameEntry | FaultEntry) -> None:
+def test_a_written_entry_is_read_back_unchanged(entry: FrameEntry | FaultEntry) -> None:
     assert parse_entry(entry.encode()) == entry
     assert b"\n" not in entry.encode()
 

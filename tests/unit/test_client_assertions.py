@@ -1,4 +1,4 @@
-"""Assertions that clients sign: which are proof, and why the others are not."""
+"""Assertions that clients sign: which are accepted, and why others are refused."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def b64(value: object) -> str:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
-def test_each_algorithm_is_proof_with_the_key_of_its_kind(algorithm: Algorithm) -> None:
+def test_each_algorithm_is_accepted_with_a_key_of_its_kind(algorithm: Algorithm) -> None:
     own = key(algorithm)
     assertion = made(by=own, jti="one")
     assert verdict(assertion, client_keys.parse(jwks(own))) == VerifiedAssertion("one", NOW + 300 + 31)
 
 
-def test_an_rsa_key_that_names_no_algorithm_may_sign_either_way() -> None:
+def test_an_rsa_key_without_an_algorithm_accepts_both() -> None:
     own = key("RS256")
     bare = {name: value for name, value in own.public_jwk().items() if name != "alg"}
     claims = {"iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": NOW + 60, "jti": "x"}
@@ -77,7 +77,7 @@ def test_the_audience_is_the_issuer_or_its_token_endpoint(audience: str | list[s
     [None, "", [], f"{ISSUER}/", "https://other.example", [ISSUER, "https://other.example"], 5, {"a": ISSUER},
      [[ISSUER]]],
 )  # fmt: skip
-def test_an_assertion_for_somebody_else_as_well_is_none_for_us(audience: Any) -> None:
+def test_an_assertion_with_another_audience_is_refused(audience: Any) -> None:
     assert verdict(made(aud=audience)) is AssertionFault.WRONG_AUDIENCE
 
 
@@ -119,19 +119,19 @@ def test_times_out_of_bounds_are_refused(claims: dict[str, Any], fault: Assertio
 
 
 @pytest.mark.parametrize("claims", [{"exp": NOW - 29}, {"exp": NOW + 1.5}, {"iat": NOW + 30}, {"iat": None}])
-def test_clocks_may_differ_a_little(claims: dict[str, Any]) -> None:
+def test_a_small_difference_between_clocks_is_accepted(claims: dict[str, Any]) -> None:
     found = verdict(made(**claims))
     assert isinstance(found, VerifiedAssertion)
     assert found.until > claims.get("exp", NOW)
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "HS512", "RS512", "ES256K", "", 5, None])
-def test_other_algorithms_are_refused_before_any_key_is_looked_at(algorithm: Any) -> None:
+def test_other_algorithms_are_refused_before_any_key_is_looked_up(algorithm: Any) -> None:
     payload = made().split(".")[1]
     assert isinstance(parse_unverified(f"{b64({'alg': algorithm, 'typ': 'JWT'})}.{payload}.c2ln"), AssertionFault)
 
 
-def test_a_public_key_is_not_taken_for_a_shared_secret() -> None:
+def test_a_public_key_is_not_accepted_as_a_shared_secret() -> None:
     header, payload = b64({"alg": "HS256", "kid": key().kid}), made().split(".")[1]
     assert verdict(f"{header}.{payload}.c2ln") is AssertionFault.WRONG_ALGORITHM
 
@@ -154,7 +154,7 @@ def test_another_key_and_a_changed_payload_are_refused() -> None:
     assert verdict(f"{header}.{made(exp=NOW + 9).split('.')[1]}.{signature}") is AssertionFault.BAD_SIGNATURE
 
 
-def test_without_a_kid_one_key_must_fit() -> None:
+def test_without_a_kid_there_must_be_one_matching_key() -> None:
     anonymous = made(headers={"typ": "JWT"})
     assert isinstance(verdict(anonymous), VerifiedAssertion)
     several = client_keys.parse(jwks(key(), key("ES256", "stranger")))
@@ -163,7 +163,7 @@ def test_without_a_kid_one_key_must_fit() -> None:
 
 
 @given(st.text() | st.lists(st.text("abcdef-_0", min_size=1), min_size=3, max_size=3).map(".".join))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     assert isinstance(verdict(text), AssertionFault)
 
 
@@ -184,7 +184,7 @@ def test_any_unsigned_jwt_is_refused(header: dict[str, Any], claims: Any) -> Non
 
 
 @given(CLAIMS)
-def test_any_signed_claims_are_proof_only_when_they_are_right(claims: dict[str, Any]) -> None:
+def test_signed_claims_are_accepted_only_if_they_are_right(claims: dict[str, Any]) -> None:
     payload = {"iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": NOW + 60, "jti": "x", **claims}
     signer = key()
     text = jwt.PyJWS().encode(json.dumps(payload).encode(), signer.private_key, "ES256", {"kid": signer.kid})
@@ -195,7 +195,7 @@ def test_any_signed_claims_are_proof_only_when_they_are_right(claims: dict[str, 
         assert found.jti == payload["jti"]
 
 
-def test_what_is_said_is_readable_before_it_is_proven() -> None:
+def test_the_unverified_content_can_be_read_before_verification() -> None:
     assert parse_unverified(made()) == UnverifiedAssertion(CLIENT, key().kid, "ES256")
 
 
@@ -224,14 +224,14 @@ def test_a_key_set_without_a_usable_key_or_with_a_secret_one_is_refused(document
         client_keys.parse(document)
 
 
-def test_keys_of_kinds_we_do_not_use_are_passed_over() -> None:
+def test_keys_of_unused_kinds_are_skipped() -> None:
     foreign = {"kty": "OKP", "crv": "X25519", "x": "AAAA"}
     keys = client_keys.parse({"keys": [foreign, key().public_jwk(), {"kty": "EC", "crv": "P-521"}]})
     assert keys.document() == jwks(key())
 
 
 @pytest.mark.parametrize("bits", [33, 512, 2047])
-def test_an_rsa_key_with_a_large_exponent_is_refused_before_it_costs_time(bits: int) -> None:
+def test_an_rsa_key_with_a_large_exponent_is_refused_before_it_is_used(bits: int) -> None:
     usual = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key(), as_dict=True)
     exponent = (1 << (bits - 1) | 1).to_bytes((bits + 7) // 8, "big")
     large = usual | {"e": base64.urlsafe_b64encode(exponent).rstrip(b"=").decode()}

@@ -1,4 +1,4 @@
-"""Who is calling the token endpoint, and whether that is true."""
+"""Client authentication at the token endpoint."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def basic(pair: str) -> str:
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
-def test_the_id_may_come_in_the_form() -> None:
+def test_the_id_may_be_in_the_form() -> None:
     assert parse_credentials(None, form(client_id="c", client_secret="s")) == PresentedCredentials(
         "c", "s", by_header=False
     )
     assert parse_credentials(None, form(client_id="c")) == PresentedCredentials("c", None, by_header=False)
 
 
-def test_the_id_may_come_in_the_header() -> None:
+def test_the_id_may_be_in_the_header() -> None:
     assert parse_credentials(basic("c:s"), form()) == PresentedCredentials("c", "s", by_header=True)
 
 
-def test_the_id_may_come_in_both_when_they_agree() -> None:
+def test_the_id_may_be_in_both_if_they_agree() -> None:
     both = form(client_id="c", client_secret="s")
     assert parse_credentials(basic("c:s"), both) == PresentedCredentials("c", "s", by_header=True)
     assert parse_credentials(basic("c:s"), form(client_id="c")) == PresentedCredentials("c", "s", by_header=True)
@@ -59,7 +59,7 @@ def test_header_and_form_must_not_contradict(values: dict[str, str]) -> None:
     assert caught.value.code is ErrorCode.INVALID_REQUEST
 
 
-def test_no_credentials_are_refused_without_a_challenge() -> None:
+def test_missing_credentials_are_refused_without_a_challenge() -> None:
     with pytest.raises(DisplayedError) as caught:
         parse_credentials(None, form(client_secret="s"))
     assert (caught.value.code, caught.value.status) == (ErrorCode.INVALID_CLIENT, 401)
@@ -97,25 +97,25 @@ def test_a_header_that_is_not_plain_basic_is_refused_with_a_challenge(header: st
     assert authenticate(PUBLIC, parse_credentials(header, form(client_id="public"))) is PUBLIC
 
 
-def test_the_name_of_the_scheme_is_understood_in_any_case() -> None:
+def test_the_name_of_the_scheme_is_accepted_in_any_case() -> None:
     assert parse_credentials(basic("c:s").replace("Basic", "bAsIc"), form()).client_id == "c"
 
 
 @pytest.mark.requirement("oauth21:basic")
 @given(PRINTABLE, st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30))
-def test_what_was_encoded_as_the_rfc_says_is_read_again(client_id: str, secret: str) -> None:
+def test_credentials_encoded_as_in_the_rfc_are_decoded(client_id: str, secret: str) -> None:
     who = parse_credentials(basic(f"{quote_plus(client_id)}:{quote_plus(secret)}"), form())
     assert (who.client_id, who.secret) == (client_id, secret or None)
 
 
 @given(st.text(), st.sampled_from(["Basic ", "basic ", ""]))
-def test_any_header_is_understood_or_refused(text: str, scheme: str) -> None:
+def test_any_header_is_parsed_or_refused(text: str, scheme: str) -> None:
     for header in (f"{scheme}{text}", scheme + base64.b64encode(text.encode("utf-8", "surrogatepass")).decode()):
         error = refusal(partial(parse_credentials, header, form()))
         assert error is None or error.code is ErrorCode.INVALID_CLIENT
 
 
-def test_what_is_presented_does_not_show_its_secret() -> None:
+def test_the_repr_of_credentials_does_not_contain_the_secret() -> None:
     assert "hush" not in repr(parse_credentials(basic("c:hush"), form()))
 
 
@@ -126,7 +126,7 @@ def test_a_public_client_needs_no_secret() -> None:
     assert authenticate(PUBLIC, PresentedCredentials("public", None, by_header=False)) is PUBLIC
 
 
-def test_a_confidential_client_proves_itself_by_its_secret() -> None:
+def test_a_confidential_client_authenticates_with_its_secret() -> None:
     for by_header in (True, False):
         assert (
             authenticate(CONFIDENTIAL, PresentedCredentials("confidential", "the secret", by_header))
@@ -153,14 +153,14 @@ def test_a_confidential_client_without_its_secret_is_refused(secret: str | None)
         (basic("public:undefined"), {"client_id": "public", "client_assertion": "a.b.c"}),
     ],
 )
-def test_what_a_public_client_sends_as_a_secret_proves_nothing_and_is_ignored(
+def test_superfluous_credentials_of_a_public_client_are_ignored(
     header: str | None, values: dict[str, str]
 ) -> None:
     assert authenticate(PUBLIC, parse_credentials(header, form(**values))) is PUBLIC
 
 
 @pytest.mark.parametrize("values", [{"client_assertion": "dummy"}, {"client_assertion_type": "undefined"}])
-def test_a_dummy_assertion_beside_a_good_secret_is_refused(values: dict[str, str]) -> None:
+def test_a_dummy_assertion_beside_a_valid_secret_is_refused(values: dict[str, str]) -> None:
     for header, secret in ((None, {"client_secret": "the secret"}), (basic("confidential:the secret"), {})):
         with pytest.raises(DisplayedError):
             authenticate(

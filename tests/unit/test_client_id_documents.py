@@ -1,4 +1,4 @@
-"""Which URLs may name a client, and which documents describe one."""
+"""Which URLs are accepted as client ids, and which documents are accepted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def parsed(**members: object) -> Client:
 @pytest.mark.parametrize(
     "url", [URL, "https://a.example:8443/x", "https://a.example/x/", "https://a.example/x?v=1", "https://[2001:db8::1]/x"]
 )  # fmt: skip
-def test_an_https_url_with_a_path_may_name_a_client(url: str) -> None:
+def test_an_https_url_with_a_path_is_a_client_id(url: str) -> None:
     assert check_url(url, loopback=False) == url
 
 
@@ -67,12 +67,12 @@ def test_an_https_url_with_a_path_may_name_a_client(url: str) -> None:
         "https://a.example%2eb/x", "https://a.example\t/x", "https://127.0.0.1%00.a.example/x", "https://a.example;b/x",
     ],
 )  # fmt: skip
-def test_any_other_may_not(url: str) -> None:
+def test_any_other_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="client_id"):
         check_url(url, loopback=False)
 
 
-def test_http_on_this_machine_may_where_that_was_allowed() -> None:
+def test_http_on_loopback_is_accepted_where_that_is_allowed() -> None:
     assert check_url("http://localhost:8000/x", loopback=True)
     assert check_url("http://127.0.0.1:8000/x", loopback=True)
     for url in ("http://a.example/x", "http://10.0.0.1/x", "http://localhost.evil.example/x"):
@@ -81,7 +81,7 @@ def test_http_on_this_machine_may_where_that_was_allowed() -> None:
 
 
 @given(st.text() | st.text(alphabet="htps:/.a%2eE@#?\\[]:0 ").map("https://a".__add__))
-def test_whatever_passes_the_rule_has_one_reading(text: str) -> None:
+def test_an_accepted_url_has_one_reading(text: str) -> None:
     try:
         check_url(text, loopback=False)
     except ValueError:
@@ -98,7 +98,7 @@ def test_whatever_passes_the_rule_has_one_reading(text: str) -> None:
 
 
 @pytest.mark.requirement("cimd:no-https-ids")
-def test_ids_of_our_making_have_no_host() -> None:
+def test_registered_client_ids_have_no_host() -> None:
     for _ in range(20):
         made = new_identifier()
         assert not is_url(made)
@@ -117,7 +117,7 @@ def test_a_document_makes_a_client_without_secrets() -> None:
     assert client.registration_token_hash == ""
 
 
-def test_a_client_with_keys_says_where_they_are() -> None:
+def test_a_client_with_keys_has_them_by_value_or_by_address() -> None:
     by_value = parsed(token_endpoint_auth_method="private_key_jwt", jwks=jwks(key()))
     assert json.loads(str(by_value.jwks)) == jwks(key())
     by_address = parsed(token_endpoint_auth_method="private_key_jwt", jwks_uri="https://app.example/keys")
@@ -159,7 +159,7 @@ def test_a_document_that_breaks_a_rule_is_refused(members: dict[str, object]) ->
         parsed(**members)
 
 
-def test_of_a_document_what_is_fit_is_taken() -> None:
+def test_the_valid_entries_of_a_document_are_used() -> None:
     good, weak = key(), {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "weak"}
     client = parsed(
         redirect_uris=[
@@ -183,7 +183,7 @@ def test_of_a_document_what_is_fit_is_taken() -> None:
     assert parsed(redirect_uris=many).redirect_uris == tuple(many[:20])
 
 
-def test_a_document_of_which_nothing_is_fit_is_refused_with_the_reason() -> None:
+def test_a_document_without_a_valid_entry_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="only loopback addresses may"):
         parsed(redirect_uris=["http://evil.example/", "javascript:alert(1)"])
     weak = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}
@@ -193,7 +193,7 @@ def test_a_document_of_which_nothing_is_fit_is_refused_with_the_reason() -> None
         parsed(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [jwks(key())["keys"][0]] * 2})
 
 
-def test_a_set_with_a_private_key_is_refused_whatever_else_is_in_it() -> None:
+def test_a_key_set_with_a_private_key_is_refused_regardless_of_the_rest() -> None:
     leaked = {**key().public_jwk(), "d": "x"}
     with pytest.raises(ValueError, match="secret key"):
         parsed(token_endpoint_auth_method="private_key_jwt", jwks={"keys": [*jwks(key())["keys"], leaked]})
@@ -223,14 +223,12 @@ LISTED = "token_endpoint_auth_methods_supported"
         ({"token_endpoint_auth_method": None, LISTED: []}, "none"),
     ],
 )
-def test_of_several_ways_to_authenticate_the_one_that_fits_is_taken(
-    members: dict[str, object], method: str
-) -> None:
+def test_of_several_auth_methods_the_supported_one_is_used(members: dict[str, object], method: str) -> None:
     assert parsed(**members).token_endpoint_auth_method == method
 
 
 @pytest.mark.parametrize("others", [[], ["implicit"], ["client_credentials", "urn:x:unknown"]])
-def test_a_client_that_only_presents_identity_assertions_is_a_client_and_has_no_grant_by_its_own_word(
+def test_a_client_that_only_presents_identity_assertions_is_accepted_without_grant_types(
     others: list[str],
 ) -> None:
     client = parsed(
@@ -242,7 +240,7 @@ def test_a_client_that_only_presents_identity_assertions_is_a_client_and_has_no_
     assert (client.grant_types, client.redirect_uris, client.response_types) == ((), (), ())
 
 
-def test_grants_that_are_not_offered_are_left_out_of_a_document() -> None:
+def test_unsupported_grant_types_of_a_document_are_left_out() -> None:
     client = parsed(grant_types=["authorization_code", "implicit", ASSERTED, "client_credentials"])
     assert client.grant_types == ("authorization_code", "refresh_token")
     assert not client.machine_scopes
@@ -274,12 +272,12 @@ def test_only_documents_of_hosts_on_the_list_are_accepted(url: str, accepted: bo
 @pytest.mark.parametrize(
     "host", ["https://a.example", "a.example/", "A.example", "*", "*.", "a.*.example", "a b", ""]
 )
-def test_a_list_of_hosts_has_host_names_and_nothing_else(host: str) -> None:
+def test_a_list_of_hosts_accepts_only_host_names(host: str) -> None:
     with pytest.raises(ValueError, match="host names"):
         check_hosts([host])
 
 
-def test_a_member_that_stands_twice_is_refused() -> None:
+def test_a_duplicate_member_is_refused() -> None:
     body = json.dumps(GOOD)[:-1] + f', "client_id": "{URL}"}}'
     with pytest.raises(ValueError, match="two members"):
         parse(body.encode(), URL)
@@ -338,18 +336,19 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "64:ff9b::a00:1",
         "64:ff9b::808:808", "64:ff9b:1::1", "2002:7f00:1::", "2002:808:808::1", "2001::1", "2001:db8::1", "100::1",
         "localhost", "", "127.1", "2130706433",
-        # Given out or not, they mean something to this network: IPv4 inside, a protocol, a cloud, an interface.
+        # Assigned or not, they have a meaning in this network: embedded IPv4, a protocol, a cloud, an
+        # interface.
         "2606:4700::5efe:7f00:1", "2606:4700::200:5efe:808:808", "2001:0:5ef5:79fb::", "2001:20::1", "2001:1::1",
         "3fff::1", "192.0.0.9", "192.0.0.192", "192.88.99.1", "168.63.129.16", "2606:4700::1111%eth0",
-        # Not as an address is written.
+        # Not in the format of an address.
         "8.8.8.8.", "010.0.0.1", "8.8.8", "0x8.8.8.8", "::ffff:7f00:1", "[2606:4700::1111]", " 8.8.8.8",
     ],
 )  # fmt: skip
-def test_every_other_address_is_not(address: str) -> None:
+def test_every_other_address_is_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-def test_loopback_is_only_what_says_so_plainly() -> None:
+def test_only_plain_loopback_addresses_count_as_loopback() -> None:
     assert is_loopback("127.0.0.1")
     assert is_loopback("::1")
     assert not any(map(is_loopback, ("::ffff:127.0.0.1", "::127.0.0.1", "10.0.0.1", "localhost", "")))

@@ -22,14 +22,14 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one(typed: list[str], m
     assert f"Did you mean '{meant}'?" in result.output
 
 
-def test_a_command_that_is_like_none_is_said_not_to_exist() -> None:
+def test_a_command_without_a_similar_one_gets_no_suggestion() -> None:
     result = CliRunner().invoke(cli, ["xyzzy"])
     assert result.exit_code == 2
     assert "No such command 'xyzzy'" in result.output
     assert "Did you mean" not in result.output
 
 
-def test_help_names_the_commands_that_disable_and_enable_a_service_and_not_their_former_names() -> None:
+def test_help_shows_disable_and_enable_and_not_their_former_names() -> None:
     text = CliRunner().invoke(cli, ["services", "--help"]).output
     assert "disable" in text
     assert "enable" in text
@@ -43,6 +43,6 @@ def test_a_former_name_works_with_a_notice(former: str, current: str, tmp_path: 
     by_former, by_current = (runner.invoke(cli, ["services", name, *rest]) for name in (former, current))
     assert f"`services {former}` is now `services {current}`" in by_former.output
     assert "notice" not in by_current.output
-    # There is no gateway in that folder, and both say so in the same words.
+    # There is no gateway in that folder, and both commands report that in the same words.
     assert str(by_former.exception) == str(by_current.exception)
     assert by_former.exit_code == by_current.exit_code == 1

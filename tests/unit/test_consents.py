@@ -1,4 +1,4 @@
-"""What may be remembered, and when it counts: for the very client, at the very address, within what was seen."""
+"""Remembered consent: which requests it may be stored for, and which later requests it covers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def kept(asked: AuthorizationRequest = ASKED, known: RememberedConsent | None = 
     return consent.remember(asked, SEEN, known, now=100, lifetime=50)
 
 
-def test_the_same_again_is_covered_until_time_runs_out() -> None:
+def test_the_same_request_is_covered_until_the_consent_expires() -> None:
     assert consent.covers(kept(), ASKED, SEEN, now=149)
     assert consent.covers(kept(), replace(ASKED, state="other", code_challenge="y" * 43), SEEN, now=149)
     assert not consent.covers(kept(), ASKED, SEEN, now=150)
@@ -56,7 +56,7 @@ def test_the_same_again_is_covered_until_time_runs_out() -> None:
         replace(ASKED, client_id="d" * 22),
     ],
 )
-def test_anything_wider_or_elsewhere_is_not(asked: AuthorizationRequest) -> None:
+def test_a_wider_request_or_another_redirect_uri_is_not_covered(asked: AuthorizationRequest) -> None:
     assert not consent.covers(kept(), asked, SEEN, now=120)
 
 
@@ -70,16 +70,16 @@ def test_anything_wider_or_elsewhere_is_not(asked: AuthorizationRequest) -> None
         replace(CLIENT, client_id="d" * 22),
     ],
 )
-def test_a_client_that_changed_is_asked_about_again(changed: Client) -> None:
+def test_a_changed_client_is_not_covered(changed: Client) -> None:
     assert not consent.covers(kept(), ASKED, consent.fingerprint(changed), now=120)
 
 
-def test_what_does_not_concern_the_user_changes_nothing() -> None:
+def test_changes_that_do_not_concern_the_user_do_not_matter() -> None:
     used = replace(CLIENT, scope="mcp.time", secret_hash="new", registration_token_hash="new")
     assert consent.fingerprint(used) == SEEN
 
 
-def test_allowing_more_adds_to_what_was_allowed_by_the_same_client_only() -> None:
+def test_consent_to_more_is_added_only_for_the_same_unexpired_client() -> None:
     more = replace(ASKED, scopes=("mcp.notes",), resources=("https://gw.example/notes/mcp",))
     both = kept(more, kept())
     assert consent.covers(both, ASKED, SEEN, now=120)
@@ -95,12 +95,12 @@ def test_allowing_more_adds_to_what_was_allowed_by_the_same_client_only() -> Non
         *("https://localhost:8443/cb", "https://127.0.0.1/cb", "https://[::1]:9/cb"),
     ],
 )
-def test_an_address_that_others_on_the_machine_can_take_is_never_remembered(uri: str) -> None:
+def test_consent_for_a_local_redirect_uri_is_never_remembered(uri: str) -> None:
     asked = replace(ASKED, redirect_uri=uri)
     assert not consent.may_be_remembered(asked)
     assert not consent.covers(kept(asked), asked, SEEN, now=120)
 
 
-def test_devices_and_account_visits_are_never_remembered() -> None:
+def test_consent_for_devices_and_account_visits_is_never_remembered() -> None:
     assert not consent.may_be_remembered(DeviceRequest("h", "c", (), ()))
     assert not consent.may_be_remembered(AccountVisit())

@@ -1,4 +1,4 @@
-"""Each detection rule fires on the events that it is for, and not on those beside them."""
+"""Each detection rule fires on its events, and not on similar ones."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ EXAMPLE = {name: ["1"] for name in VALUES}
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
-def test_every_shipped_rule_says_how_to_see_the_extent_and_how_to_end_it(name: str) -> None:
+def test_every_shipped_rule_has_commands_for_the_extent_and_for_ending_it(name: str) -> None:
     response = shipped()[name].response
     assert response.extent
     assert response.end or response.advice
@@ -54,7 +54,7 @@ def test_every_command_of_a_response_exists_with_its_options(command: str) -> No
 
 
 @given(value=TEXTS)
-def test_a_value_stays_one_word_of_the_shell_or_the_command_is_left_out(value: str) -> None:
+def test_a_value_is_one_word_of_the_shell_or_the_command_is_left_out(value: str) -> None:
     found = filled(["portcullis audit timeline grant:{grant_id}"], {"grant_id": [value]})
     if value.isprintable():
         assert [shlex.split(line) for line in found] == [["portcullis", "audit", "timeline", f"grant:{value}"]]
@@ -62,7 +62,7 @@ def test_a_value_stays_one_word_of_the_shell_or_the_command_is_left_out(value: s
         assert found == []
 
 
-def test_a_command_is_made_for_some_values_and_left_out_without_one() -> None:
+def test_a_command_is_made_for_a_limited_number_of_values_and_left_out_without_one() -> None:
     commands = ["portcullis audit timeline token:{jti}", "portcullis audit verify"]
     assert filled(commands, {}) == ["portcullis audit verify"]
     assert len(filled(commands[:1], {"jti": ["a", "b", "c", "d"]})) == MOST

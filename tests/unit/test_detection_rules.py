@@ -1,4 +1,4 @@
-"""Files of rules: what a broken one says, and that no file and no event ends a detection in another way."""
+"""Files of rules: the errors of broken ones. No file and no event ends a detection in another way."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def loaded(text: str) -> DetectionRule:
         ),
     ],
 )
-def test_a_broken_file_is_named_with_its_fault(text: str, says: str) -> None:
+def test_the_error_of_a_broken_file_has_its_name_and_its_fault(text: str, says: str) -> None:
     with pytest.raises(RuleError) as raised:
         loaded(text)
     assert says in str(raised.value)
@@ -146,7 +146,7 @@ _LINES = sorted({line for text in _SHIPPED_TEXTS for line in text.splitlines()})
 
 @st.composite
 def _mutated(draw: st.DrawFn) -> str:
-    """A shipped rule with a line that is another one, any text, or gone."""
+    """A shipped rule with one line replaced by another line or any text, or removed."""
     lines = draw(st.sampled_from(_SHIPPED_TEXTS)).splitlines()
     place = draw(st.integers(0, len(lines) - 1))
     lines[place : place + draw(st.integers(0, 2))] = draw(
@@ -162,7 +162,7 @@ def test_any_file_is_a_rule_or_a_clear_error(text: str) -> None:
         loaded(text.encode("utf-8", "replace").decode())
 
 
-def test_a_rule_that_cannot_be_run_is_named_and_the_others_are_run(tmp_path: Path) -> None:
+def test_a_rule_that_cannot_be_run_is_reported_and_the_others_are_run(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.mkdir()
     unknown = _PLAIN.replace("event: user.blocked", "no_such_field: x")
@@ -197,7 +197,7 @@ def test_a_rule_that_cannot_be_run_is_named_and_the_others_are_run(tmp_path: Pat
         ("network: 10.1.2.0/24", True),
     ],
 )
-def test_the_modifiers_of_sigma_mean_in_duckdb_what_sigma_says(
+def test_the_modifiers_of_sigma_have_their_specified_meaning_in_duckdb(
     detection: str, fires: bool, tmp_path: Path
 ) -> None:
     rule = loaded(_PLAIN.replace("event: user.blocked", detection).replace("5f0c0a4e", str(uuid4())[:8]))
@@ -217,7 +217,7 @@ def test_the_modifiers_of_sigma_mean_in_duckdb_what_sigma_says(
     assert (detected.faults, bool(detected.findings)) == ([], fires)
 
 
-def test_a_negation_is_true_where_the_field_is_missing(tmp_path: Path) -> None:
+def test_a_negation_is_true_if_the_field_is_missing(tmp_path: Path) -> None:
     text = _PLAIN.replace(
         "  condition: selection", "  filter:\n    user: mona\n  condition: selection and not filter"
     )
@@ -246,7 +246,7 @@ def test_no_value_of_an_event_breaks_a_rule(strange: Event, tmp_path: Path) -> N
     assert len(found) == (1 if "time" in strange else 2)
 
 
-def test_a_terminal_sees_no_control_characters_of_events(tmp_path: Path) -> None:
+def test_control_characters_of_events_do_not_reach_the_terminal(tmp_path: Path) -> None:
     write_segment(tmp_path, batches=[[at(EventKind.REFRESH_REUSED, user="\x1b[31mred", client_id="a\nHIGH  b")]])
     period = ["--since", moments.recorded(SINCE), "--until", moments.recorded(UNTIL)]
     result = CliRunner().invoke(cli, ["audit", "detect", "--audit-dir", str(tmp_path), "--unsealed", *period])

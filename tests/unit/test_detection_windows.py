@@ -1,4 +1,4 @@
-"""The windows of correlations: a rule finds what a plain program finds, in whatever order events are read."""
+"""The windows of correlations: a rule finds the same as a plain program, in any order of reading."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def event_of(one: Given) -> dict[str, object]:
 
 
 def found(boots: Sequence[Sequence[Given]]) -> list[Finding]:
-    """What the rules find where each of these lists is the record of one program."""
+    """The findings of the rules when each of these lists is the record of one program."""
     with tempfile.TemporaryDirectory() as folder:
         for number, boot in enumerate(boots):
             write_segment(Path(folder), f"ext_authz.{number}", batches=[[event_of(one)] for one in boot])
@@ -136,7 +136,7 @@ def _second(event: EventPlace) -> int:
 
 @given(EVENTS)
 @examples(20)
-def test_a_rule_finds_what_a_plain_program_finds(boot: list[Given]) -> None:
+def test_a_rule_finds_the_same_as_a_plain_program(boot: list[Given]) -> None:
     findings = found([boot])
     for rule in _RULES:
         assert sorted(map(as_expected, (one for one in findings if one.rule.name == rule))) == expected(rule, boot)

@@ -1,4 +1,4 @@
-"""The device flow's rules: user codes as people type them, and what a polling device is told."""
+"""The rules of the device flow: user codes as people type them, and the answers to a polling device."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ codes = st.text(st.sampled_from(ALPHABET), min_size=LENGTH, max_size=LENGTH)
 
 @pytest.mark.requirement("rfc8628:charset")
 @given(codes, st.data())
-def test_a_code_is_understood_however_a_person_types_it(code: str, data: st.DataObject) -> None:
+def test_a_code_is_accepted_in_every_way_a_person_may_type_it(code: str, data: st.DataObject) -> None:
     typed = "".join(
         data.draw(st.sampled_from(["", " ", "-", "_", "."])) + data.draw(st.sampled_from([letter, letter.lower()]))
         for letter in code
@@ -46,12 +46,12 @@ def test_a_code_is_understood_however_a_person_types_it(code: str, data: st.Data
 
 
 @given(codes)
-def test_what_is_shown_is_what_is_read(code: str) -> None:
+def test_a_displayed_code_is_parsed_unchanged(code: str) -> None:
     assert parse_user_code(format_user_code(code)) == code
 
 
 @given(st.text())
-def test_anything_else_is_no_code_and_no_error(typed: str) -> None:
+def test_any_other_text_is_no_code_and_no_error(typed: str) -> None:
     code = parse_user_code(typed)
     assert code is None or (len(code) == LENGTH and set(code) <= set(ALPHABET))
 
@@ -60,17 +60,17 @@ def test_anything_else_is_no_code_and_no_error(typed: str) -> None:
     "typed",
     ["", "BCDF-GHJ", "BCDF-GHJKL", "ACDF-GHJK", "BCDF-GHJ0", "\uff22CDF-GHJK", "BCDF\u2028GHJK", "B" * 5000],
 )
-def test_what_only_looks_like_a_code_is_none(typed: str) -> None:
+def test_a_text_that_resembles_a_code_is_refused(typed: str) -> None:
     assert parse_user_code(typed) is None
 
 
-def test_a_new_code_can_be_read_and_two_differ() -> None:
+def test_a_new_code_can_be_parsed_and_two_differ() -> None:
     one, other = new_word(ALPHABET, LENGTH), new_word(ALPHABET, LENGTH)
     assert (parse_user_code(one), parse_user_code(other)) == (one, other)
     assert one != other
 
 
-def test_the_letters_spell_no_word_and_resemble_no_digit() -> None:
+def test_the_alphabet_has_no_vowels_and_no_letters_that_resemble_digits() -> None:
     assert len(set(ALPHABET)) == 20
     assert not set(ALPHABET) & set("AEIOUY0125")
 
@@ -78,16 +78,16 @@ def test_the_letters_spell_no_word_and_resemble_no_digit() -> None:
 # -- polling -----------------------------------------------------------------------------------------------------
 
 
-def test_the_first_poll_may_come_at_once() -> None:
+def test_the_first_poll_may_be_immediate() -> None:
     assert poll(DEVICE, None, PACE, now=1000) == Pending(DevicePace(5, polled_at=1000))
 
 
-def test_whoever_waits_for_the_interval_keeps_it() -> None:
+def test_a_device_that_waits_for_the_interval_keeps_it() -> None:
     assert poll(DEVICE, None, DevicePace(5, 1000), now=1005) == Pending(DevicePace(5, 1005))
 
 
 @pytest.mark.requirement("rfc8628:slow-down")
-def test_whoever_does_not_wait_must_wait_five_seconds_longer_from_now_on() -> None:
+def test_a_device_that_polls_too_early_gets_an_interval_of_five_seconds_more() -> None:
     first = poll(DEVICE, None, DevicePace(5, 1001), now=1004)
     assert first == TooFast(DevicePace(10, 1004))
     assert poll(DEVICE, None, first.pace, now=1007) == TooFast(DevicePace(15, 1007))
@@ -95,7 +95,7 @@ def test_whoever_does_not_wait_must_wait_five_seconds_longer_from_now_on() -> No
 
 
 @pytest.mark.parametrize("interval", [5, 10, 15])
-def test_a_device_that_was_early_once_and_keeps_an_interval_is_not_slowed_down_for_ever(interval: int) -> None:
+def test_one_early_poll_does_not_slow_a_device_down_for_ever(interval: int) -> None:
     pace, answers = DevicePace(5, 1000), []
     for now in (1001, *range(1001 + interval, 1400, interval)):
         verdict = poll(DEVICE, None, pace, now=now)
@@ -103,24 +103,24 @@ def test_a_device_that_was_early_once_and_keeps_an_interval_is_not_slowed_down_f
         pace = verdict.pace
         answers.append(type(verdict))
     assert answers[0] is TooFast
-    assert pace.interval == 10, "only haste makes it longer"
+    assert pace.interval == 10, "only an early poll extends it"
     assert answers[1:].count(Pending) >= len(answers[1:]) // 2
     assert interval == 5 or TooFast not in answers[1:]
 
 
-def test_a_timer_that_fires_a_moment_early_is_in_time() -> None:
+def test_a_poll_a_moment_early_is_accepted() -> None:
     assert poll(DEVICE, None, DevicePace(10, 1000), now=1009) == Pending(DevicePace(10, 1009))
 
 
-def test_the_interval_never_grows_beyond_the_life_of_the_code() -> None:
+def test_the_interval_never_exceeds_the_lifetime_of_the_code() -> None:
     assert poll(DEVICE, None, DevicePace(600, 1500), now=1501) == TooFast(DevicePace(600, 1501))
 
 
-def test_a_clock_that_went_back_is_no_licence_to_hurry() -> None:
+def test_a_clock_that_was_set_back_permits_no_faster_polling() -> None:
     assert isinstance(poll(DEVICE, None, DevicePace(5, 1010), now=1005), TooFast)
 
 
-def test_a_decision_is_told_at_once_even_to_a_hasty_device() -> None:
+def test_a_decision_is_returned_at_once_even_to_a_device_that_polls_too_early() -> None:
     hasty = DevicePace(60, 1000)
     assert poll(DEVICE, DeviceDecision(OCTOCAT), hasty, now=1001) == Approved(OCTOCAT)
     decision = DeviceDecision(OCTOCAT, "sealed", ("acme",), 1000)
@@ -129,19 +129,19 @@ def test_a_decision_is_told_at_once_even_to_a_hasty_device() -> None:
 
 
 @pytest.mark.parametrize("decision", [None, DeviceDecision(), DeviceDecision(OCTOCAT)])
-def test_time_outweighs_every_decision(decision: DeviceDecision | None) -> None:
+def test_an_expired_code_overrides_every_decision(decision: DeviceDecision | None) -> None:
     assert poll(DEVICE, decision, PACE, now=1599) != Expired()
     assert poll(DEVICE, decision, PACE, now=1600) == Expired()
 
 
-def test_only_an_undecided_device_within_its_time_is_open() -> None:
+def test_only_an_undecided_unexpired_device_is_open() -> None:
     assert is_open(DEVICE, None, now=1599)
     assert not is_open(DEVICE, None, now=1600)
     assert not is_open(DEVICE, DeviceDecision(), now=1000)
     assert not is_open(DEVICE, DeviceDecision(OCTOCAT), now=1000)
 
 
-def test_the_grant_is_what_the_device_asked_for_and_the_person_who_allowed_it() -> None:
+def test_the_grant_has_the_request_of_the_device_and_the_person_who_allowed_it() -> None:
     grant = grant_from(DEVICE, Approved(OCTOCAT, "sealed", ("acme",)), now=1100, lifetime=500)
     assert (grant.grant_id, grant.client_id, grant.user) == ("grant", "client", OCTOCAT)
     assert (grant.scopes, grant.resources) == (DEVICE.scopes, DEVICE.resources)

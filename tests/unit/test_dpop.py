@@ -30,19 +30,19 @@ def verdict(text: str, *, token: str | None = None) -> Proof | ProofFault:
 
 @pytest.mark.requirement("rfc9449:check", "rfc9449:algorithms")
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
-def test_a_good_proof_names_its_key_by_the_thumbprint(algorithm: Any) -> None:
+def test_a_valid_proof_gives_the_thumbprint_of_its_key(algorithm: Any) -> None:
     signer = key(algorithm, "dpop")
     found = verdict(made(by=signer, jti="one"))
     assert found == Proof(thumbprint(signer), "one", NOW + dpop.LIFE + 31)
 
 
-def test_the_thumbprint_is_that_of_the_rfc() -> None:
+def test_the_thumbprint_equals_the_example_of_the_rfc() -> None:
     """RFC 9449 section 4.1 has the key, section 6.1 its thumbprint."""
     jwk = {
         "kty": "EC", "crv": "P-256", "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
         "y": "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA",
     }  # fmt: skip
-    # What its owner calls it is no part of the key.
+    # The `kid` that its owner chose does not matter.
     for more in ({}, {"kid": "x", "use": "sig", "alg": "ES256"}):
         found = dpop._key(dpop._text_of({**jwk, **more}))
         assert found is not None
@@ -53,7 +53,7 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
 @pytest.mark.parametrize(
     "url", [URL, f"{URL}?a=b", f"{URL}#x", "HTTPS://mcp.example.com/time", "https://MCP.example.com:443/time"]
 )
-def test_one_place_has_several_spellings(url: str) -> None:
+def test_equivalent_spellings_of_a_url_are_accepted(url: str) -> None:
     assert isinstance(verdict(made(url=url)), Proof)
 
 
@@ -99,12 +99,12 @@ WRONG_KEYS: tuple[object, ...] = (
         ({"headers": {"crit": ["b64"], "b64": True}}, ProofFault.MALFORMED),
     ],
 )  # fmt: skip
-def test_a_proof_with_one_thing_wrong_is_none(given_: dict[str, Any], fault: ProofFault) -> None:
+def test_a_proof_with_one_fault_is_refused(given_: dict[str, Any], fault: ProofFault) -> None:
     assert verdict(made(**given_)) is fault
 
 
 @pytest.mark.requirement("rfc9449:check")
-def test_nothing_symmetric_and_nothing_unsigned_is_a_proof() -> None:
+def test_symmetric_and_unsigned_proofs_are_refused() -> None:
     header = {"typ": "dpop+jwt", "jwk": {"kty": "oct", "k": "AAAA"}}
     claims = {"htm": "POST", "htu": URL, "iat": NOW, "jti": "x"}
     for algorithm, secret in (("HS256", "s" * 32), ("none", None)):
@@ -120,7 +120,7 @@ def test_at_a_service_a_proof_is_for_one_access_token() -> None:
 
 
 @given(st.text() | st.text("abc.-_=", max_size=30))
-def test_any_text_is_a_proof_or_says_what_is_wrong(text: str) -> None:
+def test_any_text_is_refused_with_a_fault(text: str) -> None:
     assert isinstance(verdict(text), ProofFault)
 
 
@@ -130,7 +130,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["htm", "htu", "iat", "jti", "ath", "nonce"]), JSON))
-def test_any_claims_are_a_proof_or_say_what_is_wrong(claims: dict[str, Any]) -> None:
+def test_any_signed_claims_are_refused_with_a_fault(claims: dict[str, Any]) -> None:
     text = jwt.PyJWS().encode(
         json.dumps(claims).encode(), MINE.private_key, MINE.algorithm,
         headers={"typ": "dpop+jwt", "jwk": public(MINE)},

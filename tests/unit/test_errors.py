@@ -1,4 +1,4 @@
-"""Errors are values that travel: through context managers, into answers and into logs."""
+"""Errors are values: they pass through context managers unchanged, and are used in answers and logs."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ async def passing_async() -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("error", [DISPLAYED, REDIRECTED], ids=["displayed", "redirected"])
-def test_an_error_passes_through_a_context_manager_as_itself(error: OAuthError) -> None:
+def test_an_error_passes_through_a_context_manager_unchanged(error: OAuthError) -> None:
     with pytest.raises(OAuthError) as caught, passing():
         raise error
     assert caught.value is error
 
 
 @pytest.mark.parametrize("error", [DISPLAYED, REDIRECTED], ids=["displayed", "redirected"])
-async def test_an_error_passes_through_asynchronous_context_managers_as_itself(error: OAuthError) -> None:
+async def test_an_error_passes_through_asynchronous_context_managers_unchanged(error: OAuthError) -> None:
     with pytest.raises(OAuthError) as caught:
         async with passing_async(), contextlib.AsyncExitStack():
             raise error
     assert caught.value is error
 
 
-def test_an_error_says_its_code_and_its_description() -> None:
+def test_the_text_of_an_error_has_its_code_and_its_description() -> None:
     assert str(DISPLAYED) == "invalid_request: what is wrong"
 
 
-def test_an_error_can_be_kept_in_a_set() -> None:
+def test_an_error_is_hashable() -> None:
     assert len({DISPLAYED, REDIRECTED, DISPLAYED}) == 2
 
 
@@ -61,12 +61,12 @@ def test_a_settings_error_keeps_every_fault() -> None:
 
 
 @given(st.text(max_size=50))
-def test_a_description_goes_out_in_the_characters_that_the_parameter_may_have(text: str) -> None:
+def test_a_description_is_sent_only_with_permitted_characters(text: str) -> None:
     told = DisplayedError(ErrorCode.INVALID_REDIRECT_URI, text).error_description
     assert set(told) <= set(map(chr, (0x20, 0x21, *range(0x23, 0x5C), *range(0x5D, 0x7F))))
     assert len(told) == len(text)
 
 
-def test_a_description_that_is_fit_goes_out_as_it_is() -> None:
+def test_a_valid_description_is_sent_unchanged() -> None:
     text = "redirect URI http://app.example/cb uses http; only loopback addresses may"
     assert DisplayedError(ErrorCode.INVALID_REDIRECT_URI, text).error_description == text

@@ -1,4 +1,4 @@
-"""What the token endpoint decides: may this code be redeemed, and what may this refresh give."""
+"""The decisions of the token endpoint: whether a code may be redeemed, and the rights that a refresh gives."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_right_client_with_the_right_verifier_redeems_its_code() -> None:
 
 
 @pytest.mark.requirement("oauth21:code-bound")
-def test_another_client_does_not() -> None:
+def test_another_client_cannot_redeem_it() -> None:
     with pytest.raises(DisplayedError, match="not this client's") as caught:
         redeem(client=make_client(CALLBACK, client_id="another"))
     assert caught.value.code is ErrorCode.INVALID_GRANT
@@ -82,7 +82,7 @@ def test_another_client_does_not() -> None:
         REQUEST.code_challenge,
     ],
 )
-def test_without_the_right_verifier_nobody_does(verifier: str) -> None:
+def test_without_the_right_verifier_a_code_cannot_be_redeemed(verifier: str) -> None:
     with pytest.raises(DisplayedError, match="code_verifier") as caught:
         redeem(verifier=verifier)
     assert caught.value.code is ErrorCode.INVALID_GRANT
@@ -90,7 +90,7 @@ def test_without_the_right_verifier_nobody_does(verifier: str) -> None:
 
 @pytest.mark.requirement("rfc7636:verifier-length")
 @pytest.mark.parametrize("length", [42, 129])
-def test_a_verifier_of_a_wrong_length_is_refused_though_it_fits_the_challenge(length: int) -> None:
+def test_a_verifier_of_a_wrong_length_is_refused_even_if_it_matches_the_challenge(length: int) -> None:
     verifier = "v" * length
     request = dataclasses.replace(REQUEST, code_challenge=pkce_challenge(verifier))
     with pytest.raises(DisplayedError, match="43 to 128"):
@@ -98,7 +98,7 @@ def test_a_verifier_of_a_wrong_length_is_refused_though_it_fits_the_challenge(le
 
 
 @given(st.text(max_size=130))
-def test_no_other_text_is_the_verifier(verifier: str) -> None:
+def test_only_the_exact_verifier_is_accepted(verifier: str) -> None:
     assert (refusal(lambda: redeem(verifier=verifier)) is None) is (verifier == VERIFIER)
 
 
@@ -110,7 +110,7 @@ def test_the_redirect_uri_must_be_that_of_the_request(uri: str) -> None:
     assert caught.value.code is ErrorCode.INVALID_GRANT
 
 
-def test_the_redirect_uri_may_be_left_out_as_in_oauth_2_1() -> None:
+def test_the_redirect_uri_may_be_omitted_as_in_oauth_2_1() -> None:
     redeem(redirect_uri="")
     redeem(redirect_uri="", client=make_client(CALLBACK, "com.example.app:/cb"))
 
@@ -136,7 +136,7 @@ def test_a_resource_narrows_the_audience() -> None:
 
 
 @pytest.mark.requirement("complaints:python-sdk-1919")
-def test_a_bare_origin_with_a_slash_is_answered_in_our_spelling() -> None:
+def test_an_origin_with_a_slash_is_returned_in_our_spelling() -> None:
     assert narrow_resources((BARE.resource,), resources(f"{BARE.resource}/"), SERVICES) == (BARE.resource,)
 
 
@@ -157,14 +157,14 @@ def test_a_resource_beyond_the_grant_is_refused(asked: tuple[str, ...]) -> None:
     assert caught.value.code is ErrorCode.INVALID_TARGET
 
 
-def test_a_scope_narrows_what_a_refresh_gives() -> None:
+def test_a_scope_narrows_the_rights_of_a_refresh() -> None:
     granted = REQUEST.scopes
     assert narrow_scopes(granted, Parameters([]), SERVICES) == granted
     assert narrow_scopes(granted, Parameters([("scope", "mcp.notes")]), SERVICES) == ("mcp.notes",)
     assert narrow_scopes(granted, Parameters([("scope", "offline_access")]), SERVICES) == granted
 
 
-def test_a_refresh_may_repeat_scopes_that_do_not_exist_here_but_not_ask_for_others_that_do() -> None:
+def test_a_refresh_may_repeat_unknown_scopes_but_not_request_other_known_ones() -> None:
     def refreshed(asked: str) -> tuple[str, ...]:
         return narrow_scopes(("mcp.time",), Parameters([("scope", asked)]), SERVICES, ignores_unknown=True)
 
@@ -182,7 +182,7 @@ def test_a_token_for_one_service_has_no_scopes_of_others() -> None:
     assert scopes_at(("mcp.gone",), (TIME.resource,), SERVICES) == ("mcp.gone",)
 
 
-def test_a_part_of_a_bundle_that_was_granted_may_be_asked_for_and_nothing_beside_it() -> None:
+def test_a_part_of_a_granted_permission_may_be_requested_and_nothing_else() -> None:
     fetch = dataclasses.replace(TIME, named_permissions=("mcp.fetch.read", "mcp.fetch.write", "mcp.other.read"))
     services = ServiceIndex([fetch])
 
@@ -216,10 +216,10 @@ def test_a_refresh_never_gives_more_than_was_granted(asked: list[str]) -> None:
         assert error.code is ErrorCode.INVALID_SCOPE
 
 
-# -- what follows ------------------------------------------------------------------------------------------------
+# -- grants and claims --------------------------------------------------------------------------------------------
 
 
-def test_a_grant_carries_what_the_code_stood_for() -> None:
+def test_a_grant_has_the_values_of_the_code() -> None:
     assert GRANT.grant_id == "grant-1"
     assert (GRANT.user, GRANT.groups, GRANT.sealed_github_token) == (CODE.user, ("acme",), "sealed")
     assert GRANT.client_id == CLIENT.client_id
@@ -228,7 +228,7 @@ def test_a_grant_carries_what_the_code_stood_for() -> None:
     assert (GRANT.created_at, GRANT.expires_at) == (1000, 1500)
 
 
-def test_claims_say_who_may_do_what_where_and_until_when() -> None:
+def test_claims_have_person_rights_audience_and_expiry() -> None:
     claims = claims_for(
         GRANT, issuer=ISSUER, jti="j", audience=(TIME.resource,), scope=("mcp.time",), now=1100, lifetime=60
     )

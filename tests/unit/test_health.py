@@ -1,4 +1,4 @@
-"""When a worker that is about to leave must be heard first: when somebody asks for its health again and again."""
+"""When a draining worker must report NOT_SERVING first: if a client checks its health repeatedly."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ext_authz.service.health import Health
     ("asked_at", "now", "is_heard"),
     [
         ((), 100.0, False),
-        ((99.0,), 100.0, False),  # once, as whoever waits for a start
-        ((98.0, 98.1, 98.2), 99.0, False),  # several at once, once each
+        ((99.0,), 100.0, False),  # once, like a client that waits for the start
+        ((98.0, 98.1, 98.2), 99.0, False),  # several clients at once, once each
         ((98.0, 99.0), 99.5, True),
-        ((90.0, 91.0, 92.0), 100.0, False),  # not any more
+        ((90.0, 91.0, 92.0), 100.0, False),  # no longer
         ((1.0,), 1.5, False),  # the clock has just begun
         ((0.2, 1.2), 1.5, True),
     ],
 )
-def test_who_asks_again_and_again_is_to_hear_that_it_leaves(
+def test_a_client_that_checks_health_repeatedly_must_see_the_drain(
     monkeypatch: pytest.MonkeyPatch, asked_at: tuple[float, ...], now: float, is_heard: bool
 ) -> None:
     assert all(one <= other for one, other in pairwise(asked_at))
@@ -34,7 +34,7 @@ def test_who_asks_again_and_again_is_to_hear_that_it_leaves(
     assert (health.seconds_to_be_heard > 1) == is_heard
 
 
-async def test_whoever_waits_for_it_to_be_able_hears_of_it() -> None:
+async def test_waiting_for_the_serving_state_ends_when_it_is_reported() -> None:
     health = Health()
     waiting = asyncio.create_task(health.wait_until_able())
     health.report(able=False)

@@ -1,4 +1,4 @@
-"""Identity assertions: which are believed, of whom they speak, and what they open."""
+"""Identity assertions: which are accepted, which person they are for, and which rights they give."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def believed(**claims: Any) -> IdentityAssertion:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "EdDSA", "Ed25519"])
-def test_each_algorithm_is_believed_with_the_key_of_its_kind(algorithm: Algorithm) -> None:
+def test_each_algorithm_is_accepted_with_a_key_of_its_kind(algorithm: Algorithm) -> None:
     own = key(algorithm)
     found = verdict(made(by=own, jti="one"), keys=client_keys.parse(jwks(own)))
     assert isinstance(found, IdentityAssertion)
@@ -70,7 +70,7 @@ def test_each_algorithm_is_believed_with_the_key_of_its_kind(algorithm: Algorith
 
 @pytest.mark.requirement("id-jag:audience")
 @pytest.mark.parametrize("audience", [ISSUER, [ISSUER]])
-def test_the_audience_is_our_issuer_alone(audience: Any) -> None:
+def test_the_audience_is_only_our_issuer(audience: Any) -> None:
     assert isinstance(verdict(made(aud=audience)), IdentityAssertion)
 
 
@@ -116,26 +116,26 @@ def test_the_audience_is_our_issuer_alone(audience: Any) -> None:
         ({"headers": {"kid": "another"}}, IdentityFault.UNKNOWN_KEY),
     ],
 )  # fmt: skip
-def test_what_is_not_for_us_from_a_trusted_provider_is_not_believed(
+def test_an_assertion_for_others_or_from_an_untrusted_provider_is_refused(
     given_: dict[str, Any], fault: IdentityFault
 ) -> None:
     assert verdict(made(**given_)) is fault
 
 
-def test_clocks_may_differ_by_half_a_minute() -> None:
+def test_a_clock_difference_of_half_a_minute_is_accepted() -> None:
     assert isinstance(verdict(made(exp=NOW - 29, iat=NOW - 300)), IdentityAssertion)
     assert isinstance(verdict(made(iat=NOW + 30)), IdentityAssertion)
 
 
 @pytest.mark.requirement("id-jag:signature")
-def test_a_key_of_somebody_else_with_the_right_name_is_not_believed() -> None:
+def test_another_key_under_the_right_name_is_refused() -> None:
     stranger = key(name="stranger")
     forged = made(by=stranger, headers={"kid": key(name=KEY_NAME).kid})
     assert verdict(forged) is IdentityFault.BAD_SIGNATURE
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
-def test_unsigned_and_symmetric_are_no_signatures(algorithm: str) -> None:
+def test_unsigned_and_symmetric_assertions_are_refused(algorithm: str) -> None:
     claims = jwt.decode(made(), options={"verify_signature": False})
     secret = "" if algorithm == "none" else str(jwks(key(name=KEY_NAME)))
     token = jwt.encode(claims, secret, algorithm, headers={"typ": "oauth-id-jag+jwt"})
@@ -143,7 +143,7 @@ def test_unsigned_and_symmetric_are_no_signatures(algorithm: str) -> None:
     assert verdict(token) in {IdentityFault.WRONG_ALGORITHM, IdentityFault.MALFORMED}
 
 
-def test_a_client_that_the_operator_did_not_name_is_refused_though_the_assertion_names_it() -> None:
+def test_a_client_that_the_operator_did_not_name_is_refused_even_if_the_assertion_names_it() -> None:
     assert verdict(made(client_id="another"), client_id="another") is IdentityFault.WRONG_ISSUER
 
 
@@ -156,7 +156,7 @@ def test_only_the_named_tenant_of_an_issuer_is_trusted() -> None:
 
 
 @given(st.one_of(st.text(max_size=200), st.from_regex(r"\A[A-Za-z0-9_-]{1,40}(\.[A-Za-z0-9_-]{1,40}){2}\Z")))
-def test_no_text_is_more_than_refused(text: str) -> None:
+def test_any_text_is_refused_without_another_error(text: str) -> None:
     assert isinstance(parse_unverified(text), IdentityFault | UnverifiedAssertion)
     assert isinstance(verdict(text), IdentityFault)
 
@@ -169,8 +169,10 @@ _NAMES = st.sampled_from(
 
 
 @given(st.dictionaries(_NAMES, _JSON, min_size=1, max_size=4))
-def test_whatever_a_signed_assertion_says_it_is_judged(claims: dict[str, Any]) -> None:
-    """A provider with a fault must not be a fault here; and what passes was for us, for the client and in time."""
+def test_any_signed_claims_are_accepted_or_refused(claims: dict[str, Any]) -> None:
+    """A fault of a provider must not cause an error here; an accepted assertion is for us, for the client and
+    unexpired.
+    """
     found = verdict(made(**claims))
     if isinstance(found, IdentityAssertion):
         said = found.claims
@@ -180,16 +182,16 @@ def test_whatever_a_signed_assertion_says_it_is_judged(claims: dict[str, Any]) -
         user_of(found, BY_CLAIMS)
 
 
-# -- of whom it speaks -------------------------------------------------------------------------------------------
+# -- the person ---------------------------------------------------------------------------------------------------
 
 
-def test_the_operator_s_list_says_who_a_subject_is() -> None:
+def test_the_operators_list_maps_a_subject_to_a_person() -> None:
     assert user_of(believed(), TRUSTED) == OCTOCAT
     assert user_of(believed(sub="somebody else"), TRUSTED) is None
 
 
 @pytest.mark.parametrize("number", [42, "42"])
-def test_claims_may_say_it_for_those_who_are_not_listed(number: object) -> None:
+def test_claims_may_name_the_person_for_subjects_that_are_not_listed(number: object) -> None:
     by_both = replace(BY_CLAIMS, users={SUBJECT: OCTOCAT})
     claims = {"gh_id": number, "gh_login": "hubot"}
     assert user_of(believed(**claims), BY_CLAIMS) == User(42, "hubot")
@@ -210,11 +212,11 @@ def test_claims_may_say_it_for_those_who_are_not_listed(number: object) -> None:
         *({"gh_id": 42, "gh_login": wrong} for wrong in ("", "*", "a b", "a\r\nx-user-id: 1", "é", 5, "-x")),
     ],
 )  # fmt: skip
-def test_half_an_account_is_nobody(claims: dict[str, Any]) -> None:
+def test_incomplete_account_claims_name_no_person(claims: dict[str, Any]) -> None:
     assert user_of(believed(**claims), BY_CLAIMS) is None
 
 
-# -- what it opens -----------------------------------------------------------------------------------------------
+# -- rights -------------------------------------------------------------------------------------------------------
 
 
 def opened(claims: dict[str, Any], **form: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -236,13 +238,13 @@ BOTH = {"scope": "mcp.time mcp.notes", "resource": [TIME.resource, NOTES.resourc
         (BOTH, {"resource": NOTES.resource}, ("mcp.notes",), (NOTES,)),
         (BOTH, {"scope": "mcp.time"}, ("mcp.time",), (TIME,)),
         ({"resource": f"{BARE.resource}/", "scope": "mcp.bare"}, {}, ("mcp.bare",), (BARE,)),
-        # The intersection: what is asked for beyond it is left out.
+        # The intersection: scopes beyond it are left out.
         (BOTH, {"scope": "mcp.time mcp.bare offline_access"}, ("mcp.time",), (TIME,)),
         ({"scope": "mcp.time mcp.unheard"}, {}, ("mcp.time",), (TIME,)),
         ({"resource": [TIME.resource, "https://elsewhere.example"]}, {}, ("mcp.time",), (TIME,)),
     ],
 )
-def test_a_token_is_no_wider_than_assertion_and_request(
+def test_a_token_has_no_more_than_assertion_and_request(
     claims: dict[str, Any], form: dict[str, Any], scopes: tuple[str, ...], audience: tuple[Any, ...]
 ) -> None:
     assert opened(claims, **form) == (scopes, tuple(service.resource for service in audience))
@@ -262,7 +264,7 @@ def test_a_token_is_no_wider_than_assertion_and_request(
         ({"scope": "mcp"}, {}, ErrorCode.INVALID_SCOPE),
     ],
 )
-def test_an_assertion_opens_nothing_that_it_does_not_name(
+def test_a_request_beyond_the_assertion_is_refused(
     claims: dict[str, Any], form: dict[str, Any], code: ErrorCode
 ) -> None:
     with pytest.raises(DisplayedError) as refused:

@@ -1,4 +1,4 @@
-"""Header names for the identity: what may be one, and that nobody else may use any of them."""
+"""Names of the identity headers: which are valid, and that callers may use none of them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_the_usual_names_are_guarded() -> None:
     assert IdentityHeaders().guarded == USUAL
 
 
-def test_the_usual_names_stay_guarded_where_others_are_used() -> None:
-    """A service written for the usual names would believe them still."""
+def test_the_usual_names_stay_guarded_when_others_are_used() -> None:
+    """A service written for the usual names would still trust them."""
     assert set(IdentityHeaders(user_id="remote-user", scope="").guarded) == {*USUAL, "remote-user"}
 
 
 @pytest.mark.parametrize("name", ["x-auth-request-user", "x-forwarded-user", "remote-user", "user", "x-1"])
-def test_such_a_name_will_do(name: str) -> None:
+def test_a_valid_name_is_accepted(name: str) -> None:
     assert IdentityHeaders(user_id=name).user_id == name
 
 
@@ -42,7 +42,7 @@ def test_such_a_name_will_do(name: str) -> None:
     "name",
     ["X-User", "x_user", "x user", "x-user:", "x--user", "-x", "x-", "1x", "x\ny", "ü", ":path", "x" * 65],
 )
-def test_such_text_is_no_name(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="must be lower-case letters"):
         IdentityHeaders(user_id=name)
 
@@ -70,17 +70,17 @@ def test_such_text_is_no_name(name: str) -> None:
         "set-cookie",
     ],
 )
-def test_such_a_name_means_something_else(name: str) -> None:
+def test_a_name_with_another_meaning_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match=r"user_id: .* has a meaning of its own"):
         IdentityHeaders(user_id=name)
 
 
-def test_no_two_facts_share_a_name() -> None:
+def test_two_values_cannot_share_a_name() -> None:
     with pytest.raises(ValidationError, match="user_name and user_id are both 'x-user'"):
         IdentityHeaders(user_id="x-user", user_name="x-user")
 
 
-def test_the_environment_can_say_it_too(tmp_path: Path) -> None:
+def test_the_environment_can_set_the_names_too(tmp_path: Path) -> None:
     config = tmp_path / "portcullis.toml"
     config.write_text(CONFIG, encoding="utf-8")
     headers = load(EnvoySettings, config, {"IDENTITY_HEADERS": "user_id = x-auth-user, scope="}).identity_headers
@@ -88,14 +88,14 @@ def test_the_environment_can_say_it_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["user_id", "user_id=x-a,scope", "user_id=x-a,user_id=x-b", "other=x-a"])
-def test_what_the_environment_leaves_open_is_a_fault(tmp_path: Path, text: str) -> None:
+def test_an_ambiguous_text_in_the_environment_is_a_fault(tmp_path: Path, text: str) -> None:
     config = tmp_path / "portcullis.toml"
     config.write_text(CONFIG, encoding="utf-8")
     with pytest.raises(SettingsError, match="must be like"):
         load(EnvoySettings, config, {"IDENTITY_HEADERS": text})
 
 
-def test_every_fault_is_told_at_once_and_where_it_is(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together_with_their_places(tmp_path: Path) -> None:
     config = tmp_path / "portcullis.toml"
     config.write_text(f'{CONFIG}\n[identity_headers]\nuser_id = "host"\nuser_name = "X"\n', encoding="utf-8")
     with pytest.raises(SettingsError) as caught:

@@ -1,4 +1,4 @@
-"""The id that a refusal answers with, whatever the body is, and the error that carries it."""
+"""The id in the answer of a refusal, for any body, and the error with it."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ WHOLE = b'{"method":"tools/call","params":{"name":"a","arguments":{"id":9}},"jso
         (b"{", None),
     ],
 )
-def test_the_id_is_that_of_the_message_itself_or_none(body: bytes, found: str | int | None) -> None:
+def test_the_id_is_that_of_the_message_or_none(body: bytes, found: str | int | None) -> None:
     assert id_of(body) == found
 
 
 @given(st.binary(max_size=200) | st.integers(0, len(WHOLE)).map(lambda end: WHOLE[:end]))
-def test_whatever_comes_there_is_an_error_that_can_be_read(body: bytes) -> None:
+def test_any_body_gets_a_readable_error(body: bytes) -> None:
     answer = json.loads(error_body(403, "access_denied", "No.", id_of(body)))
     assert answer["jsonrpc"] == "2.0"
     assert answer["id"] in {None, "x-1"} or body != WHOLE
 
 
 @given(st.text(max_size=300) | st.integers())
-def test_an_id_comes_back_as_it_was_sent(request_id: str | int) -> None:
+def test_an_id_is_returned_unchanged(request_id: str | int) -> None:
     body = json.dumps({"jsonrpc": "2.0", "method": "ping", "id": request_id}).encode()
     found = id_of(body)
     assert found is None or (found == request_id and type(found) is type(request_id))

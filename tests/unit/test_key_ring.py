@@ -1,4 +1,4 @@
-"""Rotating and retiring keys, as values."""
+"""Rotation and retirement of keys, as values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_new_key_is_published_before_it_signs() -> None:
     assert keys.signing_key(5000 + PUBLISHED_FIRST) is new
 
 
-def test_a_copy_of_the_published_set_that_may_still_be_used_has_every_key_that_signs() -> None:
+def test_a_cached_copy_of_the_key_set_contains_every_signing_key() -> None:
     assert FOLLOWED_WITHIN + JWKS_MAX_AGE < PUBLISHED_FIRST
 
 
@@ -32,12 +32,12 @@ def test_the_first_key_signs_at_once() -> None:
     assert keys.signing_key(5000) is only
 
 
-def test_tokens_of_every_key_in_the_ring_are_believed() -> None:
+def test_every_key_in_the_ring_can_verify() -> None:
     keys, both = ring(0, 1000, now=5000)
     assert all(keys.verifying.get(key.kid) is not None for key in both)
 
 
-def test_a_key_retires_when_its_last_token_has_expired() -> None:
+def test_a_key_can_be_retired_when_its_last_token_has_expired() -> None:
     keys, (new, old) = ring(0, 9000, now=10_000)
     done = 10_000 + PUBLISHED_FIRST + LIFETIME
     with pytest.raises(RetireError, match="1 more seconds"):
@@ -46,14 +46,14 @@ def test_a_key_retires_when_its_last_token_has_expired() -> None:
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_the_last_key_and_an_unknown_key_never_retire(force: bool) -> None:
+def test_the_last_key_and_an_unknown_key_cannot_be_retired(force: bool) -> None:
     keys, (only,) = ring(100_000, now=200_000)
     for kid in (only.kid, "unknown"):
         with pytest.raises(RetireError):
             keys.without(kid, now=200_000, token_lifetime=LIFETIME, force=force)
 
 
-def test_the_signing_key_retires_only_by_force() -> None:
+def test_the_signing_key_can_be_retired_only_with_force() -> None:
     keys, (new, old) = ring(1000, 90_000, now=100_000)
     with pytest.raises(RetireError, match="signs new tokens"):
         keys.without(new.kid, now=100_000, token_lifetime=LIFETIME)

@@ -1,4 +1,4 @@
-"""Signing keys, and the public set that others verify with."""
+"""Signing keys, and the public set for verification."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pem(key: Any, password: bytes | None = None) -> bytes:
     return written
 
 
-def test_every_algorithm_has_the_key_it_promises(signing_keys: dict[Algorithm, SigningKey]) -> None:
+def test_every_algorithm_has_a_key_of_its_kind(signing_keys: dict[Algorithm, SigningKey]) -> None:
     def private(algorithm: Algorithm) -> Any:
         return signing_keys[algorithm].private_key
 
@@ -49,7 +49,7 @@ def test_every_algorithm_has_the_key_it_promises(signing_keys: dict[Algorithm, S
     assert isinstance(private("EdDSA"), ed25519.Ed25519PrivateKey)
 
 
-def test_the_thumbprint_is_that_of_the_rfc() -> None:
+def test_the_thumbprint_equals_the_example_of_the_rfc() -> None:
     # RFC 7638 section 3.1.
     number = (
         "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3"
@@ -62,7 +62,7 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
     )
 
 
-def test_a_key_survives_being_written_and_read(signing_keys: dict[Algorithm, SigningKey]) -> None:
+def test_a_key_is_unchanged_after_writing_and_reading(signing_keys: dict[Algorithm, SigningKey]) -> None:
     for algorithm, key in signing_keys.items():
         again = SigningKey.from_pem(key.to_pem(), algorithm, key.created_at)
         assert again.kid == key.kid
@@ -71,7 +71,7 @@ def test_a_key_survives_being_written_and_read(signing_keys: dict[Algorithm, Sig
 
 
 @pytest.mark.parametrize("algorithm", ["ES384", "RS256", "EdDSA", "HS256", "none", ""])
-def test_a_key_is_not_read_for_an_algorithm_that_is_not_its_own(algorithm: Any) -> None:
+def test_a_key_is_refused_for_another_algorithm(algorithm: Any) -> None:
     with pytest.raises(ValueError, match="not for this algorithm"):
         SigningKey.from_pem(KEY.to_pem(), algorithm, 1)
 
@@ -95,12 +95,12 @@ def test_a_key_of_another_kind_is_refused(key: Any, algorithm: Algorithm) -> Non
 @given(st.binary(max_size=200))
 @example(pem(KEY.private_key, b"password"))
 @example(KEY.to_pem()[:-40])
-def test_what_is_no_key_is_a_value_error(text: bytes) -> None:
+def test_text_that_is_no_key_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - some come from the library that reads keys
         SigningKey.from_pem(text, "ES256", 1)
 
 
-def test_a_key_shows_only_its_id() -> None:
+def test_the_repr_of_a_key_contains_only_its_id_and_algorithm() -> None:
     number = str(KEY.private_key.private_numbers().private_value)  # type: ignore[union-attr]
     assert repr(KEY) == f"SigningKey(kid={KEY.kid!r}, algorithm='ES256')"
     assert number not in repr([KEY])
@@ -115,7 +115,7 @@ def test_the_published_set_has_public_halves_only(signing_keys: dict[Algorithm, 
         assert member["use"] == "sig"
 
 
-def test_the_published_set_is_read_again(signing_keys: dict[Algorithm, SigningKey]) -> None:
+def test_the_published_set_can_be_read(signing_keys: dict[Algorithm, SigningKey]) -> None:
     keys = VerifyingKeys.from_jwks(public_jwks(signing_keys.values()))
     assert len(keys) == 5
     for algorithm, key in signing_keys.items():
@@ -126,7 +126,7 @@ def test_the_published_set_is_read_again(signing_keys: dict[Algorithm, SigningKe
     assert VerifyingKeys.from_jwks(public_jwks(signing_keys.values()).encode()).get(KEY.kid) is None
 
 
-def test_an_empty_set_knows_nobody() -> None:
+def test_an_empty_set_contains_no_key() -> None:
     assert len(VerifyingKeys.from_jwks('{"keys": []}')) == 0
 
 
@@ -170,7 +170,7 @@ def test_an_empty_set_knows_nobody() -> None:
         b"\xff",
     ],
 )
-def test_a_set_with_anything_unusable_is_refused_whole(document: str | bytes) -> None:
+def test_a_set_with_any_unusable_member_is_refused_completely(document: str | bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - some come from the library that reads JSON
         VerifyingKeys.from_jwks(document)
 

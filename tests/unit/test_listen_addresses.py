@@ -1,4 +1,4 @@
-"""An address where a program listens is read by all programs in one way, and comes back as it was written."""
+"""A listen address is parsed in one way by all programs, and is written back unchanged."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PATHS = st.lists(
 
 
 @given(HOSTS, PORTS)
-def test_a_host_and_a_port_come_back(host: str, port: int) -> None:
+def test_a_host_and_a_port_are_unchanged_after_parsing(host: str, port: int) -> None:
     address = TcpAddress(host, port)
     assert parse(str(address)) == address
 
 
 @given(PATHS)
-def test_the_path_of_a_socket_comes_back(parts: list[str]) -> None:
+def test_the_path_of_a_socket_is_unchanged_after_parsing(parts: list[str]) -> None:
     address = UnixAddress(Path("/", *parts))
     if 1 < len(str(address.path)) <= 107:
         assert parse(str(address)) == address
@@ -42,7 +42,7 @@ def test_the_path_of_a_socket_comes_back(parts: list[str]) -> None:
         ("unix:/run/a:b.sock", UnixAddress(Path("/run/a:b.sock"))),
     ],
 )
-def test_capitals_and_leading_zeros_are_put_right(text: str, address: ListenAddress) -> None:
+def test_capitals_and_leading_zeros_are_normalized(text: str, address: ListenAddress) -> None:
     assert parse(text) == address
 
 
@@ -55,7 +55,7 @@ def test_capitals_and_leading_zeros_are_put_right(text: str, address: ListenAddr
         *("unix:", "unix:/", "unix:a", "unix:/\0", "unix:/" + "x" * 107),
     ],
 )
-def test_anything_else_is_refused(text: str) -> None:
+def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is n"):
         parse(text)
 

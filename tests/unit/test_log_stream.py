@@ -1,4 +1,4 @@
-"""The stream of log lines: a renamed file is followed, and a full disk tears no line and writes none twice."""
+"""The stream of log lines: a renamed file is followed, and on a full disk no line is split or written twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-# In a process of its own, since standard output and standard error are replaced.
+# In a separate process, because standard output and standard error are replaced.
 _PRELUDE = """
 import json, os, resource, signal, sys, time
 from pathlib import Path
@@ -32,7 +32,7 @@ def run(path: Path, code: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_a_renamed_file_is_followed_and_so_is_everything_else_that_is_printed(tmp_path: Path) -> None:
+def test_after_a_rename_all_output_goes_to_the_new_file(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     run(
         path,
@@ -50,7 +50,7 @@ print("an error", file=sys.stderr, flush=True)
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_when_no_new_file_can_be_made_the_old_one_goes_on(tmp_path: Path) -> None:
+def test_the_old_file_is_used_while_no_new_one_can_be_made(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
     run(
@@ -66,7 +66,7 @@ stream.write("two\\n")
 
 
 @pytest.mark.parametrize("room", [0, 1, 7, 8, 9, 16, 20, 79, 80])
-def test_on_a_full_disk_no_line_is_torn_lost_or_written_twice(tmp_path: Path, room: int) -> None:
+def test_on_a_full_disk_no_line_is_split_lost_or_written_twice(tmp_path: Path, room: int) -> None:
     path = tmp_path / "x.log"
     run(
         path,
@@ -110,7 +110,7 @@ stream.close()
     assert {who: lines.count(who) for who in "012"} == {"0": 400, "1": 400, "2": 400}
 
 
-def test_a_reader_that_stands_still_has_lines_refused_and_accepted_ones_kept(tmp_path: Path) -> None:
+def test_with_a_stalled_reader_lines_are_refused_and_accepted_ones_are_kept(tmp_path: Path) -> None:
     code = """
 log_stream.STALLED_SECONDS = 0.0
 stream = LogStream(descriptor=1)

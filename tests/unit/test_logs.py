@@ -1,4 +1,4 @@
-"""The log: one JSON object a line on standard output, the audit record among them."""
+"""The log: one JSON object a line on standard output, including the audit record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """Everything here is global to the process, so it is put back."""
+    """Restore the logging configuration, which is global to the process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -29,7 +29,7 @@ def _logging_as_before() -> Iterator[None]:
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """What was written since last asked, a line at a time."""
+    """The lines that were written since the last call."""
     captured = capsys.readouterr()
     assert captured.err == ""
     return [json.loads(line) for line in captured.out.splitlines()]
@@ -43,14 +43,16 @@ def test_a_message_is_one_json_object_with_program_time_and_level(capsys: pytest
     assert line == {"event": "serving", "level": "info", "listen": "127.0.0.1:9000", "program": "oauth_web"}
 
 
-def test_libraries_that_use_standard_logging_come_out_alike(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_of_libraries_with_standard_logging_have_the_same_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure("oauth_web", "info")
     logging.getLogger("hypercorn.error").warning("told %s times", "three")
     (line,) = told(capsys)
     assert (line["event"], line["level"], line["program"]) == ("told three times", "warning", "oauth_web")
 
 
-def test_what_is_below_the_level_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     configure("oauth_web", "warning")
     structlog.get_logger("x").info("chatter")
     logging.getLogger("library").info("chatter")
@@ -67,7 +69,7 @@ def test_a_failure_is_logged_with_its_trace_on_the_same_line(capsys: pytest.Capt
     assert "ValueError: broken" in line["exception"]
 
 
-def test_an_event_is_written_under_its_name_without_what_does_not_apply(
+def test_an_event_is_written_under_its_name_without_unset_fields(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure("oauth_web", "info")
@@ -92,7 +94,7 @@ def test_the_record_is_kept_at_every_level(level: str, capsys: pytest.CaptureFix
     assert [line["event"] for line in told(capsys)] == ["access.denied"]
 
 
-def test_a_sink_made_before_the_log_is_configured_writes_to_it_all_the_same(
+def test_a_sink_made_before_the_configuration_writes_to_the_configured_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sink = LogAuditSink()
@@ -101,7 +103,7 @@ def test_a_sink_made_before_the_log_is_configured_writes_to_it_all_the_same(
     assert [line["program"] for line in told(capsys)] == ["oauth_web"]
 
 
-def test_nothing_a_caller_sends_can_forge_a_second_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_text_of_a_caller_can_forge_a_second_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure("oauth_web", "info")
     forged = 'x\n{"event": "access.allowed", "audit": true}\r\u2028\x1b[2J\ud800"'
     LogAuditSink().record(AuditEvent(EventKind.ACCESS_DENIED, reason=forged, path=forged, client_id=forged))
@@ -109,6 +111,6 @@ def test_nothing_a_caller_sends_can_forge_a_second_line(capsys: pytest.CaptureFi
     assert (line["event"], line["reason"], line["client_id"]) == ("access.denied", forged, forged)
 
 
-def test_the_names_of_events_are_stable_words_with_one_dot() -> None:
+def test_the_names_of_events_have_exactly_one_dot() -> None:
     assert all(kind.value.replace("_", "").replace(".", "", 1).isalpha() for kind in EventKind)
     assert len({kind.value for kind in EventKind}) == len(EventKind)

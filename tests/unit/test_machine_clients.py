@@ -1,4 +1,4 @@
-"""Machine clients: what their grant and their tokens look like, and that nobody becomes one by accident."""
+"""Machine clients: their grants and their tokens, and that no other client becomes one by accident."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refused(form: list[tuple[str, str]]) -> ErrorCode:
     return caught.value.code
 
 
-def test_the_secret_shows_in_no_repr_and_is_kept_hashed() -> None:
+def test_the_secret_is_in_no_repr_and_is_stored_hashed() -> None:
     assert MACHINE.secret is not None
     assert MACHINE.secret not in repr(MACHINE)
     assert MACHINE.client.secret_hash not in {None, MACHINE.secret}
@@ -39,13 +39,13 @@ def test_the_secret_shows_in_no_repr_and_is_kept_hashed() -> None:
 
 
 @pytest.mark.requirement("rfc9068:sub-machine")
-def test_its_tokens_speak_for_the_client() -> None:
+def test_its_tokens_have_the_client_as_the_subject() -> None:
     claims = claims_for(GRANT, issuer=ISSUER, jti="j", audience=("a",), scope=("s",), now=NOW, lifetime=60)
     assert claims.sub == claims.client_id == MACHINE.client.client_id
     assert (claims.github_user, claims.github_id) == (None, None)
 
 
-def test_without_a_wish_it_gets_all_that_the_operator_chose() -> None:
+def test_without_a_scope_it_gets_all_that_the_operator_chose() -> None:
     scopes, audience = narrowed(GRANT, Parameters([]), SERVICES)
     assert (scopes, audience) == (("mcp.time", "mcp.notes"), (TIME.resource, NOTES.resource))
 
@@ -67,15 +67,22 @@ def test_scope_and_audience_narrow_each_other() -> None:
         dataclasses.replace(MACHINE.client, token_endpoint_auth_method="none"),
         dataclasses.replace(MACHINE.client, grant_types=("authorization_code",)),
     ],
-    ids=["public", "confidential", "no scopes", "a service that is gone", "proves nothing", "another grant"],
+    ids=[
+        "public",
+        "confidential",
+        "no scopes",
+        "a service that was removed",
+        "no authentication",
+        "another grant",
+    ],
 )
-def test_who_lacks_any_part_of_it_is_no_machine_client(client: object) -> None:
+def test_a_client_without_any_part_of_it_is_no_machine_client(client: object) -> None:
     with pytest.raises(DisplayedError) as caught:
         grant_for(client, SERVICES, now=NOW)  # type: ignore[arg-type]
     assert caught.value.code is ErrorCode.UNAUTHORIZED_CLIENT
 
 
-def test_an_update_over_http_leaves_no_right_to_act_as_itself() -> None:
+def test_an_update_over_http_removes_the_right_to_act_as_itself() -> None:
     changed = registration.update(
         MACHINE.client,
         {"client_id": MACHINE.client.client_id, "redirect_uris": [CALLBACK], "machine_scopes": ["mcp.time"]},
@@ -86,7 +93,7 @@ def test_an_update_over_http_leaves_no_right_to_act_as_itself() -> None:
 
 
 @pytest.mark.requirement("oauth21:client-id-sub")
-def test_a_machine_s_token_is_verified_and_names_no_person() -> None:
+def test_a_machine_clients_token_is_verified_and_names_no_person() -> None:
     token = mint(MACHINE_CLAIMS, KEY)
     assert verify(token, KEYS, issuer=ISSUER, now=NOW) == Verified(MACHINE_CLAIMS)
     payload = jwt.decode(token, options={"verify_signature": False})
@@ -106,6 +113,6 @@ def test_a_machine_s_token_is_verified_and_names_no_person() -> None:
         {"github_user": "octocat", "github_id": True},
     ],
 )
-def test_half_a_person_is_nobody(change: dict[str, object]) -> None:
-    """A token without a user name must not pass as one of a person whose id it bears."""
+def test_a_token_with_incomplete_claims_of_a_person_is_rejected(change: dict[str, object]) -> None:
+    """A token without a user name must not be accepted as one of the person whose id it has."""
     assert fault(signed({**MACHINE_PAYLOAD, **change})) is TokenFault.BAD_CLAIMS

@@ -1,4 +1,4 @@
-"""What a request asks, read from its body: one meaning, or none at all."""
+"""The call in the body of a request: it has one meaning, or the request is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JSON = {"content-type": "application/json"}
 
 
 def sent(body: bytes | str, **headers: str) -> Session | Call | CallFault:
-    """What is read from a POST of `body`."""
+    """The result of parsing a POST of `body`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return parse_request(Message("POST", JSON | named, body.encode() if isinstance(body, str) else body))
 
@@ -72,7 +72,7 @@ TOOL = message(name="get_time")
         (f" \r\n\t{TOOL} \n", Call("tools/call", NameKind.TOOL, "get_time")),
     ],
 )
-def test_what_honest_clients_send_is_read(body: str, expected: Session | Call) -> None:
+def test_requests_of_real_clients_are_parsed(body: str, expected: Session | Call) -> None:
     assert sent(body) == expected
 
 
@@ -118,21 +118,21 @@ def test_what_honest_clients_send_is_read(body: str, expected: Session | Call) -
         ("null", CallFault.NOT_A_MESSAGE),
     ],
 )
-def test_what_could_be_read_in_two_ways_is_not_read_at_all(body: str, fault: CallFault) -> None:
+def test_an_ambiguous_body_is_refused(body: str, fault: CallFault) -> None:
     assert sent(body) is fault
 
 
 @pytest.mark.parametrize(
     "name", ["", " a", "a ", "a\0b", "a\nb", "\ufb01le", "\uff41", "a\u200b", "e\u0301", "x" * 3000]
 )
-def test_a_name_that_folds_into_another_is_refused(name: str) -> None:
+def test_a_name_that_normalises_to_another_is_refused(name: str) -> None:
     assert sent(message(name=name)) is CallFault.AMBIGUOUS_NAME
 
 
 @pytest.mark.parametrize(
     "character", ["\u202e", "\u2066", "\u2028", "\x85", "\ufeff", "\u00ad", "\ufffe", "\U000e0001\ufffe"]
 )
-def test_a_name_with_characters_that_hide_or_turn_text_is_refused(character: str) -> None:
+def test_a_name_with_invisible_or_bidirectional_characters_is_refused(character: str) -> None:
     assert sent(message(name=f"a{character}b")) is CallFault.AMBIGUOUS_NAME
     assert sent(message("prompts/get", name=f"a{character}b")) is CallFault.AMBIGUOUS_NAME
     assert sent(message("resources/read", uri=f"note:///a{character}b")) is CallFault.AMBIGUOUS_NAME
@@ -156,7 +156,7 @@ def test_a_name_with_characters_that_hide_or_turn_text_is_refused(character: str
         ),
     ],
 )
-def test_names_of_every_script_and_emoji_of_every_year_are_names(name: str) -> None:
+def test_names_in_every_script_and_with_emoji_are_accepted(name: str) -> None:
     assert sent(message(name=name)) == Call("tools/call", NameKind.TOOL, name)
     assert sent(message("prompts/get", name=name)) == Call("prompts/get", NameKind.PROMPT, name)
     uri = f"note:///{name}"
@@ -186,7 +186,7 @@ def test_names_of_every_script_and_emoji_of_every_year_are_names(name: str) -> N
         "",
     ],
 )
-def test_a_uri_that_programs_read_differently_is_refused(uri: str) -> None:
+def test_a_uri_that_programs_parse_differently_is_refused(uri: str) -> None:
     assert sent(message("resources/read", uri=uri)) is CallFault.AMBIGUOUS_NAME
 
 
@@ -194,7 +194,7 @@ def test_a_uri_that_programs_read_differently_is_refused(uri: str) -> None:
     "uri",
     ["file:///a/b.txt", "https://example.com/a?q=../x#..", "note://x", "urn:isbn:1", "db://t/r%C3%A9", "a:b..c"],
 )
-def test_a_uri_that_is_plain_is_taken(uri: str) -> None:
+def test_a_plain_uri_is_accepted(uri: str) -> None:
     assert sent(message("resources/read", uri=uri)) == Call("resources/read", NameKind.RESOURCE, uri)
 
 
@@ -217,7 +217,7 @@ def test_headers_must_agree_with_the_body(headers: dict[str, str], fits: bool) -
     assert (sent(TOOL, **headers) is not CallFault.HEADER_MISMATCH) is fits
 
 
-def test_a_header_with_a_name_where_the_body_has_none_agrees_with_nothing() -> None:
+def test_a_name_header_without_a_name_in_the_body_is_a_mismatch() -> None:
     assert sent(message("ping"), mcp_name="get_time") is CallFault.HEADER_MISMATCH
     assert sent('{"jsonrpc":"2.0","id":1,"result":{}}', mcp_method="ping") is CallFault.HEADER_MISMATCH
     assert sent(message("tasks/get", taskId="t1"), mcp_name="t1") == Call("tasks/get")
@@ -243,11 +243,11 @@ def test_a_header_with_a_name_where_the_body_has_none_agrees_with_nothing() -> N
         ({"content_length": "7"}, CallFault.PARTIAL),
     ],
 )
-def test_a_body_in_another_form_is_refused(headers: dict[str, str], fault: CallFault) -> None:
+def test_a_body_of_another_content_type_or_encoding_is_refused(headers: dict[str, str], fault: CallFault) -> None:
     assert sent(TOOL, **headers) is fault
 
 
-def test_a_uri_with_too_many_readings_is_refused_and_so_are_many_of_them_together() -> None:
+def test_a_uri_with_too_many_readings_is_refused_alone_and_in_sum() -> None:
     def listened(uris: list[str]) -> object:
         return sent(message("subscriptions/listen", notifications={"resourceSubscriptions": uris}))
 
@@ -274,7 +274,7 @@ def test_a_uri_with_too_many_readings_is_refused_and_so_are_many_of_them_togethe
         "application/json; charset=utf-8; CHARSET=utf-8",
     ],
 )
-def test_parameters_of_the_media_type_and_its_case_make_no_difference(kind: str) -> None:
+def test_parameters_and_case_of_the_media_type_make_no_difference(kind: str) -> None:
     assert sent(TOOL, content_type=kind) == Call("tools/call", NameKind.TOOL, "get_time")
 
 
@@ -290,27 +290,27 @@ def test_any_well_formed_parameters_are_accepted(parameters: list[tuple[str, str
     assert sent(TOOL, content_type=f"application/json{text}") == Call("tools/call", NameKind.TOOL, "get_time")
 
 
-def test_only_part_of_a_body_decides_nothing() -> None:
+def test_a_partial_body_is_refused() -> None:
     assert parse_request(Message("POST", JSON, TOOL.encode(), is_partial=True)) is CallFault.PARTIAL
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE", "post", "", "CONNECT"])
-def test_no_other_method_carries_a_call(method: str) -> None:
+def test_other_http_methods_are_refused(method: str) -> None:
     assert parse_request(Message(method, JSON, TOOL.encode())) is CallFault.WRONG_METHOD
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-def test_a_stream_and_its_end_have_no_body(method: str) -> None:
+def test_requests_that_open_or_end_a_stream_have_no_body(method: str) -> None:
     assert isinstance(parse_request(Message(method, {}, b"")), Session)
     assert parse_request(Message(method, {}, b"x")) is CallFault.WRONG_METHOD
     assert parse_request(Message(method, {"content-length": "9"}, b"")) is CallFault.WRONG_METHOD
 
 
-# -- laws --------------------------------------------------------------------------------------------------------
+# -- properties ---------------------------------------------------------------------------------------------------
 
 
 class Lenient:
-    """Every reading of a body that some program might have: of repeated members the first, the last, any case."""
+    """Every reading of a body that some program might have: for repeated members the first, the last, any case."""
 
     def __init__(self, text: str) -> None:
         self.pairs: list[list[tuple[str, Any]]] = []
@@ -321,7 +321,7 @@ class Lenient:
         return dict(pairs)
 
     def names(self) -> set[str]:
-        """Every text that stands under something like `name`, anywhere a call has it."""
+        """Every text under a member like `name`, anywhere a call has it."""
         top = self.pairs[-1]
         params = [value for key, value in top if key.casefold() == "params" and isinstance(value, dict)]
         return {
@@ -354,19 +354,19 @@ _bodies = st.lists(
 @given(_bodies)
 @example('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}')
 @example('{"jsonrpc":"2.0","id":1,"method":"tools/call"}')
-def test_no_program_reads_another_tool_than_the_one_that_was_decided_upon(body: str) -> None:
+def test_no_program_reads_another_tool_than_the_one_in_the_decision(body: str) -> None:
     found = sent(body)
     if isinstance(found, Call) and found.kind is NameKind.TOOL:
         assert Lenient(body).names() == (set() if found.name is None else {found.name})
 
 
 @given(st.binary(max_size=200))
-def test_whatever_comes_there_is_an_answer(body: bytes) -> None:
+def test_any_body_gets_a_result(body: bytes) -> None:
     assert isinstance(sent(body), Session | Call | CallFault)
 
 
 @given(st.text(max_size=60), st.integers(0, 80), st.text(max_size=2))
-def test_a_changed_body_names_the_same_tool_or_none_or_plainly_another(name: str, place: int, put: str) -> None:
+def test_a_changed_body_has_the_name_that_json_reads_or_is_refused(name: str, place: int, put: str) -> None:
     whole = message(name=name)
     changed = whole[:place] + put + whole[place + 1 :]
     found = sent(changed.encode("utf-8", "surrogatepass"))

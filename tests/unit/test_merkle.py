@@ -32,7 +32,7 @@ def leaves_of(size: int) -> list[bytes]:
 
 
 def naive_root(leaves: list[bytes]) -> bytes:
-    """MTH of RFC 6962 section 2.1, as it is written there."""
+    """MTH of RFC 6962 section 2.1, as it is defined there."""
     if not leaves:
         return EMPTY_ROOT
     if len(leaves) == 1:
@@ -67,23 +67,23 @@ ROOTS = [
 
 
 @pytest.mark.parametrize("size", range(1, 9))
-def test_the_roots_are_those_of_known_trees(size: int) -> None:
+def test_the_roots_equal_the_known_test_vectors(size: int) -> None:
     leaves = [leaf_hash(bytes.fromhex(entry)) for entry in ENTRIES[:size]]
     assert root(size, subtrees(leaves)).hex() == ROOTS[size - 1]
 
 
-def test_an_empty_tree_has_the_digest_of_nothing() -> None:
+def test_the_root_of_an_empty_tree_is_the_digest_of_the_empty_string() -> None:
     assert root(0, subtrees([])) == EMPTY_ROOT == naive_root([])
 
 
 @given(SIZES)
-def test_a_root_is_that_of_the_recursion_of_the_rfc(size: int) -> None:
+def test_a_root_equals_the_recursion_of_the_rfc(size: int) -> None:
     leaves = leaves_of(size)
     assert root(size, subtrees(leaves)) == naive_root(leaves)
 
 
 @given(SIZES, st.data())
-def test_an_inclusion_proof_is_accepted_by_another_program_and_proves_no_other_place(
+def test_an_inclusion_proof_is_accepted_by_another_program_and_only_for_its_leaf(
     size: int, data: st.DataObject
 ) -> None:
     index = data.draw(st.integers(0, size - 1))
@@ -100,7 +100,7 @@ def test_an_inclusion_proof_is_accepted_by_another_program_and_proves_no_other_p
 
 
 @given(SIZES, st.data())
-def test_a_consistency_proof_is_accepted_by_another_program_and_proves_no_other_tree(
+def test_a_consistency_proof_is_accepted_by_another_program_and_only_for_its_trees(
     new: int, data: st.DataObject
 ) -> None:
     old = data.draw(st.integers(0, new))
@@ -132,7 +132,7 @@ def test_a_tree_with_one_changed_leaf_is_consistent_with_no_tree_that_had_it(
 @given(
     st.integers(-1, 40), st.integers(-1, 40), st.lists(st.binary(min_size=32, max_size=32), max_size=8), st.data()
 )
-def test_random_proofs_prove_nothing(first: int, second: int, path: list[bytes], data: st.DataObject) -> None:
+def test_random_proofs_are_refused(first: int, second: int, path: list[bytes], data: st.DataObject) -> None:
     one, other = data.draw(st.binary(min_size=32, max_size=32)), leaf_hash(b"x")
     assert root_by_inclusion(first, second, one, path) != other
     assert not is_consistent(first, one, second, other, path) or first == second
@@ -144,6 +144,6 @@ def test_there_is_no_proof_for_a_leaf_outside_the_tree(index: int, size: int) ->
         inclusion_path(index, size, subtrees(leaves_of(size)))
 
 
-def test_there_is_no_proof_that_a_tree_begins_with_a_larger_one() -> None:
+def test_there_is_no_consistency_proof_from_a_larger_tree() -> None:
     with pytest.raises(ValueError, match="does not begin"):
         consistency_path(4, 3, subtrees(leaves_of(3)))

@@ -1,4 +1,4 @@
-"""The documents that clients discover us by."""
+"""The discovery documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERVER = authorization_server(ISSUER, (TIME, NOTES, BARE), grant_types=OFFERED)
 
 
 @pytest.mark.requirement("mcp:metadata-issuer", "rfc8414:issuer-identical")
-def test_the_issuer_is_byte_for_byte_the_one_in_the_settings() -> None:
+def test_the_issuer_is_exactly_the_one_in_the_settings() -> None:
     assert SERVER["issuer"] == ISSUER
     assert protected_resource(TIME, ISSUER)["authorization_servers"] == [ISSUER]
 
@@ -38,7 +38,7 @@ def test_every_endpoint_is_at_the_issuer() -> None:
 
 
 @pytest.mark.requirement("rfc8414:response-types")
-def test_only_what_is_offered_is_advertised() -> None:
+def test_only_supported_features_are_advertised() -> None:
     assert SERVER["code_challenge_methods_supported"] == ["S256"]
     assert SERVER["response_types_supported"] == ["code"]
     assert SERVER["response_modes_supported"] == ["query"]
@@ -54,12 +54,12 @@ def test_only_what_is_offered_is_advertised() -> None:
 
 
 @pytest.mark.requirement("mcp:offline-access")
-def test_the_scopes_are_those_of_the_services_and_offline_access_is_not_among_them() -> None:
+def test_the_scopes_are_those_of_the_services_without_offline_access() -> None:
     assert SERVER["scopes_supported"] == ["mcp.bare", "mcp.notes", "mcp.time"]
 
 
 @pytest.mark.requirement("rfc9728:resource", "rfc9728:scopes", "rfc9728:identical")
-def test_a_resource_is_named_as_its_tokens_name_it_and_asks_for_the_least() -> None:
+def test_a_resource_has_the_name_of_its_tokens_and_the_least_scope() -> None:
     document = protected_resource(TIME, ISSUER)
     assert document["resource"] == TIME.resource
     assert document["scopes_supported"] == ["mcp.time"]

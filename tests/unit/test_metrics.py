@@ -1,4 +1,4 @@
-"""Histograms and their text, as Prometheus reads it."""
+"""Histograms and their text in the format of Prometheus."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def page_of(times: Histogram) -> str:
     return exposition({TIMES.name: TIMES}, {"": times.figures()})
 
 
-def test_workers_have_a_label_and_a_family_without_figures_is_left_out() -> None:
+def test_workers_have_a_label_and_a_family_without_samples_is_left_out() -> None:
     given = {family.name: family for family in (COUNT, LIMIT)}
     text = exposition(given, {"0": {"requests_total": 1}, "1": {'requests_total{a="b"}': 2.5}, "": {}})
     assert families(text) == {"requests_total": "counter"}
@@ -52,14 +52,14 @@ def test_workers_have_a_label_and_a_family_without_figures_is_left_out() -> None
     assert 'requests_total{worker="1",a="b"} 2.5\n' in text
 
 
-def test_an_infinite_value_is_one_that_prometheus_reads() -> None:
+def test_prometheus_can_read_an_infinite_value() -> None:
     text = exposition({LIMIT.name: LIMIT}, {"": {LIMIT.name: float("inf")}})
     assert "limit_bytes +Inf\n" in text
     assert value(read_samples(text), LIMIT.name) == float("inf")
 
 
 @pytest.mark.parametrize("sample", ["unknown", "requests", "requests_seconds_other", "unknown_bucket{le=1}"])
-def test_a_figure_of_no_family_is_a_mistake(sample: str) -> None:
+def test_a_figure_of_an_unknown_family_is_an_error(sample: str) -> None:
     with pytest.raises(KeyError):
         family_of(sample, {TIMES.name: TIMES})
 

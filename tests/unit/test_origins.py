@@ -1,4 +1,4 @@
-"""Origins of web pages that may call the gateway: in the spelling that browsers send, or refused at the start."""
+"""Origins of web pages that may call the gateway: in the spelling of browsers, or refused at the start."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def config(tmp_path: Path) -> Path:
         (f"https://{'a' * 63}.example", f"https://{'a' * 63}.example"),
     ],
 )
-def test_an_origin_is_compared_as_browsers_send_it(config: Path, written: str, sent: str) -> None:
+def test_an_origin_is_compared_in_the_spelling_of_browsers(config: Path, written: str, sent: str) -> None:
     settings = load(EnvoySettings, config, {"ALLOWED_ORIGINS": written})
     assert settings.allowed_origins == (sent,)
 
@@ -92,12 +92,12 @@ def test_an_origin_is_compared_as_browsers_send_it(config: Path, written: str, s
         *(f"https://{'a' * 64}.example", f"https://{'a.' * 127}com", "blob://a", "about://a", "ftp://a.example"),
     ],
 )
-def test_what_no_browser_sends_is_refused_at_the_start(text: str) -> None:
+def test_a_text_that_no_browser_sends_is_refused_at_the_start(text: str) -> None:
     with pytest.raises(ValueError, match="an origin"):
         read_origin(text)
 
 
-def test_a_refused_origin_is_named_by_its_setting(config: Path) -> None:
+def test_the_error_names_the_setting_of_a_refused_origin(config: Path) -> None:
     with pytest.raises(
         SettingsError,
         match=r"allowed_origins \(ALLOWED_ORIGINS\): number 2 is none that a browser sends: an origin is",
@@ -112,7 +112,7 @@ def test_a_password_in_a_refused_origin_is_not_repeated(config: Path) -> None:
 
 
 @given(st.text(max_size=40) | st.from_regex(r"https?://[A-Za-z0-9.:*/@-]{0,20}", fullmatch=True))
-def test_reading_anything_gives_an_origin_that_stays_as_it_is_or_a_clear_error(text: str) -> None:
+def test_any_text_is_a_stable_origin_or_a_clear_error(text: str) -> None:
     try:
         origin = read_origin(text)
     except ValueError:

@@ -14,11 +14,11 @@ from oauth_core.parameters import Parameters
 from tests.unit.refusals import refusal
 
 NAMES = st.sampled_from(["client_id", "state", "scope", "resource"])
-# What RFC 6749 section 5.2 lets an error_description contain.
+# The characters that RFC 6749 section 5.2 permits in an error_description.
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
 
 
-def test_a_parameter_sent_once_is_read() -> None:
+def test_a_parameter_that_was_sent_once_is_returned() -> None:
     parameters = Parameters.decode(b"state=a%20b+c%26d&scope=x")
     assert parameters.get("state") == "a b c&d"
     assert parameters.require("scope") == "x"
@@ -55,18 +55,18 @@ def test_only_resource_may_repeat() -> None:
     [b"state=%ff", b"state=%ed%a0%80", b"state=\xc3\xa9", b"%ff=x", b"&".join([b"x=y"] * 101)],
     ids=["not UTF-8", "a surrogate", "not ASCII", "a name that is not UTF-8", "too many"],
 )
-def test_what_cannot_be_read_in_one_way_is_refused(encoded: bytes) -> None:
+def test_an_ambiguous_or_undecodable_body_is_refused(encoded: bytes) -> None:
     with pytest.raises(DisplayedError) as caught:
         Parameters.decode(encoded)
     assert caught.value.code is ErrorCode.INVALID_REQUEST
 
 
-def test_a_semicolon_parts_nothing() -> None:
+def test_a_semicolon_is_no_separator() -> None:
     assert Parameters.decode(b"state=a;scope=b").get("state") == "a;scope=b"
 
 
 @pytest.mark.parametrize(("value", "fault"), [("a" * 4097, "longer"), ("a\x00b", "NUL")])
-def test_a_value_too_long_or_with_nul_is_refused(value: str, fault: str) -> None:
+def test_a_value_that_is_too_long_or_contains_nul_is_refused(value: str, fault: str) -> None:
     parameters = Parameters([("state", value)])
     with pytest.raises(DisplayedError, match=fault):
         parameters.get("state")
@@ -83,7 +83,7 @@ def test_too_many_or_too_long_resources_are_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "é", "<script>", "a" * 65, "a\r\nb", ""])
-def test_a_name_the_caller_made_up_is_not_repeated(name: str) -> None:
+def test_an_invented_parameter_name_is_not_repeated(name: str) -> None:
     with pytest.raises(DisplayedError) as caught:
         Parameters([(name, "1"), (name, "2")]).check_unique()
     assert caught.value.description == "a parameter was sent more than once"
@@ -91,20 +91,20 @@ def test_a_name_the_caller_made_up_is_not_repeated(name: str) -> None:
 
 @pytest.mark.requirement("oauth21:injection")
 @given(st.binary(max_size=200))
-def test_decoding_anything_gives_parameters_or_invalid_request(encoded: bytes) -> None:
+def test_any_bytes_give_parameters_or_invalid_request(encoded: bytes) -> None:
     error = refusal(lambda: Parameters.decode(encoded).check_unique())
     assert error is None or error.code is ErrorCode.INVALID_REQUEST
     assert error is None or DESCRIPTION.fullmatch(error.description)
 
 
 @given(st.lists(st.tuples(st.text(max_size=80), st.text(max_size=3)), max_size=6))
-def test_a_refusal_is_always_fit_for_an_error_description(pairs: list[tuple[str, str]]) -> None:
+def test_a_refusal_has_only_characters_of_an_error_description(pairs: list[tuple[str, str]]) -> None:
     error = refusal(lambda: Parameters([*pairs, *pairs]).check_unique())
     assert error is None or DESCRIPTION.fullmatch(error.description)
 
 
 @given(st.lists(st.tuples(NAMES, st.text(st.characters(exclude_categories=["Cs"]), max_size=20)), max_size=10))
-def test_what_was_encoded_is_read_again(pairs: list[tuple[str, str]]) -> None:
+def test_encoded_parameters_are_decoded_unchanged(pairs: list[tuple[str, str]]) -> None:
     parameters = Parameters.decode(urlencode(pairs).encode())
     for name in {name for name, _ in pairs} - {"resource"}:
         values = [value for other, value in pairs if other == name and value]

@@ -1,4 +1,4 @@
-"""The decision, as sentences, and as laws that hold for whatever the facts are."""
+"""The decision: examples, and properties that hold for every context."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def reason(context: DecisionContext) -> DenyReason:
     return decision.reason
 
 
-def test_a_live_token_for_this_service_with_its_scope_is_allowed() -> None:
+def test_an_active_token_for_this_service_with_its_scope_is_allowed() -> None:
     assert decide(make_context()) == Allow(make_claims())
 
 
@@ -82,11 +82,11 @@ def test_one_of_several_audiences_and_scopes_is_enough() -> None:
     assert decide(make_context(token=Verified(claims))) == Allow(claims)
 
 
-def test_a_request_for_no_service_is_refused_even_with_a_good_token() -> None:
+def test_a_request_for_no_service_is_refused_even_with_a_valid_token() -> None:
     assert reason(make_context(service=None)) == DenyReason.UNKNOWN_SERVICE
 
 
-def test_a_route_to_another_service_than_the_url_names_is_refused() -> None:
+def test_a_route_to_another_service_than_that_of_the_url_is_refused() -> None:
     assert reason(make_context(routed_as="notes")) == DenyReason.ROUTE_MISMATCH
     assert isinstance(decide(make_context(routed_as="time")), Allow)
 
@@ -100,11 +100,11 @@ def test_a_route_to_another_service_than_the_url_names_is_refused() -> None:
         (Unverified.NO_KEYS, DenyReason.TOKEN_STATE_UNKNOWN),
     ],
 )
-def test_without_a_verdict_on_a_token_nothing_passes(token: Unverified, expected: DenyReason) -> None:
+def test_without_a_verified_token_the_request_is_refused(token: Unverified, expected: DenyReason) -> None:
     assert reason(make_context(token=token)) == expected
 
 
-def test_every_fault_of_a_token_has_a_reason_of_its_own() -> None:
+def test_every_token_fault_has_its_own_reason() -> None:
     reasons = {reason(make_context(token=Rejected(fault))) for fault in TokenFault}
     assert len(reasons) == len(TokenFault)
 
@@ -122,7 +122,7 @@ def test_an_audience_that_only_resembles_the_service_is_another(audience: str) -
 
 
 @pytest.mark.parametrize("scope", ["", "mcp", "mcp.time.read", "MCP.TIME", "mcp.times", "mcp.notes", "mcp.time\n"])
-def test_a_token_without_the_very_scope_is_refused(scope: str) -> None:
+def test_a_token_without_the_exact_scope_is_refused(scope: str) -> None:
     assert reason(make_context(token=Verified(make_claims(scope=scope)))) == DenyReason.INSUFFICIENT_SCOPE
 
 
@@ -130,20 +130,20 @@ def test_a_revoked_token_is_refused() -> None:
     assert reason(make_context(token_status=TokenStatus.REVOKED)) == DenyReason.REVOKED
 
 
-def test_a_token_that_redis_did_not_speak_for_is_refused_as_unknown() -> None:
+def test_a_token_of_unknown_status_is_refused_as_unknown() -> None:
     assert reason(make_context(token_status=TokenStatus.UNKNOWN)) == DenyReason.TOKEN_STATE_UNKNOWN
 
 
-def test_a_token_that_expired_while_redis_was_asked_is_refused() -> None:
+def test_a_token_that_expired_during_the_lookup_is_refused() -> None:
     assert reason(make_context(token=Verified(make_claims(exp=NOW)))) == DenyReason.EXPIRED
 
 
-def test_a_revoked_token_is_not_told_to_ask_for_more_scope() -> None:
+def test_a_revoked_token_gets_no_challenge_for_more_scope() -> None:
     context = make_context(token=Verified(make_claims(scope="")), token_status=TokenStatus.REVOKED)
     assert reason(context) == DenyReason.REVOKED
 
 
-def test_a_genuine_token_that_is_refused_is_named_in_the_denial() -> None:
+def test_the_denial_of_a_genuine_token_has_its_claims() -> None:
     decision = decide(make_context(token_status=TokenStatus.REVOKED))
     assert isinstance(decision, Deny)
     assert decision.claims == make_claims()
@@ -169,7 +169,7 @@ _facts = st.builds(
 
 @given(_facts)
 @example(make_context())
-def test_allowed_means_that_every_fact_says_yes(context: DecisionContext) -> None:
+def test_a_request_is_allowed_only_if_every_condition_holds(context: DecisionContext) -> None:
     decision = decide(context)
     everything_holds = (
         context.service is not None
@@ -185,14 +185,14 @@ def test_allowed_means_that_every_fact_says_yes(context: DecisionContext) -> Non
 
 
 @given(_facts, st.sampled_from([TokenStatus.UNKNOWN, TokenStatus.REVOKED]))
-def test_no_fact_outweighs_a_token_that_is_not_known_to_live(
+def test_a_token_that_is_not_known_to_be_active_is_always_refused(
     context: DecisionContext, token_status: TokenStatus
 ) -> None:
     assert isinstance(decide(context._replace(token_status=token_status)), Deny)
 
 
 @given(_facts)
-def test_nobody_at_all_gets_to_an_isolated_service_and_nobody_is_told_that_their_token_is_bad(
+def test_a_disabled_service_is_always_refused_and_no_token_is_reported_as_invalid(
     context: DecisionContext,
 ) -> None:
     decision = decide(context._replace(service_status=Disabled("repairs", NOW)))

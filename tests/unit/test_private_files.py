@@ -1,4 +1,6 @@
-"""Private files are whole or not there, for their owner only, and one process at a time holds a folder."""
+"""Private files are complete or absent, only their owner can read them, and one process at a time
+holds a folder.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_private_file_is_for_its_owner_only_and_replaces_the_one_before(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_a_private_file_and_it_replaces_the_previous_one(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("old", encoding="utf-8")
     path.chmod(0o644)
@@ -30,7 +32,7 @@ def test_a_private_file_is_for_its_owner_only_and_replaces_the_one_before(tmp_pa
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_not_finished_leaves_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+def test_an_unfinished_file_leaves_only_the_previous_one(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     private_files.write(path, "old")
 
@@ -45,7 +47,7 @@ def test_a_file_that_is_not_finished_leaves_the_one_before_and_nothing_else(tmp_
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_that_is_opened_to_append_is_made_for_its_owner_only(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_a_file_that_is_opened_to_append(tmp_path: Path) -> None:
     path = tmp_path / "log"
     for text in (b"a", b"b"):
         with os.fdopen(private_files.appending(path), "wb") as file:
@@ -53,7 +55,7 @@ def test_a_file_that_is_opened_to_append_is_made_for_its_owner_only(tmp_path: Pa
     assert (path.read_bytes(), mode(path)) == (b"ab", 0o600)
 
 
-def test_a_lock_is_held_once_and_says_by_which_process(tmp_path: Path) -> None:
+def test_a_lock_is_held_once_and_has_the_id_of_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not file_lock.is_held(path)
     with file_lock.held(path):
@@ -64,13 +66,13 @@ def test_a_lock_is_held_once_and_says_by_which_process(tmp_path: Path) -> None:
     assert not file_lock.is_held(path)
 
 
-def test_a_lock_is_taken_however_long_other_processes_only_ask_for_it(
+def test_a_lock_is_taken_even_if_other_processes_query_it_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "lock"
     waits = 0
     with path.open("wb") as asking:
-        fcntl.flock(asking, fcntl.LOCK_SH)  # as `is_held` does, in a process that stands still there
+        fcntl.flock(asking, fcntl.LOCK_SH)  # as `is_held` does, in a process that is suspended there
 
         def wait(_seconds: float) -> None:
             nonlocal waits
@@ -83,13 +85,13 @@ def test_a_lock_is_taken_however_long_other_processes_only_ask_for_it(
             assert waits == 100
 
 
-def test_a_lock_that_is_held_is_refused_without_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_lock_is_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _seconds: pytest.fail("it waits"))
     with file_lock.held(tmp_path / "lock"), pytest.raises(file_lock.HeldError), file_lock.held(tmp_path / "lock"):
         pass
 
 
-def test_a_link_or_a_pipe_in_the_place_of_a_lock_is_refused(tmp_path: Path) -> None:
+def test_a_link_or_a_pipe_in_place_of_a_lock_is_refused(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("secret", encoding="ascii")
     (tmp_path / "link").symlink_to(key)
@@ -101,7 +103,7 @@ def test_a_link_or_a_pipe_in_the_place_of_a_lock_is_refused(tmp_path: Path) -> N
     assert key.read_text(encoding="ascii") == "secret"
 
 
-def test_a_followed_file_counts_as_changed_until_it_was_read(tmp_path: Path) -> None:
+def test_a_followed_file_counts_as_changed_until_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "file"
     file = FileFollower(path)
     assert file.has_changed()
@@ -111,7 +113,7 @@ def test_a_followed_file_counts_as_changed_until_it_was_read(tmp_path: Path) -> 
     assert not file.has_settled_change()
 
 
-def test_a_change_settles_when_the_file_stays_the_same_from_one_look_to_the_next(tmp_path: Path) -> None:
+def test_a_change_settles_when_two_checks_find_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     file = FileFollower(path)
     file.record_reading()
@@ -124,7 +126,7 @@ def test_a_change_settles_when_the_file_stays_the_same_from_one_look_to_the_next
     assert not file.has_settled_change()
 
 
-def test_a_link_that_is_swapped_is_a_change(tmp_path: Path) -> None:
+def test_a_replaced_link_is_a_change(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).write_text("same", encoding="utf-8")
     link = tmp_path / "link"

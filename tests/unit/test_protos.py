@@ -1,4 +1,4 @@
-"""The generated messages are what the definitions say, and the check that they are can fail."""
+"""The generated messages match the definitions, and the check of that can fail."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def copied(folder: Path) -> Path:
     return folder
 
 
-def test_the_committed_messages_are_fresh() -> None:
+def test_the_committed_messages_are_up_to_date() -> None:
     done = check(ROOT)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_changed_definition_is_noticed_until_it_is_compiled(tmp_path: Path) -> None:
+def test_a_changed_definition_is_reported_until_it_is_compiled(tmp_path: Path) -> None:
     root = copied(tmp_path)
     definition = root / "protos" / "envoy_ext_authz.proto"
     definition.write_text(definition.read_text().replace("string sni = 1", "string sni = 2"))
@@ -38,7 +38,7 @@ def test_a_changed_definition_is_noticed_until_it_is_compiled(tmp_path: Path) ->
     assert check(root).returncode == 0
 
 
-def test_a_leftover_of_a_definition_that_is_gone_is_noticed(tmp_path: Path) -> None:
+def test_a_file_generated_from_a_removed_definition_is_reported(tmp_path: Path) -> None:
     root = copied(tmp_path)
     (root / "ext_authz" / "generated" / "gone_pb2.py").touch()
     done = check(root)

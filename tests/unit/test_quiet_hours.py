@@ -26,7 +26,7 @@ def in_zone(begin: str, end: str, zone: str = "UTC") -> QuietHours:
 
 
 @given(begin=MINUTES, length=st.integers(1, 24 * 60 - 1), zone=st.sampled_from(ZONES), moment=MOMENTS)
-def test_the_end_is_later_and_not_quiet_and_all_between_is(
+def test_the_end_is_later_and_not_quiet_and_all_times_before_it_are(
     begin: int, length: int, zone: str, moment: datetime
 ) -> None:
     hours = QuietHours(at(begin), at((begin + length) % (24 * 60)), ZoneInfo(zone))
@@ -38,7 +38,7 @@ def test_the_end_is_later_and_not_quiet_and_all_between_is(
     for part in (1, 2, 3):
         between = moment + (end - moment) * part / 4
         later = hours.end_after(between)
-        # On the day on which clocks change, an hour may be twice in the day or not at all.
+        # On the day on which clocks change, an hour may occur twice or not at all.
         assert (
             later == end
             or moment.astimezone(ZoneInfo(zone)).utcoffset() != end.astimezone(ZoneInfo(zone)).utcoffset()
@@ -46,7 +46,7 @@ def test_the_end_is_later_and_not_quiet_and_all_between_is(
 
 
 @given(begin=MINUTES, length=st.integers(1, 24 * 60 - 1), moment=MOMENTS)
-def test_a_moment_is_quiet_by_its_minutes_after_the_begin(begin: int, length: int, moment: datetime) -> None:
+def test_a_time_is_quiet_by_its_minutes_after_the_beginning(begin: int, length: int, moment: datetime) -> None:
     hours = QuietHours(at(begin), at((begin + length) % (24 * 60)))
     after = (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(minutes=begin)) % (
         timedelta(days=1)
@@ -68,13 +68,13 @@ def test_hours_over_midnight_end_the_next_morning(moment: str, end: str | None) 
     assert found == (None if end is None else datetime.fromisoformat(end).replace(tzinfo=UTC))
 
 
-def test_the_hours_are_those_of_the_zone() -> None:
+def test_the_hours_are_in_the_time_zone() -> None:
     moment = datetime(2026, 7, 1, 21, 30, tzinfo=UTC)
     assert in_zone("22:00", "07:00").end_after(moment) is None
     assert in_zone("22:00", "07:00", "Europe/Berlin").end_after(moment) == datetime(2026, 7, 2, 5, tzinfo=UTC)
 
 
-def test_an_end_that_the_clock_shows_twice_counts_after_the_moment() -> None:
+def test_of_an_end_that_occurs_twice_the_next_one_counts() -> None:
     # On 2026-10-25 clocks of Berlin show 02:00 to 03:00 twice.
     hours = in_zone("01:00", "02:30", "Europe/Berlin")
     assert hours.end_after(datetime(2026, 10, 25, 0, 15, tzinfo=UTC)) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Whom a limit counts: an address, a network of IPv6, or everybody who has none."""
+"""The subject that a limit counts: an address, an IPv6 network, or all callers without an address."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from oauth_core.settings.rates import RateSettings
         ("unknown", "none"),
     ],
 )
-def test_a_caller_is_counted_as(address: str | None, subject: str) -> None:
+def test_an_address_is_counted_under_its_subject(address: str | None, subject: str) -> None:
     assert subject_of_address(address) == subject
 
 
 @given(st.text(max_size=60))
-def test_no_text_makes_it_stumble(address: str) -> None:
+def test_no_text_raises_an_error(address: str) -> None:
     assert subject_of_address(address)
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 65535))
-def test_a_port_never_changes_who_is_counted(address: IPv4Address, port: int) -> None:
+def test_a_port_does_not_change_the_subject(address: IPv4Address, port: int) -> None:
     assert subject_of_address(f"{address}:{port}") == subject_of_address(str(address)) == str(address)
 
 
@@ -59,7 +59,7 @@ def test_an_ipv6_network_of_64_bits_counts_as_one(address: IPv6Address, host: in
         assert subject_of_address(text) == f"{network}/64"
 
 
-def test_every_limit_has_a_setting_of_its_name() -> None:
+def test_every_limit_has_a_setting_of_the_same_name() -> None:
     settings = RateSettings()
     assert set(RateSettings.model_fields) == set(Limit)
     assert all(settings.rate_of(limit).count >= 1 for limit in Limit)

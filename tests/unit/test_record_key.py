@@ -1,4 +1,4 @@
-"""Records that are authenticated at rest: only the text that was signed opens, and only at its own place."""
+"""Records that are authenticated at rest: only a signed text opens, and only at its own key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TEXTS = st.text(max_size=60)
 
 
 @given(TEXTS, TEXTS)
-def test_what_was_signed_opens_at_its_own_place(place: str, text: str) -> None:
+def test_a_signed_text_opens_at_its_own_key(place: str, text: str) -> None:
     assert KEY.open(place, KEY.sign(place, text)) == text
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_a_record_does_not_open_at_another_place(place: str, other: str, text: str) -> None:
+def test_a_record_does_not_open_at_another_key(place: str, other: str, text: str) -> None:
     if other == place:
         return
     with pytest.raises(ForgedRecordError):
@@ -37,7 +37,7 @@ def test_a_changed_record_does_not_open(place: str, text: str, at: int, characte
 
 
 @given(TEXTS, TEXTS)
-def test_a_record_that_nobody_signed_does_not_open(place: str, text: str) -> None:
+def test_an_unsigned_record_does_not_open(place: str, text: str) -> None:
     with pytest.raises(ForgedRecordError):
         KEY.open(place, text)
 
@@ -49,6 +49,6 @@ def test_a_record_of_another_master_key_does_not_open(place: str, text: str) -> 
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_text_that_moves_between_place_and_record_changes_the_code(place: str, between: str, text: str) -> None:
+def test_moving_text_between_key_and_record_changes_the_code(place: str, between: str, text: str) -> None:
     if between:
         assert KEY.code_of(place + between, text) != KEY.code_of(place, between + text)

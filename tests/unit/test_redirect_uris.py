@@ -1,4 +1,4 @@
-"""What may be registered as a redirect URI, and which request matches it."""
+"""Which redirect URIs may be registered, and which requests match them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ UNKNOWN_SCHEMES = [
         "warp://mcp/oauth2callback",
     ],
 )
-def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
+def test_redirect_uris_of_real_clients_are_accepted_unchanged(uri: str) -> None:
     assert check(uri) == uri
 
 
@@ -119,7 +119,7 @@ def test_what_real_clients_register_is_accepted_as_it_is(uri: str) -> None:
         ("https://client.example/" + "a" * 2048, "longer"),
     ],
 )
-def test_what_could_send_a_code_astray_is_refused_and_named(uri: str, fault: str) -> None:
+def test_a_dangerous_redirect_uri_is_refused_with_its_fault(uri: str, fault: str) -> None:
     with pytest.raises(DisplayedError, match=fault) as caught:
         check(uri)
     assert caught.value.code is ErrorCode.INVALID_REDIRECT_URI
@@ -127,12 +127,12 @@ def test_what_could_send_a_code_astray_is_refused_and_named(uri: str, fault: str
 
 
 @pytest.mark.parametrize("value", [None, 1, True, [], {"uri": "https://client.example/"}, b"https://a.example/"])
-def test_what_is_no_string_is_refused(value: object) -> None:
+def test_a_value_that_is_no_string_is_refused(value: object) -> None:
     with pytest.raises(DisplayedError, match="not a string"):
         check(value)
 
 
-def test_an_operator_adds_the_scheme_of_an_app() -> None:
+def test_an_operator_can_add_the_scheme_of_an_app() -> None:
     assert check("myapp://callback", {check_app_scheme("myapp")}) == "myapp://callback"
 
 
@@ -154,7 +154,7 @@ def test_an_operator_adds_the_scheme_of_an_app() -> None:
         *("explorer", "help", "itms-services", "ldap", "mhtml", "microsoft-edge", "res", "shell", "sms", "tel"),
     ],
 )
-def test_an_operator_cannot_add_what_is_no_scheme_of_one_app(scheme: str) -> None:
+def test_an_operator_cannot_add_a_scheme_that_is_not_of_one_app(scheme: str) -> None:
     with pytest.raises(ValueError, match=r"of a scheme|belongs to"):
         check_app_scheme(scheme)
 
@@ -178,13 +178,13 @@ URI_LIKE = st.builds(
 @given(st.one_of(URI_LIKE, st.text(), st.integers(), st.lists(st.text(), max_size=2)))
 @example("https://[")
 @example("https://\u2100.example/")
-def test_checking_anything_gives_it_back_or_a_clear_error(value: object) -> None:
+def test_any_value_is_returned_unchanged_or_is_a_clear_error(value: object) -> None:
     error = refusal(lambda: check(value))
     assert check(value) == value if error is None else error.code is ErrorCode.INVALID_REDIRECT_URI
 
 
 @given(URI_LIKE)
-def test_an_accepted_uri_has_nothing_that_a_header_or_a_browser_would_reinterpret(uri: str) -> None:
+def test_an_accepted_uri_has_no_character_that_a_header_or_browser_reinterprets(uri: str) -> None:
     if refusal(lambda: check(uri)):
         return
     assert re.fullmatch(r"[\x21-\x7e]+", uri)
@@ -237,19 +237,19 @@ def test_on_loopback_any_port_matches(host: str) -> None:
         ("cursor://one/cb", "cursor://two/cb"),
     ],
 )
-def test_anything_else_does_not_match(registered: str, requested: str) -> None:
+def test_any_difference_prevents_a_match(registered: str, requested: str) -> None:
     assert not matches([registered], requested)
 
 
-def test_nothing_matches_when_nothing_is_registered() -> None:
+def test_without_a_registered_uri_nothing_matches() -> None:
     assert not matches([], "https://a.example/cb")
 
 
 def browser_host(uri: str) -> tuple[str, str]:
-    """Scheme and host as a browser takes them from an address, by the URL standard's rules for special schemes.
+    """Scheme and host as a browser reads them, by the URL standard's rules for special schemes.
 
-    White space at the ends and every tab and line break vanish; backslashes are slashes; any number of slashes
-    may follow the scheme; what stands before the last `@` is user info.
+    White space at the ends and every tab and line break are removed; backslashes become slashes; any number of
+    slashes may follow the scheme; everything before the last `@` is user info.
     """
     text = re.sub(r"[\t\r\n]", "", uri.strip("".join(map(chr, range(0x21)))))
     scheme, _, rest = text.replace("\\", "/").partition(":")
@@ -280,19 +280,19 @@ def test_no_edit_of_a_registered_uri_leads_a_browser_to_another_host(
 
 
 @given(st.sampled_from(["127.0.0.1", "[::1]", "localhost"]), st.integers(0, 65535), st.integers(0, 65535))
-def test_two_ports_on_loopback_are_one_place(host: str, one: int, other: int) -> None:
+def test_two_loopback_ports_count_as_one_redirect_uri(host: str, one: int, other: int) -> None:
     assert matches([check(f"http://{host}:{one}/cb")], check(f"http://{host}:{other}/cb"))
 
 
-# -- showing -----------------------------------------------------------------------------------------------------
+# -- display ------------------------------------------------------------------------------------------------------
 
 
-def test_a_person_is_shown_the_host_or_the_kind_of_app() -> None:
+def test_the_displayed_target_is_the_host_or_the_kind_of_app() -> None:
     assert host_of("https://client.example:8443/cb") == "client.example:8443"
     assert host_of("cursor://anything.example/cb") == "cursor: (an app on this device)"
 
 
-def test_loopback_is_told_from_the_rest() -> None:
+def test_only_loopback_uris_count_as_loopback() -> None:
     assert is_loopback("http://localhost:1/cb")
     assert not is_loopback("https://client.example/cb")
     assert not is_loopback("http://localhost.evil.example/cb")

@@ -27,13 +27,13 @@ def test_sentinels_have_a_service_and_a_database() -> None:
         "unix+cluster://a",
     ],
 )
-def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
+def test_an_invalid_address_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(ValueError, match=r"^is not the address of a Redis server") as refused:
         read_redis_url(url.replace("//", "//user:secret@"))
     assert "secret" not in str(refused.value)
 
 
-def test_every_place_counts_when_it_is_asked_whether_redis_is_here() -> None:
+def test_redis_is_local_only_if_every_server_is() -> None:
     assert is_on_this_machine("redis+cluster://127.0.0.1:1,[::1]:2,localhost:3")
     assert is_on_this_machine("unix:///run/redis.sock")
     assert not is_on_this_machine("redis+sentinel://127.0.0.1:1,elsewhere:2/main")

@@ -1,4 +1,4 @@
-"""How refresh tokens are written, and how a successor waits for a client that asks twice."""
+"""The format of refresh tokens, and the sealed successor for a client that repeats a request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from oauth_core.tokens.refresh_tokens import RefreshToken, first_token, parse
 TOKEN = first_token(new_identifier())
 
 
-def test_a_token_is_read_as_it_was_written() -> None:
+def test_a_written_token_is_parsed_unchanged() -> None:
     assert parse(str(TOKEN)) == TOKEN
 
 
 @given(st.one_of(st.text(), st.text("abc-_.=\n", min_size=80, max_size=100)))
-def test_whatever_was_never_a_token_is_none(text: str) -> None:
+def test_any_other_text_is_no_token(text: str) -> None:
     found = parse(text)
     assert found is None or str(found) == text
 
@@ -38,29 +38,29 @@ def test_a_changed_token_is_another_token_or_none(position: int, character: str)
 
 
 @pytest.mark.parametrize("spelling", ["{}\n", " {}", "{} ", "{}.", "{}=", ".{}", "{}\x00", "{0}.{0}"])
-def test_only_one_spelling_is_understood(spelling: str) -> None:
+def test_only_one_spelling_is_accepted(spelling: str) -> None:
     assert parse(spelling.format(TOKEN)) is None
 
 
-def test_a_successor_stays_in_the_family_with_a_fresh_secret() -> None:
+def test_a_successor_has_the_same_family_and_a_fresh_secret() -> None:
     successor = TOKEN.successor()
     assert (successor.grant_id, successor.family) == (TOKEN.grant_id, TOKEN.family)
     assert successor.secret != TOKEN.secret
     assert parse(str(successor)) == successor
 
 
-def test_what_is_stored_reveals_neither_family_nor_secret() -> None:
+def test_stored_values_reveal_neither_family_nor_secret() -> None:
     stored = TOKEN.family_hash + TOKEN.secret_hash + TOKEN.seal_successor(TOKEN.successor())
     assert TOKEN.family not in stored
     assert TOKEN.secret not in stored
 
 
-def test_the_spent_token_opens_its_successor() -> None:
+def test_the_used_token_unseals_its_successor() -> None:
     successor = TOKEN.successor()
     assert TOKEN.unseal_successor(TOKEN.seal_successor(successor)) == successor
 
 
-def test_no_other_token_opens_it() -> None:
+def test_no_other_token_unseals_it() -> None:
     successor = TOKEN.successor()
     sealed = TOKEN.seal_successor(successor)
     for other in (successor, TOKEN.successor(), RefreshToken(new_identifier(), TOKEN.family, TOKEN.secret)):
@@ -69,12 +69,12 @@ def test_no_other_token_opens_it() -> None:
 
 
 @given(st.one_of(st.text(), st.binary().map(lambda raw: base64.b64encode(raw).decode())))
-def test_a_damaged_seal_is_an_unseal_error_whatever_it_is(sealed: str) -> None:
+def test_any_damaged_seal_is_an_unseal_error(sealed: str) -> None:
     with pytest.raises(UnsealError):
         TOKEN.unseal_successor(sealed)
 
 
-def test_neither_a_token_nor_an_error_about_it_shows_its_secrets() -> None:
+def test_neither_a_token_nor_its_errors_show_secrets() -> None:
     with pytest.raises(UnsealError) as caught:
         TOKEN.unseal_successor("damaged")
     for shown in (repr(TOKEN), repr(caught.value), f"{[TOKEN]}"):

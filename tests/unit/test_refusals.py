@@ -1,4 +1,4 @@
-"""The table of refusals: every reason has a whole row, and no other code spells a refusal."""
+"""The table of refusals: every reason has a complete row, and no other code defines a refusal."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def made(reason: OAuthReason, **more: Any) -> DisplayedError:
 
 
 def reasons_named(node: ast.AST) -> set[str]:
-    """The members of `OAuthReason` that the code of `node` names."""
+    """The members of `OAuthReason` in the code of `node`."""
     return {
         each.attr
         for each in ast.walk(node)
@@ -109,14 +109,14 @@ def calls_of(name: str) -> list[tuple[str, ast.Call]]:
 # -- the rows ----------------------------------------------------------------------------------------------------
 
 
-def test_no_two_reasons_have_the_same_name() -> None:
+def test_names_of_reasons_are_unique() -> None:
     assert len({reason.value for reason in DenyReason}) == len(DenyReason.__members__)
     assert len({reason.value for reason in OAuthReason}) == len(OAuthReason.__members__)
     assert all(reason.value == reason.name.lower() for reason in EVERY)
 
 
 @pytest.mark.parametrize("reason", EVERY, ids=str)
-def test_every_row_has_a_status_that_goes_with_its_error_and_says_how_it_is_recorded(reason: Reason) -> None:
+def test_every_row_has_a_fitting_status_and_an_audit_rule(reason: Reason) -> None:
     row = reason.row
     assert row.status in STATUSES[row.error]
     assert row.description
@@ -131,7 +131,7 @@ def test_every_row_has_a_status_that_goes_with_its_error_and_says_how_it_is_reco
 
 
 @pytest.mark.parametrize("reason", sorted(DenyReason))
-def test_every_refusal_of_the_check_is_recorded_as_such(reason: DenyReason) -> None:
+def test_every_refusal_of_the_check_is_recorded(reason: DenyReason) -> None:
     assert reason.event is EventKind.ACCESS_DENIED
 
 
@@ -141,14 +141,14 @@ def test_the_errors_of_bearer_tokens_have_a_challenge() -> None:
         for reason in EVERY
         if reason.row.challenge is Challenge.NONE
         and reason.row.status == 401
-        # RFC 6749 section 5.2 wants a challenge only where the client tried the header.
+        # RFC 6749 section 5.2 requires a challenge only if the client tried the header.
         and reason.row.error is not ErrorCode.INVALID_CLIENT
     }
     assert without == set()
     assert {reason for reason in OAuthReason if reason.row.challenge is not Challenge.NONE} == set(CHALLENGES)
 
 
-def test_an_endpoint_records_whatever_the_table_does_not_leave_out() -> None:
+def test_an_endpoint_records_every_refusal_that_the_table_does_not_exclude() -> None:
     assert is_recorded_by_endpoint(refused(OAuthReason.CODE_UNKNOWN))
     assert is_recorded_by_endpoint(refused(OAuthReason.CODE_UNKNOWN).redirected_to("https://client.example", None))
     assert is_recorded_by_endpoint(refused(OAuthReason.TOO_MANY_REQUESTS, wait=1))
@@ -160,7 +160,9 @@ def test_an_endpoint_records_whatever_the_table_does_not_leave_out() -> None:
 
 
 def raising() -> Quart:
-    """An application that refuses each request for the reason in its path: as JSON, or below `/page` as a page."""
+    """An application that refuses each request with the reason in its path: as JSON, or below
+    `/page` as a page.
+    """
     app = Quart("oauth_web.app")
     pages = Blueprint("pages", __name__, url_prefix="/page")
 
@@ -176,7 +178,7 @@ def raising() -> Quart:
     return app
 
 
-async def test_every_refusal_of_the_web_is_answered_as_its_row_says() -> None:
+async def test_every_refusal_of_the_web_is_answered_as_in_its_row() -> None:
     app = raising()
     client = app.test_client()
     for reason in OAuthReason:
@@ -195,12 +197,12 @@ async def test_every_refusal_of_the_web_is_answered_as_its_row_says() -> None:
 @pytest.mark.parametrize(
     "reason", [reason for reason in OAuthReason if reason.row.error is ErrorCode.INVALID_CLIENT]
 )
-def test_a_client_that_tried_basic_is_answered_with_its_challenge(reason: OAuthReason) -> None:
+def test_a_client_that_used_basic_gets_a_basic_challenge(reason: OAuthReason) -> None:
     assert made(reason, by_header=True).challenge == 'Basic realm="token", charset="UTF-8"'
     assert made(reason).challenge is None
 
 
-def test_what_a_caller_sent_is_never_taken_for_a_placeholder() -> None:
+def test_text_of_a_caller_is_never_used_as_a_placeholder() -> None:
     error = refused(OAuthReason.REDIRECT_URI_FRAGMENT, uri="https://x.example/{uri}{0}#")
     assert error.description == "redirect URI https://x.example/{uri}{0}# has a fragment"
 
@@ -219,7 +221,7 @@ def test_only_the_table_builds_errors() -> None:
     }
 
 
-def test_no_text_of_a_refusal_stands_where_it_is_raised() -> None:
+def test_no_refusal_has_its_text_where_it_is_raised() -> None:
     spelled = [
         f"{path}:{node.lineno}: {each.value}"
         for path, node in calls_of("refused")
@@ -229,7 +231,7 @@ def test_no_text_of_a_refusal_stands_where_it_is_raised() -> None:
     assert spelled == []
 
 
-def test_whatever_a_description_leaves_open_is_filled_in_where_it_is_raised() -> None:
+def test_all_placeholders_of_a_description_are_filled_in_where_it_is_raised() -> None:
     missing = []
     for path, node in calls_of("refused"):
         given = {keyword.arg for keyword in node.keywords}

@@ -1,4 +1,4 @@
-"""Registration: lenient in what it accepts, strict in what it answers."""
+"""Registration: many forms are accepted, and the answer is exact."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.unit.examples import CALLBACK, ISSUER
 from tests.unit.refusals import refusal
 from tests.unit.registration_documents import MINIMAL, document, made, register, update
 
-# -- what is accepted --------------------------------------------------------------------------------------------
+# -- accepted -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("rfc7591:defaults")
-def test_redirect_uris_are_all_a_client_needs_to_send() -> None:
+def test_redirect_uris_are_the_only_required_member() -> None:
     client = made().client
     assert client.redirect_uris == (CALLBACK,)
     assert client.grant_types == ("authorization_code", "refresh_token")
@@ -39,15 +39,17 @@ def test_redirect_uris_are_all_a_client_needs_to_send() -> None:
         (["http://localhost/cb", "http://[::1]:9/cb", "cursor://callback"], "none"),
         (["https://localhost:8443/cb"], "none"),
         ([CALLBACK], "client_secret_basic"),
-        # One of them leads to somebody's server, which can keep a secret.
+        # One of them leads to a web server, which can keep a secret.
         (["http://127.0.0.1:5000/cb", CALLBACK], "client_secret_basic"),
     ],
 )
-def test_who_names_no_method_is_public_only_on_its_users_own_machine(uris: list[str], method: str) -> None:
+def test_without_an_auth_method_only_a_client_with_local_redirect_uris_is_public(
+    uris: list[str], method: str
+) -> None:
     registered = made(redirect_uris=uris)
     assert registered.client.token_endpoint_auth_method == method
     assert (registered.secret is None) == (method == "none")
-    # Who does name one is taken at its word.
+    # An explicit method is always used.
     assert made(redirect_uris=uris, token_endpoint_auth_method="client_secret_basic").secret
 
 
@@ -61,7 +63,7 @@ def test_a_public_client_gets_no_secret_and_a_confidential_one_does() -> None:
 
 
 @pytest.mark.requirement("rfc7592:secret-hashed")
-def test_secrets_are_kept_as_hashes_only_and_not_shown_by_repr() -> None:
+def test_secrets_are_stored_only_as_hashes_and_not_shown_by_repr() -> None:
     registered = made()
     assert registered.secret
     assert registered.registration_token
@@ -72,7 +74,7 @@ def test_secrets_are_kept_as_hashes_only_and_not_shown_by_repr() -> None:
 
 
 @pytest.mark.requirement("rfc7591:id-unique")
-def test_two_registrations_share_nothing() -> None:
+def test_two_registrations_have_different_ids_and_secrets() -> None:
     one, other = made(), made()
     assert one.client.client_id != other.client.client_id
     assert one.secret != other.secret
@@ -102,7 +104,7 @@ def test_two_registrations_share_nothing() -> None:
         {"dpop_bound_access_tokens": None},
         {"scope": "mcp.time " * 1000},
         {"client_name": "\u2003"},
-        {"client_name": "\u3164"},  # the filler of Hangul
+        {"client_name": "\u3164"},  # HANGUL FILLER
         {"client_name": "\u115f\u1160\u2800"},
         {"logo_uri": "data:image/png;base64," + "A" * 20_000},
         {"logo_uri": "ftp://client.example/logo.png"},
@@ -122,7 +124,7 @@ def test_two_registrations_share_nothing() -> None:
         {"application_type": ["native"]},
     ],
 )
-def test_what_real_clients_send_is_tolerated(members: dict[str, object]) -> None:
+def test_metadata_of_real_clients_is_accepted(members: dict[str, object]) -> None:
     client = made(**members).client
     assert client.redirect_uris == (CALLBACK,)
     assert "chosen" not in client.client_id
@@ -133,7 +135,7 @@ def test_what_real_clients_send_is_tolerated(members: dict[str, object]) -> None
 @pytest.mark.parametrize(
     "name", ["logo_uri", "policy_uri", "tos_uri", "contacts", "software_id", "software_version"]
 )
-def test_a_member_that_nothing_depends_on_is_left_out_of_the_answer_when_it_is_not_fit(name: str) -> None:
+def test_an_invalid_informational_member_is_left_out_of_the_answer(name: str) -> None:
     assert name not in client_information(made(**{name: [{"not": "fit"}]}), issuer=ISSUER)
 
 
@@ -146,7 +148,7 @@ def test_a_member_that_nothing_depends_on_is_left_out_of_the_answer_when_it_is_n
         "\u65e5\u672c\u3000\u8a9e",  # Japanese, with an ideographic space
         "\u05d0\u200f1",  # Hebrew, with a right-to-left mark
         "\u0915\u094d\u200d\u0937",  # Hindi, with a zero-width joiner
-        "\U0001f469\u200d\U0001f4bb",  # an emoji that is joined of two
+        "\U0001f469\u200d\U0001f4bb",  # an emoji of two joined ones
         "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # the flag of England
         "\U0001fae8 App",  # an emoji of Unicode 15
         "\U0001fac6",  # one of Unicode 16
@@ -156,12 +158,12 @@ def test_a_member_that_nothing_depends_on_is_left_out_of_the_answer_when_it_is_n
         "\u06dd\u0663",  # and with the sign of the end of a verse
     ],
 )
-def test_a_name_may_be_written_in_any_script(name: str) -> None:
+def test_a_name_may_be_in_any_script(name: str) -> None:
     assert made(client_name=name).client.client_name == name
 
 
 @given(st.text(max_size=20))
-def test_a_name_is_kept_as_it_is_or_not_at_all(name: str) -> None:
+def test_a_name_is_stored_unchanged_or_cleaned_or_refused(name: str) -> None:
     error = refusal(lambda: made(client_name=name))
     if error is None:
         kept = made(client_name=name).client.client_name
@@ -170,12 +172,12 @@ def test_a_name_is_kept_as_it_is_or_not_at_all(name: str) -> None:
 
 
 @pytest.mark.parametrize("hidden", ["\u200d", "\u3000", "\u200c\u00a0", "\U000e0067"])
-def test_a_name_that_shows_nothing_is_no_name(hidden: str) -> None:
+def test_a_name_without_visible_characters_is_dropped(hidden: str) -> None:
     assert made(client_name=hidden).client.client_name is None
     assert made(client_name=" My app\n").client.client_name == "My app"
 
 
-def test_scopes_that_do_not_exist_are_left_out_and_ours_may_be_as_many_as_there_are() -> None:
+def test_unknown_scopes_are_left_out_and_the_number_of_known_ones_is_not_limited() -> None:
     known = [f"mcp.service-{number}" for number in range(500)]
     sent = " ".join(["openid", *known, "email", "offline_access"])
     registered = register(document(scope=sent), now=1, known_scopes=frozenset(known))
@@ -185,7 +187,7 @@ def test_scopes_that_do_not_exist_are_left_out_and_ours_may_be_as_many_as_there_
     assert register(document(scope="openid email"), now=1, known_scopes=frozenset(known)).client.scope is None
 
 
-def test_a_record_of_more_than_4_kb_is_refused_and_first_does_without_what_nothing_depends_on() -> None:
+def test_a_record_of_more_than_4_kb_is_refused_and_informational_members_are_dropped_first() -> None:
     long = dict.fromkeys(("software_id", "software_version", "application_type"), "x" * 500)
     more = {"contacts": ["y" * 500] * 10, "logo_uri": f"https://client.example/{'z' * 400}"}
     registered = made(client_name="An app", **long, **more)
@@ -201,27 +203,27 @@ def test_a_record_of_more_than_4_kb_is_refused_and_first_does_without_what_nothi
             update(registered.client, {**MINIMAL, **sent, "client_id": registered.client.client_id})
 
 
-def test_repeated_redirect_uris_are_kept_once() -> None:
+def test_repeated_redirect_uris_are_stored_once() -> None:
     assert made(redirect_uris=[CALLBACK, CALLBACK, "com.example.app:/cb"]).client.redirect_uris == (
         CALLBACK,
         "com.example.app:/cb",
     )
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------
+# -- refused ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("rfc7591:redirect-register")
 @pytest.mark.parametrize(
     "uris", [None, [], "https://client.example/cb", {}, 1, [1], [None], [[CALLBACK]], ["http://evil.example/"]]
 )
-def test_redirect_uris_that_cannot_be_used_are_refused_as_such(uris: object) -> None:
+def test_unusable_redirect_uris_are_refused_with_their_own_error(uris: object) -> None:
     with pytest.raises(DisplayedError) as caught:
         made(redirect_uris=uris)
     assert caught.value.code is ErrorCode.INVALID_REDIRECT_URI
 
 
-def test_one_bad_redirect_uri_among_good_ones_is_named() -> None:
+def test_the_error_names_the_invalid_redirect_uri() -> None:
     with pytest.raises(DisplayedError, match="javascript:alert"):
         made(redirect_uris=[CALLBACK, "javascript:alert(1)"])
 
@@ -249,7 +251,7 @@ def test_more_than_twenty_redirect_uris_are_refused() -> None:
         {"tls_client_certificate_bound_access_tokens": 1},
     ],
 )
-def test_metadata_that_cannot_be_used_is_refused_as_such(members: dict[str, object]) -> None:
+def test_unusable_metadata_is_refused_with_its_own_error(members: dict[str, object]) -> None:
     with pytest.raises(DisplayedError) as caught:
         made(**members)
     assert caught.value.code is ErrorCode.INVALID_CLIENT_METADATA
@@ -282,7 +284,7 @@ def test_metadata_that_cannot_be_used_is_refused_as_such(members: dict[str, obje
         ("scope", {"mcp.time": True}),
     ],
 )
-def test_an_optional_member_that_is_not_fit_is_left_out_and_the_answer_says_so(member: str, value: object) -> None:
+def test_an_invalid_optional_member_is_missing_from_the_answer(member: str, value: object) -> None:
     registered = made(**{member: value, "software_id": "kept"})
     answer = client_information(registered, issuer=ISSUER)
     assert member not in answer
@@ -302,7 +304,7 @@ def test_an_optional_member_that_is_not_fit_is_left_out_and_the_answer_says_so(m
         ({"response_types": [None, 5]}, {"response_types": ["code"]}),
     ],
 )
-def test_of_a_member_with_several_values_the_fit_ones_are_kept(
+def test_of_a_member_with_several_values_the_valid_ones_are_kept(
     members: dict[str, object], kept: dict[str, object]
 ) -> None:
     answer = client_information(made(**members), issuer=ISSUER)
@@ -310,7 +312,7 @@ def test_of_a_member_with_several_values_the_fit_ones_are_kept(
 
 
 @pytest.mark.parametrize("hidden", ["\u200b", "\u00ad", "\u2060", "\ufeff", "\u180e"])
-def test_a_name_does_not_keep_characters_that_only_hide_in_it(hidden: str) -> None:
+def test_invisible_characters_are_removed_from_a_name(hidden: str) -> None:
     assert made(client_name=f"{hidden}My{hidden} app{hidden}").client.client_name == "My app"
     assert made(client_name=hidden).client.client_name is None
 
@@ -350,7 +352,7 @@ def test_any_document_is_registered_or_refused_with_its_own_error(members: dict[
 
 
 @given(DOCUMENT)
-def test_a_client_can_send_back_what_it_was_told(members: dict[str, Any]) -> None:
+def test_a_client_can_send_its_answer_back_as_an_update(members: dict[str, Any]) -> None:
     if refusal(lambda: register({**MINIMAL, **members}, now=1)):
         return
     registered = register({**MINIMAL, **members}, now=1)
@@ -360,11 +362,11 @@ def test_a_client_can_send_back_what_it_was_told(members: dict[str, Any]) -> Non
     assert update(registered.client, sent).client == registered.client
 
 
-# -- what is answered --------------------------------------------------------------------------------------------
+# -- the answer ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("complaints:hydra-4116", "rfc7591:all-metadata")
-def test_the_answer_says_all_that_was_registered_and_nothing_unset() -> None:
+def test_the_answer_has_all_registered_members_and_no_unset_one() -> None:
     registered = made(client_name="An app", token_endpoint_auth_method="none", contacts=["me@client.example"])
     assert client_information(registered, issuer=ISSUER) == {
         "client_id": registered.client.client_id,
@@ -381,7 +383,7 @@ def test_the_answer_says_all_that_was_registered_and_nothing_unset() -> None:
 
 
 @pytest.mark.requirement("rfc7591:secret-expiry")
-def test_a_secret_comes_with_its_expiry_which_is_never() -> None:
+def test_a_secret_has_an_expiry_of_never() -> None:
     registered = made()
     answer = client_information(registered, issuer=ISSUER)
     assert answer["client_secret"] == registered.secret
@@ -389,7 +391,7 @@ def test_a_secret_comes_with_its_expiry_which_is_never() -> None:
 
 
 @pytest.mark.requirement("rfc7592:secret-hashed")
-def test_no_hash_is_ever_answered() -> None:
+def test_no_hash_is_in_an_answer() -> None:
     registered = made()
     answer = json.dumps(client_information(registered, issuer=ISSUER))
     assert registered.client.registration_token_hash not in answer

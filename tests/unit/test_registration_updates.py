@@ -1,4 +1,4 @@
-"""Updates of a registration (RFC 7592): everything is replaced but who the client is."""
+"""Updates of a registration (RFC 7592): everything is replaced except the identity of the client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oauth_core.errors import DisplayedError
 from tests.unit.registration_documents import MINIMAL, document, made, update
 
 
-def test_an_update_replaces_everything_but_identity() -> None:
+def test_an_update_replaces_everything_except_the_identity() -> None:
     client = made(client_name="Old", scope="a").client
     changed = update(client, {"client_id": client.client_id, "redirect_uris": ["com.example.app:/new"]}).client
     assert changed.redirect_uris == ("com.example.app:/new",)
@@ -23,7 +23,7 @@ def test_an_update_replaces_everything_but_identity() -> None:
 
 @pytest.mark.requirement("rfc7592:update-id")
 @pytest.mark.parametrize("client_id", [None, "", "another", 5, ["x"]])
-def test_an_update_must_name_its_own_client(client_id: object) -> None:
+def test_an_update_must_contain_its_own_client_id(client_id: object) -> None:
     with pytest.raises(DisplayedError, match="client_id"):
         update(made().client, document(client_id=client_id))
 
@@ -39,7 +39,7 @@ def test_an_update_without_a_client_id_is_refused(body: object) -> None:
     "member",
     ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"],
 )
-def test_an_update_must_not_bring_what_only_we_may_say(member: str) -> None:
+def test_an_update_must_not_contain_members_that_only_the_server_sets(member: str) -> None:
     client = made().client
     with pytest.raises(DisplayedError, match=member):
         update(client, document(client_id=client.client_id, **{member: None}))
@@ -55,13 +55,13 @@ def test_an_update_may_repeat_the_secret_but_not_choose_one() -> None:
             update(client, document(client_id=client.client_id, client_secret=chosen))
 
 
-def test_a_public_client_cannot_bring_a_secret() -> None:
+def test_a_public_client_cannot_set_a_secret() -> None:
     client = made(token_endpoint_auth_method="none").client
     with pytest.raises(DisplayedError, match="cannot choose"):
         update(client, document(client_id=client.client_id, client_secret="chosen"))
 
 
-def test_becoming_confidential_makes_a_secret_and_becoming_public_forgets_it() -> None:
+def test_becoming_confidential_makes_a_secret_and_becoming_public_removes_it() -> None:
     client = made(token_endpoint_auth_method="none").client
     confidential = update(
         client, document(client_id=client.client_id, token_endpoint_auth_method="client_secret_post")
@@ -73,7 +73,7 @@ def test_becoming_confidential_makes_a_secret_and_becoming_public_forgets_it() -
     assert public.client.secret_hash is None
 
 
-def test_an_update_that_does_not_speak_of_the_method_takes_nobodys_secret_away() -> None:
+def test_an_update_without_a_method_keeps_the_method_and_the_secret() -> None:
     native = ["http://127.0.0.1:5000/cb"]
     for method in ("client_secret_basic", "client_secret_post"):
         client = made(redirect_uris=native, token_endpoint_auth_method=method).client

@@ -1,4 +1,4 @@
-"""Resource rules hold in every spelling of a URI: one canonical form, or none and the request is refused."""
+"""Resource rules hold for every spelling of a URI: it has one canonical form, or the request is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES = Service(
 
 
 def needs(uri: str, **resources: str) -> tuple[str, ...] | None:
-    """What reading `uri` needs under rules for these patterns; `None` when it is refused whatever one has."""
+    """The permissions that reading `uri` needs under these rules; `None` if it is always refused."""
     rules = tuple(NameRule(canonical_pattern(pattern), (need,)) for pattern, need in resources.items())
     service = replace(FILES, rules=ToolRules(resources=rules))
     need = required_for(service, Call("resources/read", NameKind.RESOURCE, uri))
@@ -66,13 +66,13 @@ def needs(uri: str, **resources: str) -> tuple[str, ...] | None:
 )
 def test_no_spelling_of_a_guarded_file_needs_less(uri: str) -> None:
     found = needs(uri, **{"*": READ, "file:///private/*": SECRET})
-    assert found is None or SECRET in found, f"{uri} is read as public"
+    assert found is None or SECRET in found, f"{uri} is treated as public"
 
 
 @pytest.mark.parametrize(
     "uri", ["file:///public/a?/../../private/a", "file:///public/..", "file:///public/a/..;/..;/private", "file:x"]
 )
-def test_a_rule_that_opens_a_folder_opens_nothing_beside_it(uri: str) -> None:
+def test_a_rule_that_allows_a_folder_allows_nothing_beside_it(uri: str) -> None:
     assert needs(uri, **{"file:///public/*": READ}) is None
 
 
@@ -112,7 +112,7 @@ def test_a_rule_that_opens_a_folder_opens_nothing_beside_it(uri: str) -> None:
         ("db://t/secret", "db://t/secret/"),
     ],
 )
-def test_what_parsers_fold_into_a_guarded_uri_is_guarded_or_refused(pattern: str, uri: str) -> None:
+def test_a_uri_that_parsers_normalise_to_a_guarded_one_is_guarded_or_refused(pattern: str, uri: str) -> None:
     found = needs(uri, **{"*": READ, pattern: SECRET})
     assert found is None or SECRET in found
 
@@ -154,7 +154,7 @@ def test_what_parsers_fold_into_a_guarded_uri_is_guarded_or_refused(pattern: str
         ("note:///\U0001fae9", "note:///\U0001fae9"),
     ],
 )
-def test_what_honest_clients_ask_for_has_a_form(uri: str, form: str) -> None:
+def test_uris_of_real_clients_have_a_canonical_form(uri: str, form: str) -> None:
     assert canonical(uri) == form
 
 
@@ -189,7 +189,7 @@ def test_what_honest_clients_ask_for_has_a_form(uri: str, form: str) -> None:
         "file:///c%7C/a",
     ],
 )
-def test_what_programs_read_differently_or_what_hides_text_is_refused(uri: str) -> None:
+def test_an_ambiguous_uri_or_one_with_invisible_text_is_refused(uri: str) -> None:
     assert canonical(uri) is None
 
 
@@ -226,7 +226,7 @@ def test_what_programs_read_differently_or_what_hides_text_is_refused(uri: str) 
         ("user://{userId}/profile", "user://{userId}/profile"),
     ],
 )
-def test_a_pattern_is_brought_into_the_same_form(pattern: str, form: str) -> None:
+def test_a_pattern_gets_the_same_canonical_form(pattern: str, form: str) -> None:
     assert canonical_pattern(pattern) == form
 
 
@@ -258,7 +258,7 @@ def test_a_pattern_is_brought_into_the_same_form(pattern: str, form: str) -> Non
         "*/../a",
     ],
 )
-def test_a_pattern_that_could_match_nothing_is_a_fault(pattern: str) -> None:
+def test_a_pattern_that_matches_no_uri_is_a_fault(pattern: str) -> None:
     with pytest.raises(ValueError, match=r"matches no URI|no rule can name"):
         canonical_pattern(pattern)
 
@@ -296,7 +296,7 @@ _uris = st.builds(
 
 
 @given(_uris)
-def test_what_the_url_standard_folds_together_has_one_form_or_none(uri: str) -> None:
+def test_a_uri_and_its_url_standard_form_have_the_same_canonical_form_or_none(uri: str) -> None:
     """Pydantic's `AnyUrl`, which MCP servers in Python read URIs with, follows the WHATWG standard."""
     form = canonical(uri)
     if form is None:
@@ -318,7 +318,7 @@ _must_be_escaped = frozenset("%?#")
 
 
 def spelled(characters: list[str], choices: list[int]) -> str:
-    """`characters` below `note:///x/`, each as it is or escaped in one of the ways in which programs escape."""
+    """`characters` below `note:///x/`, each unescaped or escaped in one of the ways that programs use."""
     ways = (str, quote_all, lambda text: quote_all(text).lower())
     written = [
         char if char == "/" else ways[choice or (char in _must_be_escaped)](char)
@@ -335,15 +335,19 @@ _choices = st.lists(st.integers(0, 2), min_size=8, max_size=8)
 
 
 @given(_characters, _choices, _choices)
-def test_escaped_or_not_a_name_has_one_form(characters: list[str], first: list[int], second: list[int]) -> None:
-    """Python's `urllib` and every reader that splits first and decodes then take the two for one resource."""
+def test_escaped_and_unescaped_names_have_the_same_form(
+    characters: list[str], first: list[int], second: list[int]
+) -> None:
+    """Python's `urllib` and every reader that splits first and then decodes treat the two as one resource."""
     one, other = spelled(characters, first), spelled(characters, second)
     assert unquote(urlsplit(one).path) == unquote(urlsplit(other).path)
     assert canonical(one) == canonical(other)
 
 
 @given(_characters, _choices)
-def test_every_plain_name_has_a_form(characters: list[str], choices: list[int]) -> None:
+def test_a_name_has_a_form_unless_it_is_a_dot_segment_or_escaped_twice(
+    characters: list[str], choices: list[int]
+) -> None:
     text = "".join(characters)
     names = f"x/{text}y".split("/")
     hides = any(not name or re.fullmatch(r"\s*\.\.?\s*([;?#].*)?", name, re.DOTALL) for name in names)
@@ -382,7 +386,7 @@ def test_no_escape_makes_a_guarded_uri_need_less(uri: str, choices: list[int]) -
         ("notes://ü/*", "notes://%C3%9C/a"),
     ],
 )
-def test_what_some_program_reads_as_a_guarded_uri_needs_what_that_needs(pattern: str, uri: str) -> None:
+def test_a_uri_that_some_program_reads_as_a_guarded_one_needs_its_permission(pattern: str, uri: str) -> None:
     found = needs(uri, **{"*": READ, pattern: SECRET})
     assert found is not None
     assert SECRET in found
@@ -402,9 +406,7 @@ _TAILS = ("", "?", "#", "/", "?x", "#x", ";x", "%3Fx", "%23x", "%3bx", "?v=1", "
         ("https://docs.example.com/*", "https://*/admin/config", "https://docs.example.com/admin/config"),
     ],
 )
-def test_a_rule_that_overlaps_another_counts_in_every_spelling(
-    opens: str, guards: str, uri: str, tail: str
-) -> None:
+def test_an_overlapping_rule_counts_in_every_spelling(opens: str, guards: str, uri: str, tail: str) -> None:
     found = needs(f"{uri}{tail}", **{opens: READ, guards: SECRET})
     assert found is None or SECRET in found
 
@@ -418,12 +420,12 @@ def test_a_rule_that_overlaps_another_counts_in_every_spelling(
         ("db://t?a=1&b=2", "db://t?a=1%26b=2"),
     ],
 )
-def test_a_rule_that_opens_one_uri_does_not_open_another_that_is_only_like_it(pattern: str, uri: str) -> None:
+def test_a_rule_that_allows_one_uri_does_not_allow_a_similar_one(pattern: str, uri: str) -> None:
     assert SECRET in (needs(uri, **{"*": SECRET, pattern: READ}) or ())
 
 
 @given(_uris)
-def test_a_form_is_bound_to_what_it_came_from(uri: str) -> None:
+def test_a_canonical_form_keeps_the_scheme_and_is_no_alternative_of_itself(uri: str) -> None:
     form = canonical(uri)
     if form is not None:
         assert form not in other_forms(form)
@@ -453,21 +455,21 @@ def test_a_user_a_port_or_a_dot_does_not_take_a_uri_out_of_its_rule(uri: str, ru
     assert found is None or SECRET in found
 
 
-def test_a_glob_for_many_hosts_opens_none_that_a_stronger_rule_is_for() -> None:
+def test_a_glob_for_many_hosts_allows_none_that_has_a_stronger_rule() -> None:
     for uri in ("note://public-and-much-longer@private/a", "note://public-and-much-longer.@private:1/a"):
         rules = {"*": READ, "note://public-and-much-longer*": READ, "note://private/*": SECRET}
         assert SECRET in (needs(uri, **rules) or ())
         assert SECRET in (needs(uri, **{"note://public*": READ, "*": SECRET}) or ())
-        assert needs(uri, **{"note://public*": READ}) is None, "no rule opens the other host"
+        assert needs(uri, **{"note://public*": READ}) is None, "no rule allows the other host"
 
 
-def test_a_rule_with_a_port_or_a_user_guards_the_host_without_it_too() -> None:
+def test_a_rule_with_a_port_or_a_user_also_guards_the_host_without_it() -> None:
     for pattern in ("note://private:80/*", "note://me@private/*", "note://private./*"):
         for uri in ("note://private/a", "note://you@private:81/a", "note://private.:1/a"):
             assert SECRET in (needs(uri, **{"*": READ, pattern: SECRET}) or ())
 
 
-def test_a_rule_that_names_the_host_in_full_is_not_closed_by_wider_ones() -> None:
+def test_a_rule_with_the_complete_host_is_not_overridden_by_wider_ones() -> None:
     rules = {"*": SECRET, "db://me@host/*": READ, "db://*@other/*": READ, "db://host:5432/*": READ}
     for uri in ("db://me@host/x", "db://anybody@other/x", "db://host:5432/x"):
         assert needs(uri, **rules) == (READ,)
@@ -491,7 +493,7 @@ _tables = st.dictionaries(
 
 
 def hosts_of(authority: str) -> set[str]:
-    """The hosts that a server may read, if it ignores the user, the password, the port or the dot."""
+    """The hosts that a server may read if it ignores the user, the password, the port or the dot."""
     user, at, place = authority.rpartition("@")
     host = place if place.startswith("[") and place.endswith("]") else re.sub(r"(?<=[\]a-z.]):.*", "", place)
     bare = host.rstrip(".")
@@ -503,13 +505,13 @@ def hosts_of(authority: str) -> set[str]:
 
 
 @given(_tables, _authorities)
-def test_every_spelling_of_a_host_needs_what_every_reading_of_it_needs(
+def test_every_spelling_of_a_host_needs_the_permissions_of_every_reading(
     table: dict[str, str], authority: str
 ) -> None:
     found = needs(f"note://{authority}/x", **table)
     named = {re.split("[/?#]", rule.removeprefix("note://"))[0].rpartition("@")[2] for rule in table}
     if found is None or authority.rpartition("@")[2] in named:
-        return  # for a rule that has the host in full see above
+        return  # the test above is about rules with the complete host
     for host in hosts_of(authority):
         reading = needs(f"note://{host}/x", **table)
         assert reading is not None, host
@@ -536,7 +538,9 @@ _spelled = st.builds(
 
 @given(_overlaps, _spelled)
 @example({"note://a/*": "mcp.files.p0", "note://*.k": "mcp.files.p1"}, "note:///a/a.k?")
-def test_every_form_of_a_uri_needs_what_no_more_exact_rule_replaces(table: dict[str, str], uri: str) -> None:
+def test_every_form_of_a_uri_needs_all_rules_that_no_more_exact_one_replaces(
+    table: dict[str, str], uri: str
+) -> None:
     form, found = canonical(uri), needs(uri, **table)
     if form is None or found is None:
         return
@@ -559,7 +563,7 @@ _patterns = st.builds("{}{}".format, _uris, st.sampled_from(["", "*", "/*", "*x"
     _patterns,
 )
 @example("note://a/Bé", "note:a/bé")
-def test_no_rule_is_left_out_that_matches_a_form(uri: str, pattern: str) -> None:
+def test_the_prefilter_keeps_every_rule_that_matches_a_form(uri: str, pattern: str) -> None:
     form = canonical(uri)
     for text in () if form is None else (form, *other_forms(form)):
         for rule in (pattern, text, f"{text[:-1]}*", f"{text[:7]}*", f"{text.rstrip('/')}*"):

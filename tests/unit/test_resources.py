@@ -1,4 +1,4 @@
-"""Which service is meant by a resource identifier, and which by a host and a path."""
+"""Lookup of a service by its resource identifier, and by host and path."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_a_trailing_slash_on_a_bare_origin_is_ignored() -> None:
         "\x00",
     ],
 )
-def test_any_other_spelling_is_nothing_of_ours(resource: str) -> None:
+def test_any_other_spelling_is_unknown(resource: str) -> None:
     assert SERVICES.by_resource(resource) is None
 
 
 @given(st.text().flatmap(lambda text: st.sampled_from([text, f"{text}/", f"http://{text}/", f"https://[{text}/"])))
-def test_looking_up_any_resource_answers_and_never_raises(resource: str) -> None:
+def test_looking_up_any_resource_never_raises(resource: str) -> None:
     found = SERVICES.by_resource(resource)
     assert found is None or resource.removesuffix("/") == found.resource
 
@@ -75,16 +75,16 @@ def test_looking_up_any_resource_answers_and_never_raises(resource: str) -> None
         ("https://mcp.example.com/time", None),
     ],
 )
-def test_a_path_reaches_the_service_whose_path_it_continues(path: str, service: Service | None) -> None:
+def test_a_path_belongs_to_the_service_whose_path_it_continues(path: str, service: Service | None) -> None:
     assert SERVICES.by_request(HOST, path) is service
 
 
-def test_a_slash_at_the_end_names_the_same_service() -> None:
+def test_a_trailing_slash_names_the_same_service() -> None:
     assert SERVICES.by_resource(f"{TIME.resource}/") is TIME
     assert SERVICES.by_request(HOST, "/time/") is TIME
 
 
-def test_without_subpaths_only_the_endpoint_is_there_and_no_other_service_takes_its_place() -> None:
+def test_without_subpaths_only_the_exact_path_exists_and_no_other_service_serves_below_it() -> None:
     outer = replace(TIME, name="outer", resource="https://mcp.example.com/a")
     inner = replace(TIME, name="inner", resource="https://mcp.example.com/a/b", subpaths=False)
     index = ServiceIndex([outer, inner])
@@ -95,7 +95,7 @@ def test_without_subpaths_only_the_endpoint_is_there_and_no_other_service_takes_
 
 
 @pytest.mark.parametrize("host", ["mcp.example.com", "MCP.Example.Com", "mcp.example.com:443"])
-def test_a_host_may_be_spelled_in_capitals_or_with_its_default_port(host: str) -> None:
+def test_a_host_may_be_in_capitals_or_have_its_default_port(host: str) -> None:
     assert SERVICES.by_request(host, "/time") is TIME
 
 
@@ -114,11 +114,11 @@ def test_a_host_may_be_spelled_in_capitals_or_with_its_default_port(host: str) -
         "bare.example.com:",
     ],
 )
-def test_a_foreign_host_reaches_nothing(host: str) -> None:
+def test_an_unknown_host_has_no_service(host: str) -> None:
     assert SERVICES.by_request(host, "/time") is None
 
 
-def test_a_letter_that_only_looks_like_one_in_lower_case_reaches_nothing() -> None:
+def test_a_letter_with_an_ascii_lower_case_form_does_not_match() -> None:
     kilo = ServiceIndex([Service("k", "K", "https://kilo.example/mcp", "http://127.0.0.1:1", "mcp.k")])
     assert kilo.by_request("KILO.example", "/mcp") is not None
     assert kilo.by_request("\u212ailo.example", "/mcp") is None
@@ -178,13 +178,13 @@ def test_a_service_on_another_port_is_found_only_there() -> None:
         "/time/#/../notes",
     ],
 )
-def test_a_path_that_two_programs_may_read_differently_reaches_nothing(path: str) -> None:
+def test_an_ambiguous_path_has_no_service(path: str) -> None:
     assert SERVICES.by_request(HOST, path) is None
     assert SERVICES.by_request("bare.example.com", path) is None
 
 
 def places(path: str) -> set[str | None]:
-    """Where the many ways to read `path` that proxies and services have would lead: one name, if all agree."""
+    """The first segment in each of the ways in which proxies and services read `path`: one name, if all agree."""
     readings = {
         path,
         path.replace("\\", "/"),
@@ -214,17 +214,17 @@ PATH_PIECES = st.sampled_from((*PLAIN, *ESCAPED))
 
 @given(st.lists(PATH_PIECES, max_size=8).map(lambda pieces: "/time" + "".join(pieces)))
 @example("/time/%252e%252e/notes")
-def test_a_placed_path_means_that_service_however_it_is_read(path: str) -> None:
+def test_a_path_of_a_service_means_that_service_in_every_reading(path: str) -> None:
     found = SERVICES.by_request(HOST, path)
     assert found is None or places(path) == {found.name}
 
 
 @given(st.text(), st.text())
-def test_placing_anything_answers_and_never_raises(host: str, path: str) -> None:
+def test_looking_up_any_request_never_raises(host: str, path: str) -> None:
     assert SERVICES.by_request(host, path) is None or path.startswith("/")
 
 
-def test_services_are_found_by_the_scopes_that_open_them() -> None:
+def test_services_are_found_by_their_scopes() -> None:
     assert SERVICES.reached_by(["mcp.notes", "mcp.time", "other"]) == (TIME, NOTES)
     assert SERVICES.reached_by([]) == ()
 
@@ -235,7 +235,7 @@ def test_a_service_is_found_by_its_name() -> None:
 
 
 @pytest.mark.requirement("mcp:metadata-discovery", "rfc9728:location")
-def test_the_metadata_of_a_resource_lies_before_its_path() -> None:
+def test_the_metadata_url_has_the_well_known_part_before_the_path() -> None:
     assert metadata_url(TIME.resource) == "https://mcp.example.com/.well-known/oauth-protected-resource/time"
     assert metadata_url(BARE.resource) == "https://bare.example.com/.well-known/oauth-protected-resource"
 
@@ -254,19 +254,17 @@ FILES = Service(
     [
         (("mcp.files.read",), ("read",)),
         (("mcp.files.write",), ("Change and delete files",)),
-        # A bundle is told as all that it stands for, and what it does not is not told.
+        # A permission is shown as all permissions that it implies, and nothing else.
         (("mcp.files",), ("read", "Change and delete files")),
         (("shared.admin", "mcp.files.read"), ("read", "shared admin")),
     ],
 )
-def test_people_are_told_each_permission_that_the_scopes_stand_for(
-    scopes: tuple[str, ...], told: tuple[str, ...]
-) -> None:
+def test_each_permission_of_the_scopes_is_shown_in_words(scopes: tuple[str, ...], told: tuple[str, ...]) -> None:
     index = ServiceIndex([FILES, TIME])
     assert index.rights_in_words([*scopes, "unknown"]) == (ServiceRights("Files", " ".join(scopes), told),)
 
 
-def test_a_service_where_everything_is_one_permission_is_told_by_its_title_alone() -> None:
+def test_a_service_with_one_permission_is_shown_by_its_title_only() -> None:
     assert SERVICES.rights_in_words(["mcp.time"]) == (ServiceRights("Time", "mcp.time", ()),)
 
 
@@ -280,5 +278,5 @@ def test_a_service_where_everything_is_one_permission_is_told_by_its_title_alone
         ("x", "x"),
     ],
 )
-def test_a_name_is_read_without_the_place_that_is_told_already(name: str, words: str) -> None:
+def test_a_permission_name_is_shown_without_the_name_of_its_service(name: str, words: str) -> None:
     assert in_words(name, service="web-pages") == words

@@ -13,29 +13,29 @@ from tests.unit.refusals import refusal
 WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters='"\\'), min_size=1)
 
 
-def test_words_are_kept_in_order_and_once() -> None:
+def test_words_keep_their_order_and_duplicates_are_removed() -> None:
     assert parse("b a  b c ") == ("b", "a", "c")
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", "   "])
-def test_no_scope_is_no_words(nothing: str | None) -> None:
+def test_an_empty_scope_has_no_words(nothing: str | None) -> None:
     assert parse(nothing) == ()
 
 
 @pytest.mark.parametrize("text", ['a"b', "a\\b", "a\tb", "a\nb", "é", "a\x00", "a\x7f", "a\u2003b", "a" * 5000])
-def test_characters_no_scope_may_have_are_refused(text: str) -> None:
+def test_forbidden_characters_are_refused(text: str) -> None:
     with pytest.raises(DisplayedError) as caught:
         parse(text)
     assert caught.value.code is ErrorCode.INVALID_SCOPE
 
 
 @given(st.lists(WORDS, max_size=10, unique=True))
-def test_what_was_joined_is_parsed_again(words: list[str]) -> None:
+def test_joined_words_are_parsed_unchanged(words: list[str]) -> None:
     assert parse(join(words)) == tuple(words)
 
 
 @given(st.text())
-def test_parsing_anything_gives_clean_distinct_words_or_invalid_scope(text: str) -> None:
+def test_any_text_gives_distinct_valid_words_or_invalid_scope(text: str) -> None:
     error = refusal(lambda: parse(text))
     if error is not None:
         assert error.code is ErrorCode.INVALID_SCOPE

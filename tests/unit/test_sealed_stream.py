@@ -1,4 +1,4 @@
-"""A sealed stream opens as a whole, in order, or not at all."""
+"""A sealed stream opens completely and in order, or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def opened(pieces: list[bytes], stream: StreamCipher | None = None) -> list[byte
     return [stream.open(piece, last=number == len(pieces)) for number, piece in enumerate(pieces, start=1)]
 
 
-def test_what_was_sealed_opens_again() -> None:
+def test_a_sealed_stream_opens_again() -> None:
     assert opened(sealed()) == PIECES
 
 
@@ -40,20 +40,20 @@ def test_another_key_salt_or_header_does_not_open_it(other: StreamCipher) -> Non
         opened(sealed(), other)
 
 
-def test_a_stream_that_was_cut_off_does_not_end() -> None:
+def test_a_truncated_stream_does_not_open() -> None:
     for kept in range(1, len(PIECES)):
         with pytest.raises(UnsealError):
             opened(sealed()[:kept])
 
 
-def test_pieces_cannot_be_left_out_moved_or_repeated() -> None:
+def test_pieces_cannot_be_removed_moved_or_repeated() -> None:
     one, two, three, four = sealed()
     for order in ([one, three, four], [two, one, three, four], [one, one, two, three, four], [two, three, four]):
         with pytest.raises(UnsealError):
             opened(order)
 
 
-def test_nothing_follows_the_last_piece() -> None:
+def test_no_piece_follows_the_last_one() -> None:
     stream = cipher()
     opened(sealed(), stream)
     with pytest.raises(UnsealError):

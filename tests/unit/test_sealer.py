@@ -1,4 +1,4 @@
-"""The sealer makes every frame an entry of the tree once, whatever happens to it between two steps."""
+"""The sealer adds every frame to the tree exactly once, whatever faults occur between two steps."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_frames_become_entries_and_a_checkpoint_names_every_boot(world: SealedWo
     assert world.reports == []
 
 
-def test_a_closed_boot_is_named_once(world: SealedWorld) -> None:
+def test_a_closed_boot_is_named_in_one_checkpoint(world: SealedWorld) -> None:
     write_segment(world.audit_dir)
     assert [boot.state for boot in world.seal().boots] == [BootState.CLOSED]
     assert world.seal(QUIET_SECONDS).boots == ()
@@ -104,7 +104,7 @@ def test_a_boot_that_is_silent_for_long_is_named_once_more_and_still_followed(wo
     check_everything_is_sealed_once(world)
 
 
-def test_a_checkpoint_is_signed_when_something_came_and_each_minute_in_silence(world: SealedWorld) -> None:
+def test_a_checkpoint_is_signed_after_new_frames_and_otherwise_each_minute(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     for seconds, is_written, is_signed in (
         *((1, True, True), (1, False, False), (1, True, True), (30, False, False)),
@@ -133,7 +133,9 @@ def test_old_checkpoints_are_consistent_with_new_ones(world: SealedWorld) -> Non
         assert is_consistent(old.size, old.root, new.size, new.root, tree.consistency_path(old.size))
 
 
-def test_a_tree_of_many_tiles_is_that_of_another_program_and_keeps_no_outdated_files(world: SealedWorld) -> None:
+def test_a_tree_of_many_tiles_equals_that_of_another_program_and_keeps_no_outdated_files(
+    world: SealedWorld,
+) -> None:
     writer = SegmentWriter(world.audit_dir)
     for number in range(700):
         writer.write(event(number))
@@ -167,7 +169,7 @@ def test_another_program_checks_inclusion_and_consistency_from_our_tiles(world: 
         assert other.get_inclusion_proof(index, new.size).node_hashes == ours
 
 
-def test_a_new_start_goes_on_where_the_last_one_ended(world: SealedWorld) -> None:
+def test_a_restarted_sealer_continues_where_the_last_one_ended(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     for number in range(5):
         writer.write(event(number))
@@ -183,7 +185,7 @@ def test_a_new_start_goes_on_where_the_last_one_ended(world: SealedWorld) -> Non
 
 
 @pytest.mark.parametrize("lost", ["progress", "finished", "checkpoint", "all"])
-def test_lost_notes_of_the_sealer_are_made_again_from_the_tree(world: SealedWorld, lost: str) -> None:
+def test_lost_progress_of_the_sealer_is_rebuilt_from_the_tree(world: SealedWorld, lost: str) -> None:
     writer = SegmentWriter(world.audit_dir)
     write_segment(world.audit_dir, "oauth_web", OTHER, [[event(1)]])
     writer.write(event(2))
@@ -205,12 +207,12 @@ def test_lost_notes_of_the_sealer_are_made_again_from_the_tree(world: SealedWorl
 
 
 class CrashError(Exception):
-    """The sealer ends here."""
+    """The sealer crashes here."""
 
 
 @contextmanager
 def crash_at(number: int, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> Iterator[list[int]]:
-    """End the sealer at the `number`th write of a file, before it or `after` it. Yields the number of writes."""
+    """Crash the sealer at the `number`th write of a file, before it or `after` it. Yields the number of writes."""
     counter, seen = count(1), [0]
     real = private_files.replacing
 
@@ -218,7 +220,7 @@ def crash_at(number: int, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> It
     def failing(path: Path) -> Iterator[IO[bytes]]:
         seen[0] = current = next(counter)
         if current == number and not after:
-            # As a real crash would: with an unfinished file beside the old one.
+            # Like a real crash: with an unfinished file beside the old one.
             (path.parent / f".{path.name}.unfinished").write_bytes(b"half")
             raise CrashError
         with real(path) as file:
@@ -233,7 +235,7 @@ def crash_at(number: int, monkeypatch: pytest.MonkeyPatch, *, after: bool) -> It
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
 @pytest.mark.parametrize("events", [3, 300], ids=["one tile", "two tiles"])
-def test_after_a_crash_at_any_write_sealing_goes_on_and_no_signed_checkpoint_is_contradicted(
+def test_after_a_crash_at_any_write_sealing_continues_and_contradicts_no_signed_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: int, after: bool
 ) -> None:
     template = SealedWorld(tmp_path / "template")
@@ -259,7 +261,7 @@ def test_after_a_crash_at_any_write_sealing_goes_on_and_no_signed_checkpoint_is_
             old = open_checkpoint(note, world.signer.verifier)
             assert is_consistent(old.size, old.root, new.size, new.root, tree.consistency_path(old.size))
         assert world.reports == []
-        if seen[0] < step:  # there was no such write any more
+        if seen[0] < step:  # there was no further write
             break
     assert step > 6
 
@@ -270,7 +272,7 @@ def notes_on_disk(world: SealedWorld) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in paths if path.exists()]
 
 
-def test_a_crash_at_the_very_first_write_leaves_a_folder_that_can_be_sealed(
+def test_a_crash_at_the_first_writes_leaves_a_folder_that_can_be_sealed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in range(1, 9):
@@ -283,7 +285,7 @@ def test_a_crash_at_the_very_first_write_leaves_a_folder_that_can_be_sealed(
         check_everything_is_sealed_once(world)
 
 
-def test_a_full_disk_stops_one_step_and_the_next_one_goes_on(
+def test_a_full_disk_fails_one_step_and_the_next_one_continues(
     world: SealedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = SegmentWriter(world.audit_dir)
@@ -302,7 +304,7 @@ def test_a_full_disk_stops_one_step_and_the_next_one_goes_on(
     check_everything_is_sealed_once(world)
 
 
-def test_a_key_folder_that_cannot_be_written_is_reported_once_and_stops_nothing(
+def test_an_unwritable_key_folder_is_reported_once_and_stops_nothing(
     world: SealedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = private_files.write
@@ -325,7 +327,7 @@ def test_a_key_folder_that_cannot_be_written_is_reported_once_and_stops_nothing(
 # -- faults ------------------------------------------------------------------------------------------------------
 
 
-def test_a_frame_that_does_not_fit_is_sealed_as_a_fault_and_stops_nothing(world: SealedWorld) -> None:
+def test_a_frame_that_breaks_the_chain_is_sealed_as_a_fault_and_stops_nothing(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     writer.write(event(1))
     world.seal()
@@ -357,7 +359,7 @@ def frame_at(world: SealedWorld, number: int) -> int:
     )
 
 
-def test_bytes_that_are_no_frame_are_sealed_as_a_fault_once(world: SealedWorld) -> None:
+def test_invalid_bytes_are_sealed_as_a_fault_once(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     with writer.path.open("ab") as file:
         file.write(b"no frame at all")
@@ -369,7 +371,7 @@ def test_bytes_that_are_no_frame_are_sealed_as_a_fault_once(world: SealedWorld) 
     assert len(world.reports) == 1
 
 
-def test_a_segment_that_gets_shorter_is_sealed_as_a_fault(world: SealedWorld) -> None:
+def test_a_segment_that_shrinks_is_sealed_as_a_fault(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     writer.write(event(1))
     world.seal()
@@ -379,14 +381,14 @@ def test_a_segment_that_gets_shorter_is_sealed_as_a_fault(world: SealedWorld) ->
     assert faults(world) == [("ext_authz.0", FaultReason.SHORTER)]
 
 
-def test_a_boot_in_the_place_of_another_is_sealed_as_a_fault(world: SealedWorld) -> None:
+def test_a_boot_in_place_of_another_is_sealed_as_a_fault(world: SealedWorld) -> None:
     writer = write_segment(world.audit_dir, batches=[[event(1)]])
     writer.folder.rename(writer.folder.with_name(OTHER))
     world.seal()
     assert faults(world) == [("ext_authz.0", FaultReason.MISPLACED)]
 
 
-def test_a_segment_that_cannot_be_read_is_reported_once_and_sealed_when_it_can_be(
+def test_an_unreadable_segment_is_reported_once_and_sealed_when_it_is_readable(
     world: SealedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_segment(world.audit_dir, batches=[[event(1)]])
@@ -418,7 +420,7 @@ def test_two_boots_of_one_writer_are_both_sealed(world: SealedWorld) -> None:
     assert world.reports == []
 
 
-def test_more_than_one_step_can_take_is_sealed_in_several_and_says_so(
+def test_more_frames_than_one_step_can_take_are_sealed_in_several_steps(
     world: SealedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealer_module, "_MOST_ENTRIES", 4)
@@ -443,13 +445,13 @@ def refusal(world: SealedWorld) -> str:
     return str(refused.value)
 
 
-def test_without_a_key_the_sealer_says_how_to_make_one(world: SealedWorld) -> None:
+def test_without_a_key_the_error_explains_how_to_make_one(world: SealedWorld) -> None:
     world.key.path.unlink()
     assert "portcullis audit key" in refusal(world)
     assert not world.folder.checkpoint.exists()
 
 
-def test_with_a_lost_key_the_sealer_refuses_the_tree_and_says_what_to_do(world: SealedWorld) -> None:
+def test_with_a_lost_key_the_tree_is_refused_with_instructions(world: SealedWorld) -> None:
     write_segment(world.audit_dir)
     world.seal()
     world.key.path.unlink()
@@ -498,7 +500,7 @@ def test_one_folder_has_one_sealer(world: SealedWorld) -> None:
         pass
 
 
-def test_notes_of_the_sealer_in_another_form_are_made_again(world: SealedWorld) -> None:
+def test_progress_in_an_unknown_form_is_rebuilt(world: SealedWorld) -> None:
     writer = SegmentWriter(world.audit_dir)
     world.seal()
     progress = world.folder.root / "progress"
@@ -510,19 +512,19 @@ def test_notes_of_the_sealer_in_another_form_are_made_again(world: SealedWorld) 
         check_everything_is_sealed_once(world)
 
 
-def test_a_checkpoint_says_which_tree_it_is_of(world: SealedWorld) -> None:
+def test_a_checkpoint_has_the_name_of_its_tree(world: SealedWorld) -> None:
     assert world.seal() == Checkpoint(
         f"{NODE}/portcullis-audit", 0, merkle.EMPTY_ROOT, "2026-11-30T06:00:01.000000Z"
     )
 
 
-def test_a_program_that_only_asks_for_the_lock_keeps_no_sealer_from_its_folder(
+def test_a_program_that_only_queries_the_lock_does_not_block_a_sealer(
     world: SealedWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, asked = fcntl.flock, count(1)
 
     def flock(handle: int, how: int) -> None:
-        # Another process asks at the same moment as we take the lock, twice in a row: its lock is a shared one.
+        # Another process queries the lock when we take it, twice in a row: its lock is a shared one.
         if how & fcntl.LOCK_EX and next(asked) <= 2:
             raise BlockingIOError
         real(handle, how)

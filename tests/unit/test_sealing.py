@@ -1,4 +1,4 @@
-"""Sealing: what was sealed opens with the same key in the same place, and otherwise not."""
+"""Sealing: a sealed value opens only with the same key and the same context."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ KEY = new_key()
 
 
 @given(st.binary(), st.text(st.characters(exclude_categories=["Cs"])))
-def test_what_was_sealed_opens_again(plain: bytes, context: str) -> None:
+def test_a_sealed_value_opens_again(plain: bytes, context: str) -> None:
     assert unseal(seal(plain, KEY, context=context), KEY, context=context) == plain
 
 
-def test_the_same_value_never_looks_the_same() -> None:
+def test_sealing_the_same_value_gives_different_texts() -> None:
     assert len({seal(b"plain", KEY, context="here") for _ in range(50)}) == 50
 
 
-def test_another_key_or_another_place_does_not_open_it() -> None:
+def test_another_key_or_context_does_not_open_it() -> None:
     sealed = seal(b"plain", KEY, context="here")
     with pytest.raises(UnsealError):
         unseal(sealed, new_key(), context="here")
@@ -31,7 +31,7 @@ def test_another_key_or_another_place_does_not_open_it() -> None:
         unseal(sealed, KEY, context="there")
 
 
-def test_every_single_changed_bit_is_noticed() -> None:
+def test_every_changed_bit_is_detected() -> None:
     sealed = seal(b"plain", KEY, context="here")
     for position in range(len(sealed) * 8):
         changed = bytearray(sealed)

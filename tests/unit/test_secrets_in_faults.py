@@ -1,4 +1,4 @@
-"""No error message about the settings prints a secret that stands in the wrong variable, whatever its form."""
+"""No error message about the settings contains a secret that was put into the wrong variable, in any form."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ VARIABLES = [
 
 
 def faults_of(kind: type[GatewaySettings], config: Path | None, environ: dict[str, str]) -> str:
-    """The faults that a program reports of its settings before it opens anything; empty if there are none."""
+    """The faults of the settings that a program reports before it opens anything; empty if there are none."""
     try:
         settings = load(kind, config, environ)
         if isinstance(settings, EnvoySettings):
@@ -116,7 +116,7 @@ def faults_of(kind: type[GatewaySettings], config: Path | None, environ: dict[st
 
 
 @pytest.mark.parametrize(("kind", "variable"), VARIABLES)
-def test_no_fault_repeats_a_secret_that_stands_in_the_wrong_variable(
+def test_no_fault_repeats_a_secret_from_the_wrong_variable(
     kind: type[GatewaySettings], variable: str, config: Path
 ) -> None:
     for text in TEXTS:
@@ -127,7 +127,7 @@ def test_no_fault_repeats_a_secret_that_stands_in_the_wrong_variable(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_nor_one_that_stands_in_the_place_of_the_settings_file(shape: str) -> None:
+def test_no_fault_repeats_a_secret_in_place_of_the_settings_file(shape: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(WebSettings, None, GOOD | {"PORTCULLIS_CONFIG": shape.format(SECRET)})
     assert SECRET not in str(caught.value)
@@ -152,5 +152,5 @@ def test_nor_one_that_stands_in_the_place_of_the_settings_file(shape: str) -> No
         ("aGVhZGVy.cGF5bG9hZA.c2lnbmF0dXJl", ""),
     ],
 )
-def test_a_message_quotes_what_is_an_address_with_a_host_and_no_more_of_it(text: str, shown: str) -> None:
+def test_a_message_quotes_only_scheme_and_host_of_an_address(text: str, shown: str) -> None:
     assert quoted(text) == shown

@@ -1,4 +1,4 @@
-"""What services are told in a signed form: what it says, how long, and which keys sign and are published."""
+"""Service assertions: their claims and lifetime, and which keys sign and are published."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ assertion = true
 
 
 def read(text: str, service: str = "time", key: SigningKey = KEY) -> dict[str, Any]:
-    """Its claims, but for the times, which are those of no clock here."""
+    """Its claims. The times are not checked, because the tests have their own clock."""
     keys = jwt.PyJWKSet.from_json(public_jwks([key]))
     options: Any = {"verify_exp": False, "verify_iat": False}
     decoded: dict[str, Any] = jwt.decode(
@@ -59,7 +59,7 @@ def read(text: str, service: str = "time", key: SigningKey = KEY) -> dict[str, A
     return decoded
 
 
-def test_it_says_who_and_for_whom() -> None:
+def test_it_has_the_identity_and_the_audience() -> None:
     text, until = SIGNER.sign(claims(groups=("acme", "acme/platform")), WANTING, NOW)
     assert read(text) == {
         "iss": ISSUER,
@@ -82,14 +82,14 @@ def test_a_machine_client_has_no_user_name() -> None:
 
 
 def test_it_is_no_access_token_even_under_a_key_that_signs_both() -> None:
-    """An operator who gives both programs one key makes no hole."""
+    """An operator who gives both programs the same key causes no weakness."""
     text, _ = SIGNER.sign(claims(), WANTING, NOW)
     verdict = access_tokens.verify(text, VerifyingKeys.from_jwks(public_jwks([KEY])), issuer=ISSUER, now=NOW)
     assert isinstance(verdict, Rejected)
 
 
 @given(left=st.integers(1, 10_000), steps=st.lists(st.integers(0, 90), max_size=30))
-def test_what_is_sent_is_never_stale_and_never_outlives_the_token(left: int, steps: list[int]) -> None:
+def test_a_sent_assertion_is_never_stale_and_never_outlives_the_token(left: int, steps: list[int]) -> None:
     responses, who, now = AllowResponses(signer=SIGNER), claims(exp=NOW + left), NOW
     response, until = responses.build_response(who, WANTING, (), now)
     for step in steps:
@@ -103,7 +103,7 @@ def test_what_is_sent_is_never_stale_and_never_outlives_the_token(left: int, ste
         assert told["exp"] - now >= min(LIFETIME - RENEWED_AFTER, who.exp - now)
 
 
-def test_only_services_that_want_it_are_told_and_each_its_own() -> None:
+def test_only_services_with_the_setting_get_one_and_each_its_own() -> None:
     responses = AllowResponses(signer=SIGNER)
 
     def told(service: Service) -> str | None:
@@ -125,7 +125,7 @@ def test_only_services_that_want_it_are_told_and_each_its_own() -> None:
     [AllowResponses(), AllowResponses(Names(IdentityHeaders(assertion="")), signer=SIGNER)],
     ids=["no key", "no name"],
 )
-def test_a_service_that_wants_it_never_gets_a_request_without_it(responses: AllowResponses) -> None:
+def test_a_service_with_the_setting_never_gets_a_request_without_it(responses: AllowResponses) -> None:
     with pytest.raises(RuntimeError, match="needs a restart"):
         responses.build_response(claims(), WANTING, (), NOW)
 
@@ -134,13 +134,13 @@ def test_a_service_that_wants_it_never_gets_a_request_without_it(responses: Allo
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "EdDSA"])
-def test_keys_that_sign_fast_will_do(algorithm: Algorithm) -> None:
+def test_keys_of_fast_algorithms_are_accepted(algorithm: Algorithm) -> None:
     key = generate_key(algorithm, now=0)
     signer = AssertionSigner.from_pem(key.to_pem(), issuer=ISSUER)
     assert read(signer.sign(claims(), WANTING, NOW).text, key=key)["sub"] == "583231"
 
 
-def test_rsa_and_what_is_no_key_are_refused_without_repeating_it(
+def test_rsa_keys_and_invalid_keys_are_refused_without_repeating_them(
     signing_keys: dict[Algorithm, SigningKey],
 ) -> None:
     with pytest.raises(ValueError, match="RSA, which signs too slowly"):
@@ -151,20 +151,20 @@ def test_rsa_and_what_is_no_key_are_refused_without_repeating_it(
         assert "hunter2" not in str(refused.value)
 
 
-def test_several_public_keys_may_be_published_while_one_follows_another() -> None:
+def test_several_public_keys_may_be_published_during_a_rotation() -> None:
     other = generate_key("EdDSA", now=0)
     document = published(KEY.public_pem() + b"\n" + other.public_pem())
     assert document == public_jwks([KEY, other])
 
 
 @pytest.mark.parametrize("more", [KEY.to_pem(), b"text", b"-----BEGIN CERTIFICATE-----"])
-def test_a_file_with_anything_but_public_keys_is_published_nowhere(more: bytes) -> None:
+def test_a_file_with_anything_but_public_keys_is_refused(more: bytes) -> None:
     for mixed in (more, KEY.public_pem() + more, more + KEY.public_pem(), b""):
         with pytest.raises(ValueError, match="public keys"):
             published(mixed)
 
 
-def test_the_file_is_followed_and_the_last_good_one_stays(tmp_path: Path) -> None:
+def test_the_file_is_followed_and_the_last_valid_one_is_kept(tmp_path: Path) -> None:
     path, other = tmp_path / "keys.pub", generate_key("ES384", now=0)
     path.write_bytes(KEY.public_pem())
     keys = AssertionKeys(path)
@@ -173,14 +173,14 @@ def test_the_file_is_followed_and_the_last_good_one_stays(tmp_path: Path) -> Non
     path.write_bytes(KEY.to_pem())
     assert keys.jwks == public_jwks([KEY, other])
     path.unlink()
-    with capture_logs() as told:  # anybody may ask, again and again
+    with capture_logs() as told:  # callers may request the keys any number of times
         assert {keys.jwks for _ in range(3)} == {public_jwks([KEY, other])}
     assert len(told) == 1
     path.write_bytes(other.public_pem())
     assert keys.jwks == public_jwks([other])
 
 
-def test_a_file_that_cannot_be_used_stops_the_program(tmp_path: Path) -> None:
+def test_an_unusable_file_stops_the_program(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         AssertionKeys(tmp_path / "none")
     assert AssertionKeys.from_file(None) is None
@@ -201,13 +201,13 @@ def test_a_check_service_without_the_key_does_not_start(config: Path) -> None:
         load(AuthzSettings, config, CHECK)
 
 
-def test_neither_does_one_with_a_bad_key_and_it_is_not_repeated(config: Path) -> None:
+def test_a_check_service_with_an_invalid_key_does_not_start_and_does_not_repeat_it(config: Path) -> None:
     with pytest.raises(SettingsError, match="must be a private key") as refused:
         load(AuthzSettings, config, {**CHECK, "ASSERTION_KEY": "hunter2"})
     assert "hunter2" not in str(refused.value)
 
 
-def test_the_key_comes_from_the_environment_or_a_file_of_its_own(config: Path, tmp_path: Path) -> None:
+def test_the_key_comes_from_the_environment_or_from_a_file(config: Path, tmp_path: Path) -> None:
     secret = tmp_path / "key.pem"
     secret.write_bytes(KEY.to_pem())
     for environ in ({"ASSERTION_KEY": KEY.to_pem().decode()}, {"ASSERTION_KEY_FILE": str(secret)}):
@@ -219,7 +219,7 @@ def test_the_key_comes_from_the_environment_or_a_file_of_its_own(config: Path, t
         load(AuthzSettings, config, {**CHECK, **environ})
 
 
-def test_a_service_cannot_want_it_where_the_header_has_no_name(config: Path) -> None:
+def test_a_service_cannot_have_the_setting_if_the_header_has_no_name(config: Path) -> None:
     environ = {"ASSERTION_KEY": KEY.to_pem().decode(), "IDENTITY_HEADERS": "assertion="}
     with pytest.raises(SettingsError, match="gives them no name"):
         load(AuthzSettings, config, {**CHECK, **environ})

@@ -1,4 +1,4 @@
-"""Every setting is found in its table, in the environment and, with a warning, under its former flat name."""
+"""Every setting is read from its table, from the environment and, with a warning, under its former flat name."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def faults(config: Path, text: str, **variables: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", samples.PLAIN)
-def test_a_setting_has_the_same_value_from_its_table_from_its_flat_name_and_from_the_environment(
+def test_a_setting_has_the_same_value_from_its_table_its_flat_name_and_the_environment(
     name: str, config: Path
 ) -> None:
     definition = DEFINITIONS[name]
@@ -67,7 +67,7 @@ def test_a_setting_has_the_same_value_from_its_table_from_its_flat_name_and_from
 
 
 @pytest.mark.parametrize("name", samples.PLAIN)
-def test_the_environment_is_stronger_than_the_file_however_that_spells_it(name: str, config: Path) -> None:
+def test_the_environment_overrides_the_file_under_either_name(name: str, config: Path) -> None:
     definition = DEFINITIONS[name]
     *_, other = samples.samples(name)
     variables = {definition.variable: samples.in_environment(other)}
@@ -135,7 +135,7 @@ def test_a_former_variable_is_read_with_a_warning_that_has_the_present_name(conf
 # -- names -------------------------------------------------------------------------------------------------------
 
 
-def test_every_table_is_described_and_has_settings_and_is_called_like_no_setting() -> None:
+def test_every_table_has_a_description_and_settings_and_no_name_of_a_setting() -> None:
     assert TABLES.keys() == {one.table for one in DEFINITIONS.values()} - {""}
     assert not TABLES.keys() & DEFINITIONS.keys()
 
@@ -179,12 +179,14 @@ def test_an_unknown_setting_is_refused_with_the_nearest_one(text: str, expected:
         ("permissions = { tool = {} }", "services.0.permissions.tool: unknown setting; did you mean tools?"),
     ],
 )
-def test_an_unknown_key_of_a_service_too(service: str, expected: str, config: Path) -> None:
+def test_an_unknown_key_of_a_service_is_refused_with_the_nearest_one(
+    service: str, expected: str, config: Path
+) -> None:
     assert expected in faults(config, f"{ONE_SERVICE}{service}")
 
 
 @given(st.text(max_size=30), st.sampled_from(["", *TABLES]))
-def test_any_name_that_is_unknown_is_one_line_and_what_it_suggests_is_there(name: str, table: str) -> None:
+def test_an_unknown_name_gives_one_line_with_suggestions_that_exist(name: str, table: str) -> None:
     for fault in (unknown_setting(name, table, DEFINITIONS), unknown_table(name, DEFINITIONS)):
         assert fault.startswith("unknown setting ")
         assert fault.isprintable()
@@ -199,9 +201,7 @@ def test_any_name_that_is_unknown_is_one_line_and_what_it_suggests_is_there(name
 
 
 @pytest.mark.parametrize("name", [name for name in samples.PLAIN if "minimum" in samples.schema_of(name)])
-def test_a_fault_names_the_setting_as_the_file_spells_it_and_the_variable_that_it_comes_from(
-    name: str, config: Path
-) -> None:
+def test_a_fault_names_the_setting_as_in_the_file_and_its_variable(name: str, config: Path) -> None:
     definition = DEFINITIONS[name]
     for text, variables, named in (
         (f"{definition.key} = -1", {}, definition.key),

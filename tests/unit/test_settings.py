@@ -1,4 +1,4 @@
-"""Settings: merged from file and environment, refused with every fault at once, and never shown with a secret."""
+"""Settings: merged from file and environment, refused with all faults together, and never shown with a secret."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# -- where values come from --------------------------------------------------------------------------------------
+# -- sources ------------------------------------------------------------------------------------------------------
 
 
 def test_a_small_file_and_the_secrets_are_enough(config: Path) -> None:
@@ -42,34 +42,34 @@ def test_a_small_file_and_the_secrets_are_enough(config: Path) -> None:
     assert settings.signing_algorithm == "ES256"
 
 
-def test_the_environment_is_stronger_than_the_file_and_the_file_than_the_default(config: Path) -> None:
+def test_the_environment_overrides_the_file_and_the_file_the_default(config: Path) -> None:
     text = f"tokens.access_token_lifetime = 600\nsign_in.timeout = 100\n{LOCAL}"
     settings = web(config, text, ACCESS_TOKEN_LIFETIME="900")
     assert (settings.access_token_lifetime, settings.session_timeout, settings.refresh_grace) == (900, 100, 10)
 
 
-def test_the_file_may_be_named_by_the_environment(config: Path) -> None:
+def test_the_environment_may_name_the_file(config: Path) -> None:
     config.write_text(LOCAL)
     assert load(EnvoySettings, None, {CONFIG_VARIABLE: str(config)}).issuer == "http://localhost:8080"
 
 
-def test_a_file_named_by_the_caller_is_stronger_than_one_named_by_the_environment(config: Path) -> None:
+def test_a_file_given_as_an_argument_overrides_one_named_by_the_environment(config: Path) -> None:
     config.write_text(LOCAL)
     assert load(EnvoySettings, config, {CONFIG_VARIABLE: "/nowhere"}).issuer == "http://localhost:8080"
 
 
-def test_a_list_in_the_environment_is_parted_by_commas(config: Path) -> None:
+def test_a_list_in_the_environment_is_separated_by_commas(config: Path) -> None:
     assert web(config, ALLOWED_GITHUB_USERS=" octocat, ,hubot ,").allowed_github_users == ("octocat", "hubot")
     assert web(config, ALLOWED_GITHUB_USERS="").allowed_github_users == ()
     assert web(config, f'github.allowed_users = ["a", "b"]\n{LOCAL}').allowed_github_users == ("a", "b")
 
 
-def test_what_other_programs_need_is_no_fault_in_a_shared_file(config: Path) -> None:
+def test_settings_of_other_programs_are_no_fault_in_a_shared_file(config: Path) -> None:
     config.write_text(f'envoy.admin = "127.0.0.1:1"\ncheck.listen = "127.0.0.1:2"\n{LOCAL}')
     assert load(AuthzSettings, config, CHECK).authz_listen == ("127.0.0.1:2",)
 
 
-def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
+def test_variables_of_other_programs_are_ignored(config: Path) -> None:
     config.write_text(LOCAL)
     settings = load(
         AuthzSettings, config, {**CHECK, **ENVIRONMENT, "PATH": "/bin", "SERVICES": "[]", "master_key": "x"}
@@ -79,7 +79,7 @@ def test_the_environment_of_other_programs_is_ignored(config: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DEFINITIONS))
-def test_what_is_not_set_is_reported_with_every_place_that_may_carry_it_and_no_other(
+def test_a_missing_setting_is_reported_with_exactly_the_places_where_it_can_be_set(
     name: str, config: Path
 ) -> None:
     only = create_model("Only", **{name: (str, ...)})  # type: ignore[call-overload]
@@ -130,7 +130,7 @@ def test_a_secret_from_two_places_is_refused(config: Path, tmp_path: Path) -> No
     assert faults(WebSettings, config, LOCAL, environ) == ("REDIS_PASSWORD and REDIS_PASSWORD_FILE are both set",)
 
 
-def test_a_secret_file_that_cannot_be_read_is_named(config: Path, tmp_path: Path) -> None:
+def test_an_unreadable_secret_file_is_reported_with_its_variable(config: Path, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"hush\xff")
     for place, reason in (("nowhere", "No such file"), ("binary", "not UTF-8"), (".", "directory")):
         environ = {key: value for key, value in ENVIRONMENT.items() if key != "REDIS_PASSWORD"}
@@ -188,12 +188,12 @@ def test_all_faults_are_reported_together(config: Path) -> None:
     assert all("\n" not in fault for fault in told)
 
 
-def test_the_fault_of_an_issuer_is_not_said_again_for_each_of_its_services(config: Path) -> None:
+def test_the_fault_of_an_issuer_is_not_repeated_for_each_service(config: Path) -> None:
     told = faults(AuthzSettings, config, f'issuer = "http://example.com"\n{ONE_SERVICE}', CHECK)
     assert told == ("issuer 'http://example.com' must use https; only loopback addresses may use http",)
 
 
-def test_bad_toml_is_reported_with_its_line(config: Path) -> None:
+def test_invalid_toml_is_reported_with_its_line(config: Path) -> None:
     (fault,) = faults(AuthzSettings, config, 'issuer = "http://localhost"\nservices = ?\n', CHECK)
     assert "line 2" in fault
     assert str(config) in fault
@@ -204,13 +204,13 @@ def test_bad_toml_is_reported_with_its_line(config: Path) -> None:
     [f"x = {'[' * 5000}{']' * 5000}", f"x = {'{a = ' * 5000}1{'}' * 5000}", f"x = {'9' * 5000}"],
     ids=["deep lists", "deep tables", "a long number"],
 )
-def test_toml_beyond_what_the_parser_can_read_is_one_fault(text: str, config: Path) -> None:
+def test_toml_beyond_the_limits_of_the_parser_is_one_fault(text: str, config: Path) -> None:
     (fault,) = faults(AuthzSettings, config, f"{LOCAL}\n{text}\n", CHECK)
     assert fault.startswith(f"{config}: ")
     assert lines_of(f"issuer = 1\n{text}\n") == {("issuer",): 1}
 
 
-def test_a_file_that_cannot_be_read_is_one_line(config: Path) -> None:
+def test_an_unreadable_file_is_one_line(config: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         load(AuthzSettings, config, CHECK)
     config.write_bytes(b"\xff")
@@ -246,7 +246,7 @@ def test_a_file_that_cannot_be_read_is_one_line(config: Path) -> None:
         ('[[services]]\nname = "t"\ncommand = ["x"]\nurl = "elsewhere"', "not an http or https URL"),
     ],
 )
-def test_a_service_that_cannot_work_is_refused(services: str, fault: str, config: Path) -> None:
+def test_an_invalid_service_is_refused(services: str, fault: str, config: Path) -> None:
     told = faults(AuthzSettings, config, f'issuer = "http://localhost:8080"\n{services}\n', CHECK)
     assert len(told) == 1, told
     assert fault in told[0]
@@ -259,12 +259,12 @@ def test_two_services_at_one_url_are_refused(config: Path) -> None:
 
 
 @pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "0", "31", "soon", ""])
-def test_a_deadline_for_redis_is_a_number_of_seconds_within_reason(timeout: str, config: Path) -> None:
+def test_the_timeout_for_redis_is_a_number_of_seconds_within_bounds(timeout: str, config: Path) -> None:
     (fault,) = faults(AuthzSettings, config, LOCAL, {**CHECK, "REDIS_TIMEOUT": timeout})
     assert fault.startswith("redis.timeout (REDIS_TIMEOUT): ")
 
 
-def test_a_very_short_access_token_must_be_meant(config: Path) -> None:
+def test_a_very_short_access_token_lifetime_needs_a_confirmation(config: Path) -> None:
     (fault,) = faults(WebSettings, config, LOCAL, {**ENVIRONMENT, "ACCESS_TOKEN_LIFETIME": "299"})
     assert fault.startswith("tokens.access_token_lifetime (ACCESS_TOKEN_LIFETIME): is under 300 seconds")
     assert web(config, ACCESS_TOKEN_LIFETIME="300").access_token_lifetime == 300
@@ -272,7 +272,7 @@ def test_a_very_short_access_token_must_be_meant(config: Path) -> None:
     assert short.access_token_lifetime == 5
 
 
-def test_documents_of_this_machine_are_only_for_an_issuer_on_it(config: Path) -> None:
+def test_loopback_documents_are_allowed_only_for_a_local_issuer(config: Path) -> None:
     assert web(config, ALLOW_LOOPBACK_CLIENT_DOCUMENTS="true").allow_loopback_client_documents
     public = f'issuer = "https://auth.example.com"\n{ONE_SERVICE}'
     environ = {**ENVIRONMENT, "ALLOW_LOOPBACK_CLIENT_DOCUMENTS": "true"}
@@ -281,7 +281,7 @@ def test_documents_of_this_machine_are_only_for_an_issuer_on_it(config: Path) ->
     assert not web(config, public).allow_loopback_client_documents
 
 
-# -- who may sign in where nothing says so -----------------------------------------------------------------------
+# -- default of who may sign in -----------------------------------------------------------------------------------
 
 STANDIN = {
     "GITHUB_URL": "http://localhost:8080/_github",
@@ -290,7 +290,7 @@ STANDIN = {
 }
 
 
-def test_at_the_stand_in_everybody_may_sign_in_unless_somebody_is_named(config: Path) -> None:
+def test_at_the_stand_in_all_people_may_sign_in_unless_a_list_is_set(config: Path) -> None:
     assert web(config, **STANDIN).eligibility.users == {"*"}
     assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="").eligibility.users == {"*"}
     assert web(config, **STANDIN, ALLOWED_GITHUB_USERS="octocat").eligibility.users == {"octocat"}
@@ -310,7 +310,7 @@ def test_at_the_stand_in_everybody_may_sign_in_unless_somebody_is_named(config: 
     ],
 )
 @pytest.mark.parametrize("users", [{}, {"ALLOWED_GITHUB_USERS": ""}, {"ALLOWED_GITHUB_USERS": " , "}])
-def test_at_a_real_github_an_empty_list_is_nobody(
+def test_at_a_real_github_an_empty_list_allows_no_one(
     config: Path, github: dict[str, str], users: dict[str, str]
 ) -> None:
     admission = web(config, **github, **users).eligibility
@@ -318,7 +318,7 @@ def test_at_a_real_github_an_empty_list_is_nobody(
     assert not admission.groups
 
 
-def test_the_stand_in_is_unsafe_for_production_and_an_empty_list_at_github_too(config: Path) -> None:
+def test_the_stand_in_and_an_empty_list_at_github_are_reported_as_unsafe(config: Path) -> None:
     advice = {item.setting: item.text for item in web_advice(web(config, **STANDIN)) if item.kind == "unsafe"}
     assert "anyone can sign in as any person" in advice["github.url"]
     assert "github.allowed_users" not in advice

@@ -1,4 +1,4 @@
-"""The addresses in the settings: one spelling each, sensible defaults, and loopback told from the rest."""
+"""The addresses in the settings: one spelling each, sensible defaults, and the detection of loopback."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_a_base_domain_names_the_issuer_and_the_services(config: Path) -> None:
     assert not settings.is_local
 
 
-def test_an_issuer_that_is_said_is_stronger_than_the_base_domain(config: Path) -> None:
-    # In the same place; a BASE_DOMAIN in the environment is stronger than an issuer in the file.
+def test_an_explicit_issuer_overrides_the_base_domain(config: Path) -> None:
+    # In the same place; a BASE_DOMAIN in the environment overrides an issuer in the file.
     config.write_text(f'base_domain = "example.com"\nissuer = "https://login.example.org"\n{ONE_SERVICE}')
     assert load(AuthzSettings, config, CHECK).issuer == "https://login.example.org"
 
@@ -39,7 +39,7 @@ def test_a_service_has_sensible_defaults(config: Path) -> None:
     assert service.upstream == "unix:/run/here/service-time.sock:/mcp"
 
 
-def test_neither_an_issuer_nor_a_domain_is_a_fault(config: Path) -> None:
+def test_settings_without_issuer_and_domain_are_a_fault(config: Path) -> None:
     (fault,) = faults(AuthzSettings, config, ONE_SERVICE, CHECK)
     assert fault.startswith("issuer is not set")
 
@@ -54,7 +54,7 @@ def test_an_issuer_may_have_a_path_and_services_are_beside_it(config: Path) -> N
     "path",
     ["/.well-known", "/.well-known/x", "/_github/x", "/healthz", "/auth/", "/a//b", "/a/../b", "/%61", "/a?b"],
 )
-def test_not_every_path_is_fit_for_an_issuer(config: Path, path: str) -> None:
+def test_an_issuer_with_an_invalid_path_is_refused(config: Path, path: str) -> None:
     (fault,) = faults(AuthzSettings, config, f'issuer = "https://example.com{path}"\n{ONE_SERVICE}', CHECK)
     assert "issuer" in fault
 
@@ -62,7 +62,7 @@ def test_not_every_path_is_fit_for_an_issuer(config: Path, path: str) -> None:
 @pytest.mark.parametrize(
     "url", ["/auth", "/auth/mcp", "/auth/token", "/.well-known/mcp", "/_github", "https://example.com", "/a"]
 )
-def test_no_service_is_below_the_path_of_an_issuer_nor_around_it(config: Path, url: str) -> None:
+def test_no_service_may_be_below_or_above_the_path_of_an_issuer(config: Path, url: str) -> None:
     issuer = "https://example.com/a/auth" if url == "/a" else "https://example.com/auth"
     text = f'issuer = "{issuer}"\n{ONE_SERVICE}url = "{url}"\n'
     (fault,) = faults(AuthzSettings, config, text, CHECK)
@@ -70,7 +70,7 @@ def test_no_service_is_below_the_path_of_an_issuer_nor_around_it(config: Path, u
 
 
 @pytest.mark.parametrize("url", ["/authority", "/token", "/authorize", "/callback/mcp"])
-def test_beside_the_path_of_an_issuer_every_path_is_free(config: Path, url: str) -> None:
+def test_every_path_beside_that_of_the_issuer_is_free(config: Path, url: str) -> None:
     config.write_text(f'issuer = "https://example.com/auth"\n{ONE_SERVICE}url = "{url}"\n')
     (service,) = load(AuthzSettings, config, CHECK).resolved_services
     assert service.resource == f"https://example.com{url}"
@@ -88,7 +88,7 @@ def test_beside_the_path_of_an_issuer_every_path_is_free(config: Path, url: str)
         "http://[::1]:1/x",
     ],
 )
-def test_a_url_in_its_one_spelling_is_fit(url: str) -> None:
+def test_a_url_in_its_canonical_spelling_is_accepted(url: str) -> None:
     assert check_public_url(url, what="it") == url
 
 
@@ -137,13 +137,13 @@ def test_a_url_in_its_one_spelling_is_fit(url: str) -> None:
         "https://",
     ],
 )
-def test_any_other_spelling_is_not(url: str) -> None:
+def test_any_other_spelling_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"^it "):
         check_public_url(url, what="it")
 
 
 @given(st.text(), st.text())
-def test_checking_any_url_gives_it_back_or_a_value_error(host: str, path: str) -> None:
+def test_any_url_is_returned_unchanged_or_is_a_value_error(host: str, path: str) -> None:
     for url in (host, f"https://{host}", f"https://{host}/{path}", f"http://localhost:{host}/{path}"):
         try:
             checked = check_public_url(url, what="it")
@@ -182,7 +182,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(sorted(WebSettings.model_fields)).map(str.upper), st.text(max_size=20)))
 def test_any_environment_is_usable_or_a_settings_error(environ: dict[str, str]) -> None:
-    with pytest.raises(SettingsError):  # there are no services in it, whatever else there is
+    with pytest.raises(SettingsError):  # they never contain a service
         load(WebSettings, None, environ)
 
 
@@ -200,7 +200,7 @@ def test_any_service_is_usable_or_a_value_error(service: Any) -> None:
     ("url", "fits"),
     [("/device", False), ("/device/mcp", False), ("/devices/mcp", True), ("/tokens/mcp", True), ("/token", False)],
 )
-def test_a_service_may_be_spelled_like_a_path_of_ours_but_not_below_it(
+def test_a_service_path_may_begin_like_an_endpoint_but_not_be_below_it(
     config: Path, url: str, *, fits: bool
 ) -> None:
     config.write_text(f'[[services]]\nname = "t"\ncommand = ["x"]\nurl = "{url}"\n')

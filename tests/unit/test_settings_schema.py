@@ -1,4 +1,4 @@
-"""The JSON Schema of the settings file: it is one, and it agrees with what the programs read."""
+"""The JSON Schema of the settings file: it is valid, and it agrees with the programs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def with_setting(name: str, value: object) -> dict[str, Any]:
     return SMALL | ({table: {key: value}} if table else {key: value})
 
 
-def test_it_is_a_schema() -> None:
+def test_it_is_a_valid_schema() -> None:
     Draft202012Validator.check_schema(samples.SCHEMA)
     assert VALIDATOR.is_valid(SMALL)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_settings_file_of_the_project_names_it_and_fits(name: str) -> None:
+def test_every_settings_file_of_the_project_names_it_and_is_valid(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     named = re.match(r"#:schema (\S+)\n", text)
     assert named is not None
@@ -43,8 +43,8 @@ def test_every_settings_file_of_the_project_names_it_and_fits(name: str) -> None
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
-def test_the_settings_in_the_pages_fit(page: Path) -> None:
-    """Whole files and parts of one: what a part leaves out is added, but for what it has itself."""
+def test_the_settings_in_the_pages_are_valid(page: Path) -> None:
+    """Complete files and parts of one: members that a part leaves out are added."""
     blocks = re.findall(r"^```toml\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     for block in blocks:
         document = tomllib.loads(block)
@@ -58,7 +58,7 @@ def test_the_settings_in_the_pages_fit(page: Path) -> None:
 
 
 @pytest.mark.parametrize("name", samples.PLAIN)
-def test_it_takes_what_the_programs_take_and_no_value_of_another_type(name: str) -> None:
+def test_it_accepts_every_value_that_programs_accept_and_no_other_type(name: str) -> None:
     for value in samples.samples(name):
         assert VALIDATOR.is_valid(with_setting(name, value)), value
     for wrong in ({}, {"a": 1}, [1], None):
@@ -101,7 +101,7 @@ def test_it_has_no_secret(name: str) -> None:
     ],
     ids=str,
 )
-def test_it_refuses_what_no_program_knows(wrong: dict[str, Any]) -> None:
+def test_it_refuses_members_that_no_program_reads(wrong: dict[str, Any]) -> None:
     assert not VALIDATOR.is_valid(SMALL | wrong)
 
 

@@ -1,4 +1,4 @@
-"""Identity providers in the settings: what an operator may say, and what is refused before anybody is believed."""
+"""Trusted issuers in the settings: valid ones, and those that are refused at the start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def test_a_provider_and_whom_it_knows() -> None:
+def test_a_trusted_issuer_has_clients_and_users() -> None:
     trusted = TrustedIssuerSettings.model_validate(GOOD).resolved
     assert (trusted.issuer, trusted.clients) == ("https://idp.example/", frozenset({"one"}))
     assert trusted.users == {"U1": User(5, "octocat")}
@@ -53,13 +53,13 @@ def test_a_provider_and_whom_it_knows() -> None:
         {"audience": "https://elsewhere.example"},
     ],
 )
-def test_what_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_settings_of_an_issuer_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TrustedIssuerSettings.model_validate({**GOOD, **wrong})
 
 
 @pytest.mark.parametrize("issuers", [["https://idp.example", "https://idp.example"], ["http://localhost:8080"]])
-def test_an_issuer_is_named_once_and_is_not_this_gateway(config: Path, issuers: list[str]) -> None:
+def test_an_issuer_is_listed_once_and_is_not_this_gateway(config: Path, issuers: list[str]) -> None:
     tables = "".join(
         f'\n[[trusted_issuers]]\nissuer = "{issuer}"\njwks_file = "/k"\nclients = ["one"]\n'
         'github_id_claim = "id"\ngithub_user_claim = "login"\n'

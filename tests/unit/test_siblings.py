@@ -24,7 +24,7 @@ _URIS = st.lists(_LOOPBACK | _OTHERS, min_size=1, max_size=4, unique=True)
 
 
 @given(_URIS, _URIS)
-def test_clients_are_siblings_exactly_when_each_accepts_every_address_of_the_other(
+def test_clients_are_siblings_only_if_each_accepts_every_redirect_uri_of_the_other(
     one: list[str], other: list[str]
 ) -> None:
     """Otherwise a code could reach an address that its client never registered."""
@@ -35,7 +35,7 @@ def test_clients_are_siblings_exactly_when_each_accepts_every_address_of_the_oth
 
 
 @given(_PLACES, _PORTS, _PORTS, _PATHS)
-def test_the_port_of_loopback_makes_no_difference(host: str, port: int, other: int, path: str) -> None:
+def test_the_port_of_a_loopback_uri_makes_no_difference(host: str, port: int, other: int, path: str) -> None:
     one, another = (make_client(f"http://{host}:{number}{path}") for number in (port, other))
     assert are_siblings(one, another)
 
@@ -49,13 +49,13 @@ def test_the_port_of_loopback_makes_no_difference(host: str, port: int, other: i
         {"client_id": "https://client.example/metadata.json"},
     ],
 )
-def test_a_client_that_proves_who_it_is_has_no_siblings(change: dict[str, Any]) -> None:
+def test_a_client_that_authenticates_has_no_siblings(change: dict[str, Any]) -> None:
     one, other = (dataclasses.replace(make_client(client_id=name), **change) for name in ("one", "two"))
     assert not are_siblings(one, other)
     assert not may_act_for(dataclasses.replace(one, client_id="three"), other)
 
 
-def test_what_is_no_metadata_makes_no_difference() -> None:
+def test_members_other_than_metadata_make_no_difference() -> None:
     other = dataclasses.replace(
         make_client(client_id="two"), issued_at=9, registration_token_hash="x", registration_permissions=()
     )

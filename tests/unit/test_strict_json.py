@@ -1,4 +1,4 @@
-"""JSON that has one meaning, or none."""
+"""JSON that has one meaning; everything else is refused."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ VALUES = st.recursive(
         (b'{"a":' * 20_000, "too deeply"),
     ],
 )
-def test_what_could_be_read_in_two_ways_is_refused_with_a_reason(body: bytes, fault: str) -> None:
+def test_an_ambiguous_body_is_refused_with_a_reason(body: bytes, fault: str) -> None:
     with pytest.raises(ValueError, match=fault) as caught:
         parse(body)
     assert str(caught.value).startswith("the body")
 
 
-def test_a_whole_surrogate_pair_is_a_character() -> None:
+def test_a_complete_surrogate_pair_is_a_character() -> None:
     assert parse(b'"\\ud83d\\ude00"') == "\U0001f600"
 
 
-def test_thirty_levels_are_well_within_bounds() -> None:
+def test_thirty_levels_are_within_the_limit() -> None:
     assert json.dumps(parse(b"[" * 30 + b"]" * 30)) == "[" * 30 + "]" * 30
 
 
 @given(VALUES)
-def test_what_was_written_is_read_again(value: object) -> None:
+def test_a_written_value_is_read_unchanged(value: object) -> None:
     assert parse(json.dumps(value).encode()) == value
     assert parse(json.dumps(value, ensure_ascii=False).encode()) == value
 
@@ -78,7 +78,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.one_of(st.binary(), st.lists(PIECES).map(lambda pieces: "".join(pieces).encode())))
-def test_reading_anything_gives_a_value_that_can_be_written_or_a_reason(body: bytes) -> None:
+def test_any_bytes_give_a_value_that_can_be_written_or_a_reason(body: bytes) -> None:
     try:
         value = parse(body)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""One keeper keeps any program running: after an end, after a failed start, and through a replacement."""
+"""One keeper keeps any program running: after its end, after a failed start, and through a replacement."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FakeProgram:
 
 
 class FakeKeeper(Keeper[FakeProgram]):
-    """Starts fake programs; `failures` says how many of the next starts fail."""
+    """Starts fake programs. The next `failures` starts fail."""
 
     def __init__(self, *, calm: float = 1000.0) -> None:
         super().__init__(Backoff(first=0.001, longest=0.004), stable_seconds=calm)
@@ -59,7 +59,7 @@ class FakeKeeper(Keeper[FakeProgram]):
         self.delays.append(delay)
 
     async def count(self, at_least: int) -> None:
-        """Wait until so many programs were started in all."""
+        """Wait until `at_least` programs were started in all."""
         async with asyncio.timeout(60):
             while len(self.started) < at_least:
                 self.changed.clear()
@@ -77,7 +77,7 @@ async def keeping(keeper: FakeKeeper) -> AsyncIterator[FakeKeeper]:
         await keeper.end()
 
 
-async def test_a_program_that_ends_is_started_again_and_waits_grow_up_to_the_longest() -> None:
+async def test_a_program_that_ends_is_restarted_with_growing_delays_up_to_a_limit() -> None:
     async with keeping(FakeKeeper()) as keeper:
         for number in range(1, 6):
             await keeper.count(number)
@@ -87,7 +87,7 @@ async def test_a_program_that_ends_is_started_again_and_waits_grow_up_to_the_lon
     assert all(program.was_ended for program in keeper.started)
 
 
-async def test_a_program_that_ran_for_long_is_started_again_soon() -> None:
+async def test_a_program_that_ran_for_long_is_restarted_soon() -> None:
     async with keeping(FakeKeeper(calm=0.0)) as keeper:
         for number in range(1, 4):
             await keeper.count(number)
@@ -96,7 +96,7 @@ async def test_a_program_that_ran_for_long_is_started_again_soon() -> None:
     assert keeper.delays == [0.001, 0.001, 0.001]
 
 
-async def test_a_start_that_fails_is_tried_again() -> None:
+async def test_a_failed_start_is_retried() -> None:
     keeper = FakeKeeper()
     keeper.failures = 2
     async with keeping(keeper):
@@ -115,7 +115,7 @@ async def test_a_replacement_runs_before_the_old_program_ends() -> None:
         assert not keeper.started[1].was_ended
 
 
-async def test_a_replacement_that_does_not_start_leaves_the_old_program() -> None:
+async def test_a_replacement_that_does_not_start_keeps_the_old_program() -> None:
     async with keeping(FakeKeeper()) as keeper:
         await keeper.count(1)
         keeper.failures = 1
@@ -125,7 +125,7 @@ async def test_a_replacement_that_does_not_start_leaves_the_old_program() -> Non
         assert not keeper.started[0].was_ended
 
 
-async def test_a_replacement_that_is_asked_for_while_nothing_runs_is_made_once_something_does() -> None:
+async def test_a_replacement_requested_while_nothing_runs_is_made_later() -> None:
     keeper = FakeKeeper()
     asked = asyncio.create_task(keeper.replace())
     await asyncio.sleep(0)
@@ -135,7 +135,7 @@ async def test_a_replacement_that_is_asked_for_while_nothing_runs_is_made_once_s
         assert keeper.program is keeper.started[1]
 
 
-async def test_a_replacement_that_its_caller_no_longer_waits_for_ends_no_supervision() -> None:
+async def test_a_cancelled_request_for_a_replacement_does_not_end_supervision() -> None:
     class Slow(FakeKeeper):
         async def hand_over(self) -> None:
             handing_over.set()
@@ -171,7 +171,7 @@ async def test_both_programs_end_when_a_replacement_is_interrupted() -> None:
     assert [program.was_ended for program in keeper.started] == [True, True]
 
 
-async def test_a_watch_notices_the_end_of_a_task_by_itself_and_not_its_cancellation() -> None:
+async def test_a_watch_detects_the_failure_of_a_task_and_ignores_its_cancellation() -> None:
     async def fail() -> None:
         raise ValueError("a fault of ours")
 

@@ -1,4 +1,6 @@
-"""Settings that no program starts with once others can reach the gateway, and that are fit for this machine."""
+"""Settings with which no program starts if the gateway is reachable by others, and which are accepted on a local
+one.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ WITHOUT_PASSWORD = {name: value for name, value in ENVIRONMENT.items() if name !
         (EnvoySettings, "STANDIN_UPSTREAM", "127.0.0.1:9002"),
     ],
 )
-def test_only_a_gateway_of_this_machine_may_be_set_so(
+def test_an_unsafe_setting_is_accepted_only_for_a_local_gateway(
     kind: type[GatewaySettings], name: str, value: str, config: Path
 ) -> None:
     environ = {**WITHOUT_PASSWORD, name: value}
@@ -41,13 +43,13 @@ def test_only_a_gateway_of_this_machine_may_be_set_so(
     load(kind, config, environ)
 
 
-def test_a_password_makes_a_redis_elsewhere_fit(config: Path) -> None:
+def test_a_remote_redis_with_a_password_is_accepted(config: Path) -> None:
     config.write_text(f'issuer = "https://auth.example.com"\n{ONE_SERVICE}')
     load(WebSettings, config, {**ENVIRONMENT, "REDIS_URL": "rediss://redis.example:6379/0"})
     load(WebSettings, config, {**WITHOUT_PASSWORD, "REDIS_URL": "rediss://:hush@redis.example:6379/0"})
 
 
-def test_a_domain_in_the_environment_is_stronger_than_an_issuer_in_the_file(config: Path) -> None:
+def test_a_domain_in_the_environment_overrides_an_issuer_in_the_file(config: Path) -> None:
     config.write_text(f'issuer = "https://auth.example.com"\n{ONE_SERVICE}')
     assert load(GatewaySettings, config, {"BASE_DOMAIN": "example.org"}).issuer == "https://auth.example.org"
     both = {"BASE_DOMAIN": "example.org", "ISSUER": "https://sign-in.example.org"}
@@ -70,7 +72,7 @@ def test_a_log_level_may_be_in_capitals(config: Path) -> None:
         'command = ["x"]\npass_environment = ["A=B"]',
     ],
 )
-def test_a_service_is_given_only_variables_of_its_own(service: str, config: Path) -> None:
+def test_a_service_gets_only_its_own_variables(service: str, config: Path) -> None:
     config.write_text(f'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\n{service}\n')
     with pytest.raises(SettingsError):
         load(GatewaySettings, config, {})

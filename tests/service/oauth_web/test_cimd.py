@@ -171,8 +171,7 @@ async def test_a_url_cannot_be_managed_as_a_registration(publisher: Publisher, l
     }
 
 
-# -- invalid documents
-# -------------------------------------------------------------------------------------------
+# -- invalid documents --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("cimd:no-cached-errors", "mcp:cimd-match")
@@ -251,8 +250,7 @@ async def test_a_url_that_breaks_the_rules_is_refused_without_a_fetch(local: OAu
     assert "invalid_client_metadata" in answer.text
 
 
-# -- copies
-# ------------------------------------------------------------------------------------------------------
+# -- copies -------------------------------------------------------------------------------------------------------
 
 
 async def test_many_requests_for_one_document_share_one_fetch(publisher: Publisher, local: OAuthClient) -> None:
@@ -434,8 +432,7 @@ async def test_deleting_a_published_client_ends_its_grants(
     assert answer.json()["error"] == "invalid_grant"
 
 
-# -- internal addresses
-# ------------------------------------------------------------------------------------------
+# -- internal addresses -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("cimd:ssrf", "mcp:cimd-security")

@@ -41,8 +41,7 @@ def _no_attempts_so_far(web: WebServer) -> Iterator[None]:
         yield
 
 
-# -- the usual way
-# -----------------------------------------------------------------------------------------------
+# -- the usual way ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("rfc8628:answer", "rfc8628:pending")
@@ -123,8 +122,7 @@ async def test_the_consent_page_shows_the_client_and_the_services_and_warns(clie
     assert "127.0.0.1:7777" not in page.text
 
 
-# -- denied, and expired
-# -----------------------------------------------------------------------------------------
+# -- denied, and expired ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("rfc8628:denied")

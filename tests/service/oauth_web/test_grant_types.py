@@ -161,8 +161,7 @@ async def test_a_grant_type_whose_setting_is_not_set_is_not_offered(web: WebServ
     assert all(each.setting is None or each.setting in WebSettings.model_fields for each in GRANT_TYPES)
 
 
-# -- the phases that its handler cannot skip
-# ---------------------------------------------------------------------
+# -- the phases that its handler cannot skip ----------------------------------------------------------------------
 
 
 async def test_a_revocation_of_its_user_ends_its_grant(web: WebServer, gateway: Gateway) -> None:

@@ -165,8 +165,7 @@ async def test_the_endpoint_is_still_advertised_when_a_token_is_needed(guarded: 
     assert metadata["registration_endpoint"] == f"{client.issuer}/register"
 
 
-# -- rights of the registration access token
-# ---------------------------------------------------------------------
+# -- rights of the registration access token ----------------------------------------------------------------------
 
 
 async def managing(client: OAuthClient, made: dict[str, Any]) -> dict[str, int]:

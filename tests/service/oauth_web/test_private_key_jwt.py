@@ -173,8 +173,7 @@ async def test_the_assertion_is_not_readable_in_the_log(web: WebServer, client: 
     assert assertion.split(".")[2] not in web.log.read_text()
 
 
-# -- keys at a jwks_uri
-# ------------------------------------------------------------------------------------------
+# -- keys at a jwks_uri -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -212,8 +212,7 @@ async def test_an_oversized_body_is_refused(web: WebServer, client: OAuthClient)
         assert len(redis.keys("client:*")) == before
 
 
-# -- metadata of real clients
-# ------------------------------------------------------------------------------------
+# -- metadata of real clients -------------------------------------------------------------------------------------
 
 
 async def test_the_scope_in_the_answer_can_be_requested_and_refreshed(client: OAuthClient) -> None:

@@ -209,8 +209,7 @@ async def test_an_operator_can_turn_sessions_off() -> None:
             assert "keeps no sessions" in page.text
 
 
-# -- the prompt parameter
-# ----------------------------------------------------------------------------------------
+# -- the prompt parameter -----------------------------------------------------------------------------------------
 
 
 async def test_prompt_none_is_answered_without_a_page(client: OAuthClient) -> None:
@@ -232,8 +231,7 @@ async def test_prompt_none_cannot_be_combined(client: OAuthClient) -> None:
     assert answered(answer.headers["Location"])["error"] == "invalid_request"
 
 
-# -- remembered consent
-# ------------------------------------------------------------------------------------------
+# -- remembered consent -------------------------------------------------------------------------------------------
 
 
 async def remembered(client: OAuthClient, **parameters: str) -> str:
