@@ -1,4 +1,4 @@
-"""`portcullis alerts`: from sealed events to real receivers, and what operators see and decide."""
+"""`portcullis alerts`: from sealed events to real receivers, and the commands of operators."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_one_cause_makes_one_alert_and_further_findings_are_counted(world: Alert
     }
 
 
-def test_events_that_are_not_sealed_yet_make_an_alert_when_they_are(world: AlertWorld, receiver: Receiver) -> None:
+def test_unsealed_events_make_an_alert_once_they_are_sealed(world: AlertWorld, receiver: Receiver) -> None:
     world.webhook("hook", receiver.url)
     world.happen(reuse("first"))
     world.happen(reuse("second", hours=0.6), sealed=False)
@@ -99,7 +99,7 @@ def test_events_that_are_not_sealed_yet_make_an_alert_when_they_are(world: Alert
     assert [one.data["subject"] for one in receiver.received] == ["grant_id first", "grant_id second"]
 
 
-def test_a_dead_destination_does_not_stop_another_one(world: AlertWorld, receiver: Receiver) -> None:
+def test_an_unreachable_destination_does_not_stop_another_one(world: AlertWorld, receiver: Receiver) -> None:
     world.webhook("dead", DEAD)
     world.webhook("alive", receiver.url)
     world.happen(reuse())
@@ -131,9 +131,7 @@ def test_an_alert_waits_in_the_outbox_over_restarts_and_keeps_its_id(
     assert [one.answered for one in receiver.received] == [503, 204]
 
 
-def test_an_alert_that_a_receiver_refuses_does_not_keep_back_the_others(
-    world: AlertWorld, receiver: Receiver
-) -> None:
+def test_an_alert_that_a_receiver_refuses_does_not_delay_the_others(world: AlertWorld, receiver: Receiver) -> None:
     receiver.refuses = b"poison"
     world.webhook("hook", receiver.url)
     world.happen(reuse("poison", hours=0.6), *(reuse(f"grant-{number}") for number in range(3)))
@@ -143,7 +141,7 @@ def test_an_alert_that_a_receiver_refuses_does_not_keep_back_the_others(
 
 
 @pytest.mark.parametrize("kind", ["webhook", "service"])
-def test_the_pause_that_a_receiver_asks_for_is_kept(world: AlertWorld, receiver: Receiver, kind: str) -> None:
+def test_a_pause_requested_by_a_receiver_is_respected(world: AlertWorld, receiver: Receiver, kind: str) -> None:
     receiver.status, receiver.headers = 429, {"Retry-After": "1200"}
     if kind == "webhook":
         world.webhook("hook", receiver.url)
@@ -171,7 +169,7 @@ def test_a_service_that_never_answers_is_ended_and_leaves_no_process() -> None:
     ] == []
 
 
-def test_a_redirect_is_not_followed_and_is_no_success(world: AlertWorld, receiver: Receiver) -> None:
+def test_a_redirect_is_not_followed_and_is_a_failure(world: AlertWorld, receiver: Receiver) -> None:
     receiver.status = 302
     world.webhook("hook", receiver.url)
     world.service("json", receiver.url.replace("http:", "json:") + "?redirect=yes")
@@ -181,7 +179,7 @@ def test_a_redirect_is_not_followed_and_is_no_success(world: AlertWorld, receive
     assert {one.path for one in receiver.received} == {f"/{HIDDEN}"}
 
 
-def test_a_receiver_that_is_gone_gets_no_further_attempt(world: AlertWorld, receiver: Receiver) -> None:
+def test_a_receiver_that_answers_410_gets_no_further_attempt(world: AlertWorld, receiver: Receiver) -> None:
     receiver.status = 410
     world.webhook("hook", receiver.url)
     world.happen(reuse())
@@ -205,7 +203,7 @@ def test_an_alert_arrives_as_a_mail_with_the_commands(world: AlertWorld) -> None
     assert "portcullis grants revoke grant-1" in text
 
 
-# -- what operators decide -------------------------------------------------------------------------------------
+# -- commands of operators ----------------------------------------------------------------------------------------
 
 
 def test_a_silenced_rule_sends_nothing_until_the_silence_ends(world: AlertWorld, receiver: Receiver) -> None:
@@ -227,9 +225,7 @@ def test_a_silenced_rule_sends_nothing_until_the_silence_ends(world: AlertWorld,
     assert world.listed()["silences"] == []
 
 
-def test_a_silence_of_one_person_covers_no_finding_about_another_one_too(
-    world: AlertWorld, receiver: Receiver
-) -> None:
+def test_a_silence_of_one_person_covers_no_finding_about_others(world: AlertWorld, receiver: Receiver) -> None:
     world.webhook("hook", receiver.url)
     world.run("silence", "refresh_token_reuse", "--for", "2h", "--reason", "r", "--user", "MONA")
     world.happen(reuse("one", user="mona", user_id=7), reuse("two", user="lisa", user_id=8), reuse("three"))
@@ -237,7 +233,7 @@ def test_a_silence_of_one_person_covers_no_finding_about_another_one_too(
     assert sorted(one.data["subject"] for one in receiver.received) == ["grant_id three", "grant_id two"]
 
 
-def test_a_silence_keeps_back_what_waits(world: AlertWorld) -> None:
+def test_a_silence_stops_waiting_alerts(world: AlertWorld) -> None:
     world.webhook("dead", DEAD)
     world.happen(reuse())
     world.run("run", "--once")
@@ -268,7 +264,7 @@ def test_silences_and_resent_alerts_are_in_the_audit_record_with_the_operator(
     assert events[1]["key"] == listed["silences"][0]["id"]
 
 
-def test_nothing_is_silenced_that_cannot_be_recorded(world: AlertWorld) -> None:
+def test_a_silence_that_cannot_be_recorded_is_refused(world: AlertWorld) -> None:
     world.webhook("hook", DEAD)
     world.happen(reuse())
     folder = world.audit_dir / "segments" / "command"
@@ -291,7 +287,7 @@ def test_nothing_is_silenced_that_cannot_be_recorded(world: AlertWorld) -> None:
         (["test", "nowhere"], "there is no destination nowhere; the settings have hook"),
     ],
 )
-def test_a_wrong_usage_is_explained(world: AlertWorld, arguments: list[str], text: str) -> None:
+def test_a_usage_error_is_explained(world: AlertWorld, arguments: list[str], text: str) -> None:
     world.webhook("hook", DEAD)
     result = world.run(*arguments)
     assert result.exit_code == 2
@@ -306,7 +302,9 @@ def test_unknown_ids_are_an_error(world: AlertWorld) -> None:
         assert "`portcullis alerts list` has" in result.output
 
 
-def test_the_test_command_says_which_destination_took_the_alert(world: AlertWorld, receiver: Receiver) -> None:
+def test_the_test_command_reports_which_destination_accepted_the_alert(
+    world: AlertWorld, receiver: Receiver
+) -> None:
     world.webhook("dead", DEAD)
     world.webhook("alive", receiver.url)
     result = world.run("test")
@@ -335,7 +333,7 @@ def test_in_quiet_hours_only_a_critical_alert_is_sent(world: AlertWorld, receive
     }
 
 
-def test_a_destination_gets_the_levels_from_its_own_on(world: AlertWorld, receiver: Receiver) -> None:
+def test_a_destination_gets_alerts_of_its_level_and_above(world: AlertWorld, receiver: Receiver) -> None:
     with receiving() as pager:
         world.webhook("hook", receiver.url)
         world.webhook("pager", pager.url, 'level = "critical"')
@@ -363,7 +361,7 @@ def test_no_command_and_no_file_shows_a_secret(world: AlertWorld, receiver: Rece
         assert [text for text in files if hidden.encode() in text] == []
 
 
-def test_the_outbox_is_for_its_owner_only(world: AlertWorld, receiver: Receiver) -> None:
+def test_only_its_owner_can_read_the_outbox(world: AlertWorld, receiver: Receiver) -> None:
     world.webhook("hook", receiver.url)
     world.run("list")
     assert world.outbox.stat().st_mode & 0o777 == 0o600
@@ -386,7 +384,7 @@ def test_a_thousand_causes_make_few_alerts_and_all_are_counted(world: AlertWorld
     assert [one["more"] for one in world.listed()["alerts"] if "more than" in one["title"]] == [1000 - 11]
 
 
-def test_without_a_checkpoint_the_program_says_that_it_sees_nothing(world: AlertWorld) -> None:
+def test_without_a_checkpoint_the_program_reports_that_it_cannot_read_events(world: AlertWorld) -> None:
     world.webhook("hook", DEAD)
     world.happen(reuse(), sealed=False)
     result = world.run("run", "--once")
@@ -407,7 +405,7 @@ def test_a_text_of_a_caller_changes_no_terminal_and_no_command(world: AlertWorld
 
 
 def chat_url(receiver: Receiver) -> str:
-    """A Mattermost server at the receiver: its texts are Markdown, and it takes 4,000 characters."""
+    """A Mattermost server at the receiver: its texts are Markdown, and it accepts 4,000 characters."""
     return f"mmost://{receiver.url.split('/')[2]}/3ccdd113474722377935511fc85d3dd4"
 
 
@@ -443,7 +441,7 @@ def test_a_text_of_a_caller_is_no_link_and_no_mention_in_a_chat(
         assert markup not in said
 
 
-def test_an_address_and_an_account_stay_as_they_are_in_a_chat(world: AlertWorld, receiver: Receiver) -> None:
+def test_an_address_and_an_account_are_unchanged_in_a_chat(world: AlertWorld, receiver: Receiver) -> None:
     receiver.status = 200
     world.service("chat", chat_url(receiver))
     client = "https://[2001:db8::1]/client.json?a=[b]&c=mona.lisa@allied.example"
@@ -452,7 +450,7 @@ def test_an_address_and_an_account_stay_as_they_are_in_a_chat(world: AlertWorld,
     assert client in json.loads(receiver.received[0].body)["text"]
 
 
-def test_an_alert_that_is_too_long_for_a_chat_arrives_in_parts(world: AlertWorld, receiver: Receiver) -> None:
+def test_an_alert_that_is_too_long_for_a_chat_is_sent_in_parts(world: AlertWorld, receiver: Receiver) -> None:
     receiver.status = 200
     world.service("chat", chat_url(receiver))
     world.happen(
@@ -483,7 +481,7 @@ def test_without_a_destination_the_list_says_so(world: AlertWorld) -> None:
         ('kind = "webhook"\nurl_file = "/does/not/exist"\nsecret_file = "/x"', "No such file"),
     ],
 )
-def test_a_destination_that_cannot_be_used_is_explained(world: AlertWorld, destination: str, fault: str) -> None:
+def test_an_invalid_destination_is_explained(world: AlertWorld, destination: str, fault: str) -> None:
     world.configure(f'[[alerts.destinations]]\nname = "one"\n{destination}')
     result = world.run("test")
     assert fault in str(result.exception)
@@ -502,7 +500,7 @@ def test_a_secret_of_another_form_is_refused_and_not_shown(world: AlertWorld, te
     assert not hidden or hidden not in str(result.exception)
 
 
-def test_without_apprise_the_commands_say_how_to_install_it(
+def test_without_apprise_the_commands_explain_how_to_install_it(
     world: AlertWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "portcullis.alerts.services", raising=False)

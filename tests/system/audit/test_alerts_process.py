@@ -1,4 +1,6 @@
-"""`portcullis alerts run` as a process: it survives its end at any time, and one at a time uses an outbox."""
+"""`portcullis alerts run` as a process: its end at any time loses no alert, and one process at a time uses an
+outbox.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AlertWorld:
 
 
 def subjects(receiver: Receiver) -> list[str]:
-    """The subjects of the alerts that the receiver took, in their order."""
+    """The subjects of the alerts that the receiver accepted, in their order."""
     return [one.data["subject"] for one in receiver.taken()]
 
 
@@ -61,7 +63,7 @@ def test_an_alert_is_delivered_by_the_next_process_if_this_one_is_killed(world: 
     assert "hook: it answers 503; trying again" in (world.root / "first.log").read_text()
 
 
-def test_without_a_destination_the_program_says_so(world: AlertWorld) -> None:
+def test_without_a_destination_the_program_reports_it(world: AlertWorld) -> None:
     for name in ("run", "test"):
         assert "alerts.destinations is empty" in str(world.run(name).exception)
 

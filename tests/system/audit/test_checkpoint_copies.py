@@ -1,4 +1,4 @@
-"""Copies of checkpoints outside the audit folder: they arrive, also when the place was away for a while."""
+"""Copies of checkpoints outside the audit folder: they arrive, even if the target was unreachable for a while."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TIME = "2026-11-30T06:00:00.000000Z"
 
 
 class Receiver:
-    """A webhook. It answers with `status`, and keeps what came with each answer."""
+    """A webhook. It answers with `status`, and keeps the body of each request with its answer."""
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.url = f"http://127.0.0.1:{server.server_address[1]}/checkpoints?secret=hush"
@@ -58,7 +58,7 @@ def receiving() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = Receiver(server)
@@ -68,7 +68,7 @@ def receiving() -> Iterator[Receiver]:
 
 @contextmanager
 def sending(url: str) -> Iterator[tuple[WebhookCopy, list[str]]]:
-    """A webhook copy that tries again soon, and its reports."""
+    """A webhook copy that retries soon, and its reports."""
     reports: list[str] = []
     copy = WebhookCopy(url, reports.append, first_wait=0.01, longest_wait=0.05)
     try:
@@ -102,7 +102,7 @@ def test_a_sealer_sends_every_checkpoint_and_keeps_the_newest_in_a_file(
 
 
 @pytest.mark.parametrize("status", [302, 404, 503])
-def test_what_a_webhook_refuses_is_sent_again_until_it_is_taken(receiver: Receiver, status: int) -> None:
+def test_a_note_that_a_webhook_refuses_is_sent_again_until_it_is_accepted(receiver: Receiver, status: int) -> None:
     receiver.status = status
     with sending(receiver.url) as (copy, reports):
         copy.publish("one")
@@ -116,7 +116,7 @@ def test_what_a_webhook_refuses_is_sent_again_until_it_is_taken(receiver: Receiv
     ]
 
 
-def test_the_newest_checkpoint_wins_over_those_that_wait(receiver: Receiver) -> None:
+def test_the_newest_checkpoint_replaces_waiting_ones(receiver: Receiver) -> None:
     receiver.status = 503
     with sending(receiver.url) as (copy, _):
         for number in range(50):
@@ -127,7 +127,7 @@ def test_the_newest_checkpoint_wins_over_those_that_wait(receiver: Receiver) -> 
     assert receiver.notes() == ["note 49"]
 
 
-def test_a_webhook_that_is_away_is_tried_again_and_no_report_shows_its_address(tmp_path: Path) -> None:
+def test_an_unreachable_webhook_is_tried_again_and_no_report_shows_its_address(tmp_path: Path) -> None:
     with receiving() as gone:
         url = gone.url
     with sending(url) as (copy, reports):
@@ -138,7 +138,7 @@ def test_a_webhook_that_is_away_is_tried_again_and_no_report_shows_its_address(t
     assert "127.0.0.1" not in reports[0]
 
 
-def test_a_stop_sends_the_checkpoint_that_waits(receiver: Receiver) -> None:
+def test_a_stop_sends_the_waiting_checkpoint(receiver: Receiver) -> None:
     with sending(receiver.url) as (copy, _):
         copy.publish("the last one")
     assert receiver.notes() == ["the last one"]
@@ -167,7 +167,7 @@ def test_a_folder_gets_a_checkpoint_for_each_minute_in_a_file_for_each_day(tmp_p
     assert (tmp_path / "2026-12-01.txt").exists()
 
 
-def test_a_place_that_is_away_is_reported_once_and_tried_again(tmp_path: Path) -> None:
+def test_an_unavailable_place_is_reported_once_and_tried_again(tmp_path: Path) -> None:
     reports: list[str] = []
     path = tmp_path / "mount" / "checkpoint"
     copy = FileCopy(path, reports.append)
@@ -188,7 +188,7 @@ SERVICES = 'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\ncomma
 @pytest.mark.parametrize(
     "url", ["https://checkpoints.example/a?key=b", "http://127.0.0.1:8000/", "http://localhost/"]
 )
-def test_a_webhook_has_https_or_is_on_this_machine(tmp_path: Path, url: str) -> None:
+def test_a_webhook_has_https_or_is_on_loopback(tmp_path: Path, url: str) -> None:
     settings = settings_of(tmp_path, f'[audit]\ncheckpoint_url = "{url}"\n')
     assert settings.audit_checkpoint_url == url
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads of a running sealer."""
+"""The metrics of a running sealer for Prometheus."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def samples(place: str) -> Samples:
         return {}
 
 
-def test_the_page_shows_the_work_and_the_lag_of_the_sealer(audit_dir: Path) -> None:
+def test_the_metrics_report_the_work_and_the_lag_of_the_sealer(audit_dir: Path) -> None:
     write_segment(audit_dir, batches=[[event(1)], [event(2)]])  # four frames, with opening and closing
     place = f"127.0.0.1:{free_port()}"
     with sealing(audit_dir, place):
@@ -84,7 +84,7 @@ def test_the_page_shows_the_work_and_the_lag_of_the_sealer(audit_dir: Path) -> N
         until(lambda: value(samples(place), "portcullis_sealer_faults_total") > 0, "a fault")
 
 
-def test_a_folder_that_cannot_be_written_shows_as_failures(audit_dir: Path) -> None:
+def test_an_unwritable_folder_is_reported_as_failures(audit_dir: Path) -> None:
     place = f"127.0.0.1:{free_port()}"
     with sealing(audit_dir, place):
         until(lambda: value(samples(place), "portcullis_sealer_checkpoints_total") >= 1)
@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_written_shows_as_failures(audit_dir: Path) -> N
         until(lambda: value(samples(place), "portcullis_sealer_tree_entries") == 3)
 
 
-def test_a_socket_is_for_its_owner_and_has_no_other_page(audit_dir: Path) -> None:
+def test_only_its_owner_can_open_the_socket_and_it_serves_only_metrics(audit_dir: Path) -> None:
     socket = audit_dir.with_name("metrics.sock")
     with sealing(audit_dir, f"unix:{socket}"):
         until(socket.exists)
@@ -110,7 +110,7 @@ def test_a_socket_is_for_its_owner_and_has_no_other_page(audit_dir: Path) -> Non
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:9104", "192.0.2.1:9104", "example.com:9104", "nonsense"])
-def test_an_address_that_others_could_reach_is_refused(audit_dir: Path, listen: str) -> None:
+def test_an_address_that_other_machines_could_reach_is_refused(audit_dir: Path, listen: str) -> None:
     with sealing(audit_dir, listen) as process:
         assert process.wait(PATIENCE) == 2
     assert "audit.metrics_listen" in audit_dir.with_name("seal.log").read_text()

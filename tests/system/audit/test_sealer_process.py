@@ -1,4 +1,4 @@
-"""`portcullis audit seal` as a process of its own, beside a program that keeps writing and is killed."""
+"""`portcullis audit seal` as a separate process, beside a program that writes continuously and is killed."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class Place:
         self.key = VerifierKey.from_text(made.stdout.strip())
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one command on this folder to its end."""
+        """Run one command on this folder until it ends."""
         return subprocess.run(
             [*PORTCULLIS, "audit", *arguments, *self.arguments],
             capture_output=True,
             text=True,
-            timeout=4 * PATIENCE,  # a slow machine may need long only to begin
+            timeout=4 * PATIENCE,  # a slow machine may need long only to start
             env=plain_environment(),
             check=False,
         )
@@ -111,7 +111,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_what_a_killed_program_has_written_is_sealed_by_a_sealer_that_was_killed_too(place: Place) -> None:
+def test_frames_of_a_killed_program_are_sealed_even_if_the_sealer_was_killed_too(place: Place) -> None:
     with place.sealing("first.log") as sealer, writing(place) as writer:
         until(lambda: (place.size() or 0) > 300, "the first tiles")
         sealer.send_signal(signal.SIGKILL)
@@ -129,7 +129,7 @@ def test_what_a_killed_program_has_written_is_sealed_by_a_sealer_that_was_killed
     assert other.calculate_root_hash() == place.checkpoint().root
 
 
-def test_verification_beside_a_sealer_and_a_program_that_writes_finds_nothing_wrong(place: Place) -> None:
+def test_verification_beside_a_running_sealer_and_writer_finds_no_fault(place: Place) -> None:
     with place.sealing(), writing(place):
         before = 0
         for _ in range(3):
@@ -140,7 +140,7 @@ def test_verification_beside_a_sealer_and_a_program_that_writes_finds_nothing_wr
 
 
 def grown(place: Place, size: int) -> int:
-    """Wait until the tree has more than `size` entries; return how many it has."""
+    """Wait until the tree has more than `size` entries. Return their number."""
     until(lambda: (place.size() or 0) > size, "the tree to grow")
     return place.size() or 0
 
@@ -156,7 +156,7 @@ def writing(place: Place) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def test_a_sealer_that_is_stopped_seals_what_was_written_before(place: Place) -> None:
+def test_a_sealer_that_is_stopped_seals_earlier_frames_first(place: Place) -> None:
     with place.sealing() as sealer:
         write_segment(place.audit_dir, batches=[[event(1)]])
         sealer.send_signal(signal.SIGTERM)
@@ -172,7 +172,7 @@ def test_a_second_sealer_of_one_folder_refuses_to_start(place: Place) -> None:
         assert f"another sealer (process {sealer.pid})" in second.stderr
 
 
-def test_a_lost_key_is_answered_with_what_to_do_and_a_new_tree_seals_everything_again(place: Place) -> None:
+def test_with_a_lost_key_the_error_has_instructions_and_a_new_tree_seals_everything_again(place: Place) -> None:
     write_segment(place.audit_dir, batches=[[event(1)]])
     with place.sealing():
         until(place.is_all_sealed, "everything to be sealed")
@@ -225,7 +225,7 @@ def test_the_first_sealer_of_a_container_makes_the_key_and_the_next_one_uses_it(
     assert place.run("verify").returncode == 0
 
 
-def test_a_key_that_was_lost_is_not_made_again(place: Place) -> None:
+def test_a_lost_key_is_not_made_again(place: Place) -> None:
     write_segment(place.audit_dir, batches=[[event(1)]])
     with place.sealing():
         until(place.is_all_sealed, "everything to be sealed")
@@ -236,8 +236,8 @@ def test_a_key_that_was_lost_is_not_made_again(place: Place) -> None:
     assert not (place.root / "audit_seal.key").exists()
 
 
-def test_a_sealer_that_stays_reports_that_it_cannot_go_on_and_ends_when_it_is_stopped(place: Place) -> None:
-    """In a pod, a sealer that ends would take the calls of the pod with it."""
+def test_with_the_stay_option_a_sealer_reports_its_fault_and_ends_only_when_stopped(place: Place) -> None:
+    """In a pod, a sealer that ends would stop the calls of the pod."""
     (place.root / "audit_seal.key").unlink()
     log = place.root / "seal.log"
     with running(["audit", "seal", "--stay", *place.arguments], log) as process:
@@ -248,14 +248,14 @@ def test_a_sealer_that_stays_reports_that_it_cannot_go_on_and_ends_when_it_is_st
         assert process.wait(PATIENCE) == 2
 
 
-def test_the_key_is_for_its_owner_only_and_is_printed_nowhere(place: Place) -> None:
+def test_only_its_owner_can_read_the_key_and_it_is_printed_nowhere(place: Place) -> None:
     path = place.root / "audit_seal.key"
     assert path.stat().st_mode & 0o777 == 0o600
     secret = path.read_text().strip()
     shown = place.run("key")
     assert shown.stdout == f"{place.key.text}\n"
     with place.sealing():
-        # A running sealer keeps the folder, and the public half is still shown.
+        # A running sealer holds the folder, and the public half is still shown.
         assert place.run("key").stdout == f"{place.key.text}\n"
     everything = [file.read_bytes() for file in place.root.rglob("*") if file.is_file() and file != path]
     assert not any(secret.rpartition("+")[2].encode() in content for content in everything)

@@ -1,1 +1,3 @@
-"""Several of everything, as on several machines: what callers see when one of them dies, leaves or is new."""
+"""Several replicas of every program, as on several machines: what callers see when one is killed, drained or
+added.
+"""

@@ -1,4 +1,4 @@
-"""The record of what callers saw, which a run of everything may write to `docs/`; and one authorization server."""
+"""The record of what callers saw, which a complete run may write to `docs/`; and one authorization server."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def record() -> Iterator[Record]:
 
 @pytest.fixture(scope="session")
 def web() -> Iterator[WebServer]:
-    """An authorization server of a machine whose clock is right. Tests leave it running."""
+    """An authorization server on a machine whose clock is right. Tests leave it running."""
     with running_web() as server:
         yield server

@@ -1,7 +1,7 @@
-"""Callers that keep a steady pace while something happens, and what each of them saw.
+"""Callers with a steady rate during an event, and the answers that each of them got.
 
-Each asks one Envoy, and another only where the first refuses the connection, so no request is ever sent twice.
-A refresh that failed is repeated with the same token, as clients do. Some callers hold what was revoked.
+Each uses one Envoy, and another only if the first refuses the connection, so no request is ever sent twice. A
+failed refresh is repeated with the same token, as clients do. Some callers use revoked tokens.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CALM = {"call": 40, "refresh": 4, "discovery": 4}
 
 @dataclass(frozen=True)
 class Seen:
-    """One answer, or none: of which kind, and when, in seconds of one clock."""
+    """One answer, or none: its kind, and its time, in seconds of one clock."""
 
     at: float
     stream: str
@@ -55,31 +55,32 @@ class Seen:
 
 @dataclass
 class Account:
-    """Everything that callers saw since a moment at which all were served."""
+    """All answers since a time at which every caller was served."""
 
     since: float = field(default_factory=time.monotonic)
     seen: list[Seen] = field(default_factory=list)
 
     def kinds(self, stream: str) -> Counter[str]:
-        """How many answers of each kind there were."""
+        """The number of answers of each kind."""
         return Counter(one.kind for one in self.seen if one.stream == stream)
 
     def failed(self, *streams: str) -> Counter[str]:
-        """How many answers were not the good one, by kind."""
+        """The number of answers that were no success, by kind."""
         found = sum((self.kinds(stream) for stream in streams), Counter[str]())
         del found[GOOD]
         return found
 
     def longest_gap(self, stream: str) -> float:
-        """The longest time in seconds in which nobody got a good answer."""
+        """The longest time in seconds without a successful answer."""
         good = sorted(one.at for one in self.seen if one.stream == stream and one.kind == GOOD)
         return max(later - earlier for earlier, later in pairwise([self.since, *good, good[-1]]))
 
 
 def assert_bounded(account: Account, *, lost_writes: int = 0) -> None:
-    """Nothing that was revoked passed, and everybody else was told to come again, if anything.
+    """Assert that no revoked token passed, and that every other refusal asked the caller to retry.
 
-    But for `lost_writes`: so many may have to sign in again, because what Redis had acknowledged died with it.
+    Except for `lost_writes` callers: they may have to sign in again, because a write that Redis had
+    acknowledged was lost with it.
     """
     assert account.kinds("revoked")[GOOD] == 0
     assert account.kinds("revoked")["401"] > 0
@@ -89,26 +90,26 @@ def assert_bounded(account: Account, *, lost_writes: int = 0) -> None:
 
 
 class Front:
-    """The gateway as callers reach it: by either Envoy."""
+    """The gateway as callers reach it: through either Envoy."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._turns = count()
 
     def call(self, token: str) -> str:
-        """Call a tool with this token; the kind of the answer."""
+        """Call a tool with this token. Return the kind of the answer."""
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "now"}})
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         return self.ask("POST", "/time/mcp", headers, body)[0]
 
     def post(self, path: str, form: dict[str, str]) -> tuple[str, Any]:
-        """Send a form; the kind of the answer and the JSON in it."""
+        """Send a form. Return the kind of the answer and its JSON."""
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         kind, body = self.ask("POST", path, headers, urlencode(form))
         return kind, json.loads(body) if body else {}
 
     def revoke(self, held: Held) -> None:
-        """Revoke (RFC 7009), again until it is done, and return when nothing of it may pass any more."""
+        """Revoke (RFC 7009), and retry until it succeeds. Return when no token of the grant may pass any more."""
         form = {"client_id": held.client_id, "token": held.refresh_token}
         until(lambda: self.post("/revoke", form)[0] == GOOD, "a revocation to be taken")
         time.sleep(BOUND)
@@ -116,7 +117,7 @@ class Front:
     def ask(
         self, method: str, path: str, headers: dict[str, str] | None = None, body: str | None = None
     ) -> tuple[str, bytes]:
-        """Ask one Envoy, or the next if it refuses. Answers the status, or what became of it, and the body."""
+        """Use one Envoy, or the next if it refuses. Return the status, or the error, and the body."""
         first = next(self._turns)
         envoys = [envoy for envoy in self._site.envoys if envoy.takes_callers]
         for number in range(len(envoys)):
@@ -143,7 +144,7 @@ class Load:
     """The callers. Use `loading`."""
 
     def __init__(self, site: Site, grants: list[Held], spare: list[Held]) -> None:
-        """`grants` are used and refreshed; `spare` ones are revoked, the first before anybody calls."""
+        """`grants` are used and refreshed; `spare` ones are revoked, the first before the load begins."""
         self._account = Account()
         self._front = Front(site)
         self._grants = grants
@@ -157,20 +158,20 @@ class Load:
         self._threads = [threading.Thread(target=self._keep, args=stream) for stream in streams]
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the callers."""
         self._revoke_one()
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop the callers."""
         self._over.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
 
     def settle(self) -> None:
-        """Return when everybody has been served for a while."""
+        """Return when all callers have been served for a while."""
         with self._lock:
             self._row.clear()
         until(
@@ -179,9 +180,9 @@ class Load:
         )
 
     def during(self, event: Callable[[], object]) -> Account:
-        """What callers see from when all is well, while `event` happens, and until all is well again.
+        """The answers from a time when all callers are served, during `event`, and until all are served again.
 
-        As soon as it happened something is revoked, through the front door.
+        Right after the event one grant is revoked through the public endpoint.
         """
         self.settle()
         with self._lock:
@@ -194,7 +195,7 @@ class Load:
         return account
 
     def _revoke_one(self) -> None:
-        """Revoke, and try from then on whether it passes."""
+        """Revoke, and try from then on whether the token passes."""
         held = self._spare.pop()
         self._front.revoke(held)
         self._revoked.append(held.access_token)
@@ -228,7 +229,7 @@ class Load:
 
 @contextmanager
 def loading(site: Site, *, events: int = 1) -> Iterator[Load]:
-    """Callers who call until the block ends, for so many events."""
+    """Callers that run until the block ends, for `events` events."""
     signed_in = site.sign_in(_GRANTS + events + 1)
     load = Load(site, signed_in[:_GRANTS], signed_in[_GRANTS:])
     try:

@@ -1,4 +1,6 @@
-"""One program of several: started, killed as a machine dies, told to stop as by an upgrade, started again."""
+"""One replica of a program: it can be started, killed as by a machine failure, stopped as by an upgrade, and
+started again.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ _ASKING_SECONDS = 1.0
 
 
 class Replica:
-    """A program, stopped at first. `is_ready` says whether it wants requests."""
+    """A program, stopped at first. `is_ready` returns whether it accepts requests."""
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class Replica:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Begin; see `wait_until_ready`."""
+        """Start it; see `wait_until_ready`."""
         assert self._process is None, "already running"
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -54,7 +56,7 @@ class Replica:
             )
 
     def wait_until_ready(self) -> None:
-        """Return when it wants requests."""
+        """Return when it accepts requests."""
 
         def happened() -> bool:
             assert self._process is not None, "not running"
@@ -64,18 +66,18 @@ class Replica:
         until(happened, self.log_text()[-2000:])
 
     def kill(self) -> None:
-        """End it and all below it at once, as when a machine loses its power."""
+        """Kill it and all its children at once, as by a power failure."""
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Make it silent without closing a connection, as when a machine vanishes from the network."""
+        """Suspend it without closing a connection, as when a machine disappears from the network."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self._signal(signal.SIGCONT)
 
     def tell_to_stop(self) -> None:
@@ -84,14 +86,14 @@ class Replica:
         self._process.terminate()
 
     def wait(self) -> int:
-        """Return when it has ended; its exit code."""
+        """Return its exit code when it has ended."""
         assert self._process is not None, "not running"
         code = self._process.wait(_PATIENCE)
         self._process = None
         return code
 
     def stop(self) -> int:
-        """Tell it to stop and wait until it has; its exit code."""
+        """Send SIGTERM and wait for its end. Return its exit code."""
         self.tell_to_stop()
         return self.wait()
 
@@ -102,12 +104,12 @@ class Replica:
                 os.kill(pid, number)
 
     def log_text(self) -> str:
-        """Everything it wrote."""
+        """Its complete output."""
         return self._log.read_text(encoding="utf-8")
 
 
 def healthy_by_http(port: int) -> bool:
-    """Whether `/healthz` at this port says yes."""
+    """Whether `/healthz` at this port answers that it is healthy."""
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ASKING_SECONDS)
         with contextlib.closing(connection):
@@ -117,7 +119,7 @@ def healthy_by_http(port: int) -> bool:
 
 
 def healthy_by_grpc(port: int) -> bool:
-    """Whether `grpc.health.v1` at this port says yes."""
+    """Whether `grpc.health.v1` at this port answers that it is healthy."""
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
         try:
@@ -128,7 +130,7 @@ def healthy_by_grpc(port: int) -> bool:
 
 
 def asked_of_admin(place: Path, path: str) -> str:
-    """What Envoy's admin interface on this Unix socket answers; nothing when there is nobody."""
+    """The answer of Envoy's admin interface on this Unix socket; empty if it does not run."""
     connection = http.client.HTTPConnection("admin", timeout=_ASKING_SECONDS)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(_ASKING_SECONDS)

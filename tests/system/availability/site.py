@@ -59,7 +59,7 @@ upstream = "http://127.0.0.1:1/mcp"
 
 @dataclass
 class Envoy:
-    """One Envoy: where callers find it, and whether the balancer before it sends any there."""
+    """One Envoy: its address for callers, and whether the balancer before it sends any there."""
 
     replica: Replica
     port: int
@@ -67,17 +67,17 @@ class Envoy:
     takes_callers: bool = True
 
     def believes_in(self, port: int) -> bool:
-        """Whether it sends requests to the process of ours that listens on `port`."""
+        """Whether it sends requests to the program that listens on `port`."""
         return f":{port}::health_flags::healthy" in asked_of_admin(self.admin, "/clusters")
 
     def is_idle(self) -> bool:
-        """Whether it answers nobody at this moment."""
+        """Whether it has no request in progress."""
         return asked_of_admin(self.admin, "/stats?filter=^http.gateway.downstream_rq_active$").endswith(": 0\n")
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a client holds of one grant."""
+    """The tokens that a client has of one grant."""
 
     client_id: str
     access_token: str
@@ -99,7 +99,7 @@ class Site:
         return f"{self.issuer}/time/mcp"
 
     def begin_again(self, port: int) -> None:
-        """Start what listened on `port`, and return when every Envoy sends it requests."""
+        """Start the program of `port` again. Return when every Envoy sends it requests."""
         replica = (self.webs | self.checks)[port]
         replica.start()
         replica.wait_until_ready()
@@ -107,7 +107,7 @@ class Site:
             until(partial(envoy.believes_in, port), f"an Envoy to believe in {port}")
 
     def sign_in(self, count: int) -> list[Held]:
-        """Sign in so many times."""
+        """Sign in `count` times."""
         return asyncio.run(self._sign_in(count))
 
     async def _sign_in(self, count: int) -> list[Held]:

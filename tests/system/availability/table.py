@@ -1,8 +1,8 @@
-"""The table in `docs/availability.md`: what callers saw in the last run that was asked to write it down.
+"""The table in `docs/availability.md`: what callers saw in the last run that was asked to record it.
 
-`make availability` runs these tests and keeps what was seen in `docs/generated/availability.json`; figures differ
-from run to run, so an ordinary run leaves both alone. `python -m tests.system.availability.table` writes the table
-again.
+`make availability` runs these tests and stores the results in `docs/generated/availability.json`; figures
+differ from run to run, so an ordinary run changes neither. `python -m tests.system.availability.table` writes
+the table again.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ EVENTS = {
 
 
 class Record:
-    """What was seen so far, event by event."""
+    """The results so far, event by event."""
 
     def __init__(self) -> None:
         self._seen: dict[str, dict[str, Any]] = {}
 
     def saw(self, event: str, account: Account) -> None:
-        """Callers saw this while `event` happened."""
+        """Record what callers saw during `event`."""
         assert event in EVENTS
         self._seen[event] = {
             "calls": account.kinds("call").total(),
@@ -62,18 +62,18 @@ class Record:
 
     @property
     def is_to_be_kept(self) -> bool:
-        """Whether every event happened, in a run that was asked to write."""
+        """Whether every event happened, in a run that was asked to record."""
         return bool(os.environ.get(WRITE)) and self._seen.keys() == EVENTS.keys()
 
     def write(self) -> None:
-        """Keep the results, and bring the page up to date."""
+        """Store the results, and update the page."""
         results = {event: self._seen[event] for event in EVENTS}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         write_page(results)
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table that says what `results`, the contents of `docs/generated/availability.json`, say."""
+    """The table for `results`, the contents of `docs/generated/availability.json`."""
     heads = (
         "what happened",
         "calls: failed of all",
@@ -97,12 +97,12 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def written(page: str) -> str:
-    """The table that stands in `page`."""
+    """The table in `page`."""
     return page.partition(_BEGIN)[2].partition(_END)[0]
 
 
 def write_page(results: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put the table where it belongs."""
+    """Write the table into its page."""
     head, _, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
     PAGE.write_text(f"{head}{_BEGIN}{table(results)}{_END}{rest.partition(_END)[2]}", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Machines whose clocks differ: what one issues is good at the others, and what was revoked stays so."""
+"""Machines whose clocks differ: tokens of one are valid at the others, and revoked tokens stay refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TOLERATED = 5
 
 
 def clock_off_by(seconds: float) -> dict[str, str]:
-    """An environment in which a Python program sees such a clock."""
+    """An environment in which a Python program has a clock with this offset."""
     return {"PYTHONPATH": str(Path(__file__).parent / "skewed"), "SKEW": str(seconds)}
 
 
@@ -43,7 +43,7 @@ async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
         yield client
 
 
-async def test_tokens_are_dated_by_redis_whatever_the_clock_of_their_issuer_says(
+async def test_tokens_have_the_time_of_redis_whatever_the_clock_of_their_issuer(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = (await client.register()).client_id
@@ -54,7 +54,7 @@ async def test_tokens_are_dated_by_redis_whatever_the_clock_of_their_issuer_says
         assert answer.status_code == 200, answer.text
         issued = claims_of(answer.json()["access_token"])
         assert abs(issued["iat"] - time.time()) < NOTICEABLE
-        # And the other one, whose clock is right, knows it for a living token.
+        # The other server, whose clock is right, accepts it as an active token.
         form = {"client_id": client_id, "refresh_token": answer.json()["refresh_token"]}
         again = await client.http.post(f"{web.issuer}/token", data=form | {"grant_type": "refresh_token"})
         assert again.status_code == 200, again.text
@@ -74,12 +74,12 @@ async def test_an_operator_whose_clock_is_behind_revokes_what_was_allowed_a_mome
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
 
 
-async def test_who_signs_in_after_that_is_not_held_up_by_a_clock_that_is_ahead(
+async def test_a_revocation_with_a_clock_that_is_ahead_does_not_block_later_sign_ins(
     web: WebServer, client: OAuthClient
 ) -> None:
     client_id = (await client.register()).client_id
-    await asyncio.sleep(1)  # another test may have revoked; what is allowed within that second is revoked too
-    await client.tokens(client_id)  # or nobody knows who that is
+    await asyncio.sleep(1)  # another test may have revoked; a grant within that second is revoked too
+    await client.tokens(client_id)  # so that the person is known
     command = ("portcullis", "users", "revoke", "octocat", "--json")
     done = forks.run(*command, environment={**web.environment, **clock_off_by(3600)})
     assert done.returncode == 0, done.stderr
@@ -87,7 +87,7 @@ async def test_who_signs_in_after_that_is_not_held_up_by_a_clock_that_is_ahead(
     assert (await client.tokens(client_id))["access_token"]
 
 
-def test_config_check_says_that_clocks_differ(web: WebServer) -> None:
+def test_config_check_reports_a_difference_between_clocks(web: WebServer) -> None:
     command = ("portcullis", "config", "check")
     right = forks.run(*command, environment=web.environment)
     wrong = forks.run(*command, environment={**web.environment, **clock_off_by(30)})
@@ -110,12 +110,12 @@ def redis(key: SigningKey) -> Iterator[RedisServer]:
 @pytest.mark.parametrize(
     ("off", "fresh", "ending"),
     [
-        (-_TOLERATED + 1, 200, 200),  # behind: a token that seems to be of the future is good all the same
+        (-_TOLERATED + 1, 200, 200),  # behind: a token that seems to be from the future is accepted
         (-_TOLERATED - 10, 401, 401),  # bounded
-        (600, 200, 401),  # ahead: what has ended by this clock is refused, though Redis keeps it
+        (600, 200, 401),  # ahead: a token that has expired by this clock is refused, although Redis keeps it
     ],
 )
-def test_a_check_service_tolerates_a_few_seconds(
+def test_a_check_service_tolerates_a_difference_of_a_few_seconds(
     redis: RedisServer, key: SigningKey, off: int, fresh: int, ending: int
 ) -> None:
     now = int(time.time())
@@ -128,7 +128,7 @@ def test_a_check_service_tolerates_a_few_seconds(
             assert answer.status == wanted, jti
 
 
-def test_a_token_ends_by_the_clock_of_redis_where_that_of_the_check_service_is_behind(
+def test_a_token_expires_by_the_clock_of_redis_if_that_of_the_check_service_is_behind(
     redis: RedisServer, key: SigningKey
 ) -> None:
     with running_authz(environ(redis, **clock_off_by(-_TOLERATED + 1))) as authz:

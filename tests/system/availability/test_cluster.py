@@ -1,4 +1,6 @@
-"""Redis as a cluster: one primary after the other dies, and callers whose tokens it kept wait for its replica."""
+"""Redis as a cluster: one primary after the other is killed, and callers with tokens there wait for
+its replica.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ EVENTS = {"cluster-1": 0, "cluster-2": 8191, "cluster-3": 16383}
 """The rows, and a slot of the primary that dies in each."""
 
 
-def test_callers_wait_for_the_replica_of_whichever_primary_was_killed(record: Record) -> None:
+def test_callers_wait_for_the_replica_of_any_killed_primary(record: Record) -> None:
     with (
         running_cluster(password=PASSWORD, users=USERS, count=6) as group,
         running_site(group, of_each=1) as site,
@@ -38,7 +40,7 @@ def test_callers_wait_for_the_replica_of_whichever_primary_was_killed(record: Re
 
 
 def _bring_back(group: ClusterGroup, server: RedisServer) -> None:
-    """Start what was killed, and return when it follows the one that took its place."""
+    """Start the killed server. Return when it follows the one that replaced it."""
     server.start()
 
     def follows() -> bool:

@@ -1,4 +1,6 @@
-"""An authorization server that is told to stop says so, serves on meanwhile, and finishes what was begun."""
+"""The graceful shutdown of an authorization server: it reports that it drains, continues to serve, and finishes
+requests.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ _FORM = b"grant_type=refresh_token&client_id=nobody&refresh_token=none"
 
 @contextlib.contextmanager
 def another(web: WebServer, folder: Path, port: int, *, asked: bool = True) -> Iterator[Replica]:
-    """One more process of it; nobody asks it for its health unless `asked`."""
+    """One more process of it; no client checks its health unless `asked`."""
     replica = Replica(
         [sys.executable, "-m", "oauth_web"],
         {**web.environment, "WEB_LISTEN": f"127.0.0.1:{port}", "WEB_DRAIN_SECONDS": _LONG},
@@ -48,25 +50,25 @@ def listens(port: int) -> bool:
 
 
 def get(port: int, path: str) -> tuple[int, str]:
-    """The status, and what is said of the connection."""
+    """The status, and the Connection header."""
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.getheader("Connection", "")
 
 
-def test_it_says_that_it_leaves_and_serves_on(web: WebServer, tmp_path: Path) -> None:
+def test_a_draining_server_reports_it_and_continues_to_serve(web: WebServer, tmp_path: Path) -> None:
     port = free_port()
     with another(web, tmp_path, port) as replica:
         assert get(port, "/.well-known/jwks.json") == (200, "")
         replica.tell_to_stop()
         until(lambda: get(port, "/healthz") == (503, "close"), "it to say so")
         assert get(port, "/.well-known/jwks.json") == (200, "close")
-        assert replica.stop() == 0  # told again, it stops at once
+        assert replica.stop() == 0  # a second signal stops it at once
         assert not listens(port)
 
 
-def test_what_was_begun_is_finished_and_nobody_is_waited_for_where_nobody_asks_how_it_is(
+def test_requests_in_progress_are_finished_without_a_wait_if_no_client_checks_the_health(
     web: WebServer, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -76,7 +78,7 @@ def test_what_was_begun_is_finished_and_nobody_is_waited_for_where_nobody_asks_h
     ):
         head = f"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(_FORM)}\r\n"
         caller.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode() + _FORM[:10])
-        # Connections are taken up in turn, so with this answer it has begun with that one.
+        # Connections are handled in turn, so with this answer it has begun with that one.
         assert get(port, "/.well-known/jwks.json")[0] == 200
         replica.tell_to_stop()
         until(lambda: not listens(port), "it to take nobody any more")

@@ -1,4 +1,6 @@
-"""Two of everything, Redis behind Sentinels: what callers see when one dies, and when all are replaced."""
+"""Two replicas of everything, Redis behind Sentinels: what callers see when one is killed, and when all are
+replaced.
+"""
 
 from __future__ import annotations
 
@@ -30,21 +32,19 @@ def group() -> Iterator[SentinelGroup]:
 
 @pytest.fixture(scope="module")
 def site(group: SentinelGroup) -> Iterator[Site]:
-    """Two of each of our programs and two Envoys. Tests leave it as they found it."""
+    """Two replicas of each program and two Envoys. Tests leave it unchanged."""
     with running_site(group) as site:
         yield site
 
 
 @pytest.fixture(scope="module")
 def load(site: Site) -> Iterator[Load]:
-    """Callers who call through all of these tests."""
+    """Callers that run through all of these tests."""
     with loading(site, events=6) as load:
         yield load
 
 
-def test_a_check_service_that_is_killed_costs_no_more_than_the_calls_it_had_in_hand(
-    site: Site, load: Load, record: Record
-) -> None:
+def test_a_killed_check_service_costs_only_the_calls_in_progress(site: Site, load: Load, record: Record) -> None:
     port, replica = next(iter(site.checks.items()))
     account = load.during(replica.kill)
     site.begin_again(port)
@@ -54,7 +54,7 @@ def test_a_check_service_that_is_killed_costs_no_more_than_the_calls_it_had_in_h
     record.saw("ext_authz", account)
 
 
-def test_a_check_service_that_falls_silent_is_passed_over(site: Site, load: Load, record: Record) -> None:
+def test_a_silent_check_service_is_bypassed(site: Site, load: Load, record: Record) -> None:
     port, replica = next(iter(site.checks.items()))
 
     def freeze() -> None:
@@ -69,7 +69,7 @@ def test_a_check_service_that_falls_silent_is_passed_over(site: Site, load: Load
     record.saw("frozen", account)
 
 
-def test_an_authorization_server_that_is_killed_costs_no_more_than_what_it_had_in_hand(
+def test_a_killed_authorization_server_costs_only_the_requests_in_progress(
     site: Site, load: Load, record: Record
 ) -> None:
     port, replica = next(iter(site.webs.items()))
@@ -81,9 +81,7 @@ def test_an_authorization_server_that_is_killed_costs_no_more_than_what_it_had_i
     record.saw("oauth_web", account)
 
 
-def test_an_envoy_that_is_killed_costs_no_more_than_what_it_had_in_hand(
-    site: Site, load: Load, record: Record
-) -> None:
+def test_a_killed_envoy_costs_only_the_requests_in_progress(site: Site, load: Load, record: Record) -> None:
     envoy = site.envoys[0]
     account = load.during(envoy.replica.kill)
     envoy.replica.start()
@@ -93,7 +91,7 @@ def test_an_envoy_that_is_killed_costs_no_more_than_what_it_had_in_hand(
     record.saw("envoy", account)
 
 
-def test_everything_can_be_replaced_one_after_the_other_and_nobody_notices(
+def test_all_programs_can_be_replaced_one_after_the_other_without_a_failed_request(
     site: Site, load: Load, record: Record
 ) -> None:
     def replace() -> None:
@@ -114,11 +112,13 @@ def test_everything_can_be_replaced_one_after_the_other_and_nobody_notices(
     record.saw("rolling", account)
 
 
-def test_callers_wait_for_a_new_primary_and_then_go_on(group: SentinelGroup, load: Load, record: Record) -> None:
+def test_callers_wait_for_a_new_primary_and_then_continue(
+    group: SentinelGroup, load: Load, record: Record
+) -> None:
     def kill() -> None:
         with group.client() as client:
             client.set("written", "all")
-            assert client.wait(1, 60_000) == 1  # so that what was revoked before is there too
+            assert client.wait(1, 60_000) == 1  # so that earlier revocations are on the replica too
         old = group.primary()
         old.kill()
         group.wait_for_failover(old)

@@ -1,4 +1,4 @@
-"""The proof with real clients: each runs unmodified against the running gateway, through Envoy.
+"""Tests with real clients: each runs unmodified against the running gateway, through Envoy.
 
 `make test-clients` installs what they need and runs them; plain `pytest` leaves them out.
 """

@@ -1,4 +1,4 @@
-"""The gateways that the clients meet, a person at a browser, and the record of what each client did."""
+"""The gateways for the clients, a person at a browser, and the record of the results of each client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="session")
 def publisher() -> Iterator[Publisher]:
-    """Where clients publish their metadata documents."""
+    """The server of the clients' metadata documents."""
     with running_publisher() as publisher:
         yield publisher
 
@@ -60,7 +60,7 @@ def gateway(publisher: Publisher) -> Iterator[RunningGateway]:
 
 @pytest.fixture(scope="session")
 def short_lived() -> Iterator[RunningGateway]:
-    """A gateway whose access tokens live for seconds."""
+    """A gateway whose access tokens expire after seconds."""
     lifetime = {"ACCESS_TOKEN_LIFETIME": str(LIFETIME), "ALLOW_SHORT_ACCESS_TOKENS": "true"}
     with running_gateway(config=WHOAMI_ALONE, environ=lifetime) as gateway:
         yield gateway
@@ -75,7 +75,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
-    """Somebody at the browser that the client opens."""
+    """A person at the browser that the client opens."""
     person = Person(tmp_path)
     person.move_in()
     return person
@@ -83,7 +83,10 @@ def person(tmp_path: Path) -> Person:
 
 @pytest.fixture(scope="session")
 def record() -> Iterator[table.Record]:
-    """What the clients did. A run of all of them writes it to `docs/generated/`; a run of some writes nothing."""
+    """The results of the clients.
+
+    A complete run writes them to `docs/generated/`; a partial run writes nothing.
+    """
     record = table.Record()
     yield record
     if record.is_complete:

@@ -1,10 +1,10 @@
-"""FastMCP's client, unmodified, as a program of its own: `python -m tests.system.clients.fastmcp_program URL`.
+"""FastMCP's client, unmodified, as a separate program: `python -m tests.system.clients.fastmcp_program URL`.
 
-`--client-metadata-url URL` after that lets it be known by its metadata document.
+With `--client-metadata-url URL` it uses its metadata document.
 
-It signs in through whatever `BROWSER` names. Then each line of standard input, `["tool", {arguments}]`, is
-called, and what came of it is printed as a line of JSON: `{"structured": …, "text": […]}`. The first line printed
-is the list of tools.
+It signs in with the program in `BROWSER`. Then it calls each line of standard input, `["tool", {arguments}]`,
+and prints the result as a line of JSON: `{"structured": …, "text": […]}`. The first line that it prints is the
+list of tools.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long access tokens live, where the clients must refresh them during a test."""
+"""The lifetime of access tokens where the clients must refresh them during a test."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which Node runs the clients from npm: the one on PATH when it is new enough, else the one in the environment.
+"""The Node that runs the clients from npm: the one on PATH if it is new enough, else the one in the environment.
 
-As a program: `node.py check` succeeds when there is one, `node.py npm ARGUMENT…` runs npm with it.
+As a program: `node.py check` succeeds if there is one, `node.py npm ARGUMENT…` runs npm with it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def folder() -> Path:
 
 
 def path() -> str:
-    """The value of `PATH` under which `node` is that one."""
+    """The value of `PATH` with which `node` is that one."""
     return f"{folder()}{os.pathsep}{os.environ['PATH']}"
 
 
@@ -48,7 +48,7 @@ def _version(node: Path) -> tuple[int, int]:
 
 
 def main() -> int:
-    """Run as the module says; answers the exit code."""
+    """Run as the module docstring describes. Return the exit code."""
     try:
         environ = {**os.environ, "PATH": path()}
     except NoNodeError as error:

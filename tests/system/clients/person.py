@@ -1,6 +1,7 @@
-"""The person at a client's browser: `python -m tests.system.clients.person FOLDER URL` signs in and goes back.
+"""The person at a client's browser: `python -m tests.system.clients.person FOLDER URL` signs in and returns to the
+client.
 
-FOLDER is where the tests read what the person did, and where they say how the person is to behave: see `Person`.
+In FOLDER the tests read what the person did, and write how the person must act: see `Person`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.support.project import ROOT
 
 
 class Person:
-    """One person, who does what the files of `folder` say. `visits` are the URLs that a client opened."""
+    """One person, who acts as the files of `folder` define. `visits` are the URLs that a client opened."""
 
     def __init__(self, folder: Path) -> None:
         self._visits = folder / "visits"
@@ -28,7 +29,7 @@ class Person:
         self.log = folder / "person.log"
 
     def move_in(self) -> None:
-        """Make the program that clients are to start as `BROWSER`. Like a browser, it returns at once."""
+        """Make the program that clients start as `BROWSER`. Like a browser, it returns at once."""
         command = shlex.join([sys.executable, "-m", "tests.system.clients.person", str(self.browser.parent)])
         self.browser.write_text(
             f'#!/bin/sh\ncd {shlex.quote(str(ROOT))}\n{command} "$1" >>{shlex.quote(str(self.log))} 2>&1 &\n',
@@ -37,7 +38,7 @@ class Person:
         self.browser.chmod(0o755)
 
     def grant_only(self, scope: str) -> None:
-        """At the next visit, give `scope` and not what the client asks for."""
+        """At the next visit, grant `scope` instead of the requested scope."""
         self._grants_only.write_text(scope, encoding="utf-8")
 
     @property
@@ -50,11 +51,11 @@ class Person:
 
     @property
     def turned_away(self) -> str | None:
-        """What the person was shown in place of the way back to the client, if it came to that."""
+        """The error that the person saw instead of the redirect to the client, if there was one."""
         return self._turned_away.read_text(encoding="utf-8") if self._turned_away.exists() else None
 
     async def sign_in(self, url: str) -> None:
-        """Consent, sign in, and go back to the client."""
+        """Consent, sign in, and return to the client."""
         with self._visits.open("a", encoding="utf-8") as visits:
             visits.write(f"{url}\n")
         parameters = parse_qs(urlsplit(url).query)

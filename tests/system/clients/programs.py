@@ -30,11 +30,11 @@ _PATIENCE = 60.0
 
 
 class ClientFailedError(Exception):
-    """A client did not do what it was asked. The message is the client's own last words."""
+    """A client failed. The message has the client's own last output."""
 
 
 class ConnectedClient(ABC):
-    """A client that has signed in, or that needs nobody to."""
+    """A client that has signed in, or that needs no sign-in."""
 
     tools: list[str]
 
@@ -63,9 +63,9 @@ class Kind:
     async def connected(
         self, url: str, person: Person, document: str | None = None
     ) -> AsyncIterator[ConnectedClient]:
-        """This client, connected to `url`. Raises `ClientFailedError` when it does not come to that.
+        """This client, connected to `url`. Raises `ClientFailedError` if it cannot connect.
 
-        `document` is the URL of its metadata document, where it is to be known by that.
+        `document` is the URL of its metadata document, if it uses one.
         """
         home = person.browser.parent
         environ = {"PATH": node.path(), "HOME": str(home), "BROWSER": str(person.browser)}
@@ -118,7 +118,7 @@ class _Program:
         self._stdin.write(json.dumps(value).encode() + b"\n")
 
     async def told(self) -> Any:
-        """The next thing that it tells. Raises `ClientFailedError` when it ends or keeps silent."""
+        """Its next line. Raises `ClientFailedError` if it ends or stays silent."""
         try:
             line = await asyncio.wait_for(self._stdout.readline(), _PATIENCE)
         except TimeoutError:
@@ -173,7 +173,7 @@ class _LineProgram(ConnectedClient):
 
 
 class _McpRemote(ConnectedClient):
-    """mcp-remote, which is a stdio server to us, as it is to the desktop app that starts it."""
+    """mcp-remote, which is a stdio server for this test, as it is for the desktop app that starts it."""
 
     def __init__(self, program: _Program) -> None:
         self._program = program
@@ -212,11 +212,11 @@ class _McpRemote(ConnectedClient):
 
 
 class _Inspector(ConnectedClient):
-    """The Inspector's command line: a new process for each request, and what it learnt kept in files."""
+    """The Inspector's command line: a new process for each request, with its state in files."""
 
     def __init__(self, url: str, environ: dict[str, str], home: Path, options: tuple[str, ...]) -> None:
         self._url, self._log, self._options = url, home / "client.log", options
-        # A terminal is what it would otherwise want, and the keychain of a desktop.
+        # Otherwise it needs a terminal and the keychain of a desktop.
         self._environ = environ | {"MCP_AUTO_OPEN_ENABLED": "true", "MCP_INSPECTOR_SECRET_STORE": "file"}
 
     @classmethod
@@ -256,7 +256,7 @@ class _Inspector(ConnectedClient):
             raise ClientFailedError("the Inspector did not end") from None
         if process.returncode != 0:
             raise ClientFailedError(self._log.read_text(encoding="utf-8", errors="replace")[-4000:])
-        # It says where the person is to go on the same output, before its one line of JSON.
+        # It prints the URL for the person on the same output, before its one line of JSON.
         result = json.loads(told.decode().strip().splitlines()[-1])["result"]
         assert isinstance(result, dict)
         return result

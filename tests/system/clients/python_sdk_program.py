@@ -1,8 +1,8 @@
 """The Python SDK's client, unmodified: `python -m tests.system.clients.python_sdk_program URL`.
 
-`--client-metadata-url URL` after that lets it be known by its metadata document.
+With `--client-metadata-url URL` it uses its metadata document.
 
-It speaks with the test as `tests.system.clients.fastmcp_program` does: a line of tools, then a line for each call.
+Its lines are those of `tests.system.clients.fastmcp_program`: a line of tools, then a line for each call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The table in `docs/generated/clients.md`: what each client did in the last complete run, kept beside it as JSON.
+"""The table in `docs/generated/clients.md`: the results of each client in the last complete run, stored beside it
+as JSON.
 
 As a program, `python -m tests.system.clients.table`, it writes the page again from the JSON.
 """

@@ -1,4 +1,4 @@
-"""Each client does what its users need, and what the gateway saw of it is the evidence."""
+"""Each client does what its users need; the gateway's record of it is the evidence."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PATIENCE = 60.0
 
 
 def _events(gateway: RunningGateway, client_id: str, kind: str) -> list[dict[str, Any]]:
-    """What the audit log says of one client, oldest first."""
+    """The audit events of one client, oldest first."""
     program = "ext_authz" if kind.startswith("access.") else "oauth_web"
     return [e for e in gateway.audit(program) if e.get("client_id") == client_id and e["event"] == kind]
 
@@ -44,13 +44,13 @@ def _count(gateway: RunningGateway, client_id: str, kind: str) -> int:
 
 
 def _client_id(person: Person) -> str:
-    """The registration that the client came with. It is the same at every visit."""
+    """The client id that the client used. It is the same at every visit."""
     (client_id,) = {visit["client_id"] for visit in person.visits}
     return client_id
 
 
 def _forget(gateway: RunningGateway, client_id: str, *, registration: bool) -> None:
-    """Take from the client its token and its grant, and `registration` too where that is meant."""
+    """Delete the client's token and grant, and with `registration` its registration too."""
     grant_id = str(_events(gateway, client_id, "token.issued")[-1]["grant_id"])
     keys = [keyspace.token(_last_jti(gateway, client_id)), keyspace.grant(grant_id)]
     if registration:
@@ -68,7 +68,7 @@ def _last_jti(gateway: RunningGateway, client_id: str) -> str:
     return str(gateway.audited("ext_authz", event="access.allowed", client_id=client_id)["jti"])
 
 
-async def test_a_client_finds_the_way_registers_signs_in_lists_and_calls(
+async def test_a_client_discovers_registers_signs_in_lists_and_calls(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
     url = gateway.resource("whoami")
@@ -102,7 +102,7 @@ async def test_a_client_finds_the_way_registers_signs_in_lists_and_calls(
     record.saw(kind, "call")
 
 
-async def test_a_client_is_known_by_its_metadata_document(
+async def test_a_client_can_use_its_metadata_document(
     gateway: RunningGateway, publisher: Publisher, kind: Kind, person: Person, record: Record
 ) -> None:
     hosts, paths = ("127.0.0.1", "localhost"), ("/callback", "/oauth/callback")
@@ -123,27 +123,27 @@ def _registrations(gateway: RunningGateway) -> int:
     return sum(event["event"] == "client.registered" for event in gateway.audit("oauth_web"))
 
 
-async def test_a_client_goes_on_after_its_token_expired(
+async def test_a_client_continues_after_its_token_expired(
     short_lived: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
     async with kind.connected(short_lived.resource("whoami"), person) as client:
         before = await client.call("whoami")
         client_id = _client_id(person)
         jti = _last_jti(short_lived, client_id)
-        # The client's clock, too, must say that it is over: it counts from when it was told.
+        # The client's own clock must also find it expired: it counts from the answer.
         await asyncio.sleep(LIFETIME + 1)
         with short_lived.operator_redis() as redis:
             assert not redis.exists(keyspace.token(jti))
         assert await client.call("whoami") == before
-    assert len(person.visits) == 1, "nobody had to sign in again"
-    # Some refresh early: their first token was still good, however slow this machine is.
+    assert len(person.visits) == 1, "no person had to sign in again"
+    # Some refresh early: their first token was still valid, however slow this machine is.
     (issued,) = _events(short_lived, client_id, "token.issued")
     refreshed, *_ = _events(short_lived, client_id, "token.refreshed")
     early = (_time(refreshed) - _time(issued)).total_seconds() < LIFETIME
     record.saw(kind, "refresh", "yes, before it expires" if early else "yes")
 
 
-async def test_a_client_goes_on_after_its_token_was_revoked(
+async def test_a_client_continues_after_its_token_was_revoked(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
     async with kind.connected(gateway.resource("whoami"), person) as client:
@@ -153,7 +153,7 @@ async def test_a_client_goes_on_after_its_token_was_revoked(
             end_token(redis, _last_jti(gateway, client_id))
         assert await client.call("whoami") == before
     assert "revoked" in {event["reason"] for event in _events(gateway, client_id, "access.denied")}
-    assert _client_id(person) == client_id, "by the same registration"
+    assert _client_id(person) == client_id, "with the same registration"
     if len(person.visits) == 1:
         assert _count(gateway, client_id, "token.refreshed") == 1
         record.saw(kind, "revoked", "yes, by refreshing")
@@ -162,7 +162,7 @@ async def test_a_client_goes_on_after_its_token_was_revoked(
         record.saw(kind, "revoked", "yes, by signing in again")
 
 
-async def test_a_client_goes_on_after_everything_it_held_was_revoked(
+async def test_a_client_continues_after_all_its_tokens_were_revoked(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
     async with kind.connected(gateway.resource("whoami"), person) as client:
@@ -176,7 +176,7 @@ async def test_a_client_goes_on_after_everything_it_held_was_revoked(
     record.saw(kind, "signed out", "yes" if same else "yes, and registers again")
 
 
-async def test_a_client_goes_on_after_its_registration_was_forgotten(
+async def test_a_client_continues_after_its_registration_was_deleted(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
     async with kind.connected(gateway.resource("whoami"), person) as client:
@@ -195,10 +195,11 @@ async def test_a_client_goes_on_after_its_registration_was_forgotten(
     record.saw(kind, "forgotten")
 
 
-async def test_a_client_asks_for_the_scope_that_it_lacks(
+async def test_a_client_requests_a_missing_scope(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
-    # The person grants a scope that is good for one tool only, so the first request with it is refused with 403.
+    # The person grants a scope that is sufficient for one tool only, so the first request with it is refused
+    # with 403.
     person.grant_only("mcp.guarded.admin")
     url = gateway.resource("guarded")
     how = _STEPS_UP.get(kind.package, "yes")
@@ -211,20 +212,20 @@ async def test_a_client_asks_for_the_scope_that_it_lacks(
             with pytest.raises(ClientFailedError):
                 await _connect_and_call(kind, url, person)
         assert _count(gateway, _client_id(person), "token.refreshed") > 0
-        assert len(person.visits) == 1, "it asked nobody for more"
+        assert len(person.visits) == 1, "it requested no more"
         record.saw(kind, "step up", how)
         return
     told = await _connect_and_call(kind, url, person)
     assert _lacked_scope(gateway, person)
     both = {"mcp.guarded.admin", "mcp.guarded.read"}
-    assert both <= set(person.visits[-1]["scope"].split()), "what it had and what it lacks"
+    assert both <= set(person.visits[-1]["scope"].split()), "the present and the missing scope"
     assert len(person.visits) == (2 if how == "yes" else 3)
     assert both <= set(told["token_scope"].split())
     record.saw(kind, "step up", how)
 
 
 async def _turned_away(client: ConnectedClient, person: Person) -> None:
-    """Call a tool, and see the person get a page that says why it leads nowhere. The client waits on."""
+    """Call a tool, and check that the person gets a page that explains the error. The client continues to wait."""
     call = asyncio.create_task(client.call("whoami"))
     deadline = time.monotonic() + _PATIENCE
     while person.turned_away is None:

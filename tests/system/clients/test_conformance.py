@@ -1,4 +1,4 @@
-"""The MCP project's own conformance suite for authorization servers, against the gateway, through Envoy."""
+"""The MCP project's conformance suite for authorization servers, against the gateway, through Envoy."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ async def test_every_scenario_of_the_conformance_suite_passes(
 
 
 def _verdict(check: dict[str, Any]) -> str:
-    """The status of a check, and the suite's own words where it was not content."""
+    """The status of a check, and the suite's own message if it did not pass."""
     said = check.get("errorMessage")
     return f"{check['status'].lower()}: {said}" if said else str(check["status"].lower())
 
 
 async def _follow(process: asyncio.subprocess.Process, person: Person) -> str:
-    """Follow the one URL that the suite asks somebody to open; answers all it said, when it has ended."""
+    """Follow the one URL that the suite asks a person to open. Return its complete output when it has ended."""
     assert process.stdout is not None
     said = ""
     async for line in process.stdout:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.support.gateway import RunningGateway
 
 
-def test_both_typescript_sdks_take_the_openid_discovery_document(short_lived: RunningGateway) -> None:
+def test_both_typescript_sdks_accept_the_openid_discovery_document(short_lived: RunningGateway) -> None:
     done = subprocess.run(
         ["node", str(node.HERE / "typescript_discovery.mjs"), short_lived.url],
         env={"PATH": node.path()},

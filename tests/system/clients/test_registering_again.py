@@ -1,4 +1,6 @@
-"""A client that registers anew at its start goes on with the refresh token that it kept: mcporter, unmodified."""
+"""A client that registers again at its start continues with the refresh token that it stored: mcporter,
+unmodified.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,18 @@ if TYPE_CHECKING:
 _PATIENCE = 120.0
 
 
-async def test_mcporter_registers_again_at_its_next_start_and_nobody_signs_in_again(
+async def test_mcporter_registers_again_at_its_next_start_and_needs_no_new_sign_in(
     short_lived: RunningGateway, person: Person, tmp_path: Path
 ) -> None:
     url = short_lived.resource("whoami")
     first = await _called(url, person, tmp_path)
     assert first["user_name"] == "octocat"
     assert len(person.visits) == 1
-    # Its access token is over, so that only the refresh token can carry it on.
+    # Its access token has ended, so that it needs the refresh token to continue.
     with short_lived.operator_redis() as redis:
         redis.delete(*redis.keys("token:*"))
     assert await _called(url, person, tmp_path) == first
-    assert len(person.visits) == 1, "nobody had to sign in again"
+    assert len(person.visits) == 1, "no person had to sign in again"
 
     events = short_lived.audit("oauth_web")
     mine = first["client_id"]
@@ -43,7 +45,7 @@ async def _called(url: str, person: Person, folder: Path) -> dict[str, Any]:
     servers = {"whoami": {"url": url, "auth": "oauth"}}
     config.write_text(json.dumps({"mcpServers": servers, "imports": []}), encoding="utf-8")
     opens.mkdir(exist_ok=True)
-    for name in ("open", "xdg-open"):  # what it opens a page with on each system
+    for name in ("open", "xdg-open"):  # the commands that open a page on each system
         if not (opens / name).exists():
             (opens / name).symlink_to(person.browser)
     program = node.MODULES / "mcporter" / "dist" / "cli.js"

@@ -1,4 +1,6 @@
-"""The conformance suite for MCP servers sees no difference between a server and the same one behind tool rules."""
+"""The conformance suite for MCP servers finds no difference between a server and the same one
+behind tool rules.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ def _listens(port: int) -> bool:
 
 
 @pytest.mark.parametrize("revision", ["2025-11-25", "2026-07-28"])
-async def test_rules_change_no_verdict_on_a_server(
+async def test_tool_rules_change_no_result_of_the_conformance_suite(
     ruled: RunningGateway, alone: str, revision: str, tmp_path: Path
 ) -> None:
     async with OAuthClient(ruled.url) as http:
@@ -89,7 +91,7 @@ async def test_rules_change_no_verdict_on_a_server(
 
 
 async def _verdicts(url: str, revision: str, results: Path) -> dict[str, list[str]]:
-    """What each check of each scenario said."""
+    """The result of each check of each scenario."""
     process = await asyncio.create_subprocess_exec(
         *("node", str(_PACKAGE / "dist" / "index.js"), "server", "--url", url),
         *("--requirements", revision, "-o", str(results)),

@@ -1,4 +1,4 @@
-"""A proxy that adds a token to every request, for programs that cannot be given one."""
+"""A proxy that adds a token to every request, for programs that cannot send one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def adding_token(url: str, token: str | None) -> Iterator[str]:
 
             def pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                # A header must not begin or end with blanks when it is sent, however it came.
+                # A header that is sent must not begin or end with blanks, even if it arrived so.
                 sent = [(name, value.strip()) for name, value in self.headers.items() if name.lower() not in _OWN]
                 if token is not None:
                     sent.append(("Authorization", f"Bearer {token}"))
@@ -50,7 +50,7 @@ def adding_token(url: str, token: str | None) -> Iterator[str]:
                 self.wfile.flush()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True

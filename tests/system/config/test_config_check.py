@@ -1,4 +1,4 @@
-"""`portcullis config check`: every setting with its origin, secrets masked, and what is unsafe is said."""
+"""`portcullis config check`: every setting with its origin, secrets masked, and unsafe settings reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ upstream = "http://127.0.0.1:1/mcp"
 
 
 def check(tmp_path: Path, text: str, environ: dict[str, str], *options: str) -> tuple[int, dict[str, Any], str]:
-    """The exit code, the report, and all that was printed."""
+    """The exit code, the report, and the complete output."""
     config = tmp_path / "portcullis.toml"
     config.write_text(text)
     command = ("portcullis", "config", "check", "--config", str(config), *options)
@@ -50,7 +50,7 @@ def check(tmp_path: Path, text: str, environ: dict[str, str], *options: str) -> 
 
 
 def secret_files(folder: Path) -> dict[str, str]:
-    """Every secret in a file of its own, for its owner only."""
+    """Every secret in a separate file that only its owner can read."""
     environ = {"GITHUB_CLIENT_ID": "app"}
     for name, value in SECRET_VALUES.items():
         file = folder / name
@@ -82,7 +82,7 @@ def test_every_setting_is_listed_with_its_origin_and_no_secret_is_shown(tmp_path
         assert value not in printed
 
 
-def test_what_is_unsafe_is_said_and_only_production_minds(tmp_path: Path) -> None:
+def test_unsafe_settings_are_reported_and_are_an_error_only_with_production(tmp_path: Path) -> None:
     environ = secret_files(tmp_path)
     (tmp_path / "master_key").chmod(0o644)
     text = GOOD.replace('orgs = ["example"]', 'users = "*"').replace("= 900", "= 60")
@@ -103,7 +103,7 @@ def test_what_is_unsafe_is_said_and_only_production_minds(tmp_path: Path) -> Non
     assert check(tmp_path, text, environ, "--offline")[0] == 0
 
 
-def test_files_of_alert_destinations_are_for_their_owner_only(tmp_path: Path) -> None:
+def test_files_of_alert_destinations_that_others_can_read_are_unsafe(tmp_path: Path) -> None:
     for name, mode in (("open.url", 0o644), ("closed.url", 0o600)):
         (tmp_path / name).write_text("json://hush@127.0.0.1/", encoding="utf-8")
         (tmp_path / name).chmod(mode)
@@ -118,7 +118,7 @@ def test_files_of_alert_destinations_are_for_their_owner_only(tmp_path: Path) ->
     assert "hush@" not in printed
 
 
-def test_a_gateway_that_would_not_start_is_told_with_every_reason(tmp_path: Path) -> None:
+def test_every_reason_why_the_gateway_would_not_start_is_reported(tmp_path: Path) -> None:
     environ = {name: value for name, value in secret_files(tmp_path).items() if "REDIS" not in name}
     environ |= {"REDIS_URL": "redis://redis.example:6379", "STANDIN_UPSTREAM": "127.0.0.1:1"}
     environ |= {"GITHUB_URL": "http://auth.example.com/_github"}
@@ -133,7 +133,7 @@ def test_a_gateway_that_would_not_start_is_told_with_every_reason(tmp_path: Path
         assert any(told in fault for fault in report["faults"]), told
 
 
-def test_old_names_are_read_and_the_new_ones_are_said(tmp_path: Path) -> None:
+def test_old_names_are_read_and_the_new_ones_are_reported(tmp_path: Path) -> None:
     environ = secret_files(tmp_path)
     text = GOOD.replace("tokens.access_token_lifetime", "access_token_lifetime").replace("tls.cert", "tls_cert")
     code, report, printed = check(tmp_path, text, environ, "--production", "--offline")
@@ -151,7 +151,7 @@ def test_old_names_are_read_and_the_new_ones_are_said(tmp_path: Path) -> None:
     assert "warning" not in printed
 
 
-def test_redis_itself_is_asked(tmp_path: Path) -> None:
+def test_redis_is_queried(tmp_path: Path) -> None:
     with running_redis(password=SECRET_VALUES["redis_password"]) as redis:
         environ = {**secret_files(tmp_path), "REDIS_URL": redis.url(), "REDIS_TIMEOUT": "20"}
         code, report, _ = check(tmp_path, GOOD, environ, "--production")
@@ -178,11 +178,11 @@ def test_redis_itself_is_asked(tmp_path: Path) -> None:
         ({"aof_enabled": 1, "maxmemory": 100, "maxmemory_policy": "volatile-ttl"}, "", ["unsafe"]),
     ],
 )
-def test_what_redis_says_is_weighed(about: dict[str, Any], saves: str | None, kinds: list[str]) -> None:
+def test_the_state_of_redis_is_evaluated(about: dict[str, Any], saves: str | None, kinds: list[str]) -> None:
     assert [item.kind for item in advice(about, saves)] == kinds
 
 
-def test_quotas_that_would_fill_more_than_half_of_redis_are_named() -> None:
+def test_quotas_that_would_fill_more_than_half_of_redis_are_reported() -> None:
     about = {"aof_enabled": 1, "maxmemory": 200 * 1_048_576}
     assert list(advice(about, "", quotas=100 * 1_048_576)) == []
     (item,) = advice(about, "", quotas=101 * 1_048_576)
@@ -191,7 +191,7 @@ def test_quotas_that_would_fill_more_than_half_of_redis_are_named() -> None:
     assert "101 MB" in item.text
 
 
-def test_it_says_which_missing_settings_up_makes_by_itself(tmp_path: Path) -> None:
+def test_it_names_the_missing_settings_that_up_makes(tmp_path: Path) -> None:
     code, _, said = check(tmp_path, GOOD, {})
     assert code == 2
     assert "`portcullis up` sets server.master_key and check.jwks_verification_key by itself" in said

@@ -1,4 +1,4 @@
-"""Every command reads the same settings file, helps without one, and says when no gateway runs."""
+"""Every command reads the same settings file, shows help without one, and reports when no gateway runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EMPTY = {
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to stand in, and no settings in the environment."""
+    """An empty current folder, and no settings in the environment."""
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith(("PORTCULLIS", "MASTER_KEY", "REDIS_URL", "GITHUB", "ISSUER")):
@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str, **environment: str) -> tuple[int, str]:
-    """The exit code and everything printed."""
+    """The exit code and the complete output."""
     result = CliRunner().invoke(cli, words, env=environment)
     if isinstance(result.exception, SettingsError):
         return 2, "\n".join(result.exception.faults)
@@ -92,7 +92,7 @@ def test_the_settings_file_is_found_in_the_same_places(folder: Path, words: tupl
     assert "time" in printed or "is good" in printed
 
 
-def test_acme_status_reads_it_too_and_finds_the_folder_of_a_running_gateway(folder: Path) -> None:
+def test_acme_status_reads_it_too_and_uses_the_folder_of_a_running_gateway(folder: Path) -> None:
     tls = 'acme.email = "a@example.com"\ntls.http_redirect_listen = "127.0.0.1:80"\n'
     (folder / "portcullis.toml").write_text(CONFIG.replace("http://localhost:8080", "https://localhost:8443") + "")
     text = (folder / "portcullis.toml").read_text()
@@ -110,7 +110,7 @@ def test_acme_status_reads_it_too_and_finds_the_folder_of_a_running_gateway(fold
     "words",
     [*EMPTY, ("keys", "list"), ("keys", "rotate"), ("users", "block", "octocat"), ("tokens", "revoke", "x")],
 )
-def test_where_no_gateway_runs_that_is_said_instead_of_a_connection_error(
+def test_without_a_running_gateway_commands_report_that_instead_of_a_connection_error(
     folder: Path, words: tuple[str, ...]
 ) -> None:
     said = "No gateway runs in .portcullis; start it with `portcullis up`."
@@ -124,7 +124,7 @@ def test_where_no_gateway_runs_that_is_said_instead_of_a_connection_error(
     assert run(words[0], "--state-dir", str(state), *words[1:]) == expected
 
 
-def test_a_held_state_folder_is_seen_as_held(folder: Path) -> None:
+def test_a_held_state_folder_is_detected(folder: Path) -> None:
     assert not is_held(folder / "nothing")
     with (folder / "lock").open("w") as lock:
         assert not is_held(folder)
@@ -133,13 +133,13 @@ def test_a_held_state_folder_is_seen_as_held(folder: Path) -> None:
     assert not is_held(folder)
 
 
-def test_an_empty_list_says_so_and_another_has_a_header(folder: Path) -> None:
+def test_an_empty_list_is_a_sentence_and_another_has_a_header(folder: Path) -> None:
     file = folder / "elsewhere.toml"
     file.write_text(CONFIG)
     with running_redis() as redis:
         environment = {"MASTER_KEY": KEY, "REDIS_URL": redis.url()}
         for words, empty in EMPTY.items():
-            # The option may stand before the command or after it.
+            # The option may be before the command or after it.
             assert run(words[0], "--config", str(file), *words[1:], **environment) == (0, f"{empty}\n")
             assert run(*words, "--config", str(file), **environment) == (0, f"{empty}\n")
             assert run(*words, "--config", str(file), "--json", **environment) == (0, "[]\n")
@@ -164,7 +164,7 @@ def test_an_empty_variable_for_a_path_is_not_the_current_folder(folder: Path, va
     assert getattr(settings, name) == EnvoySettings.model_fields[name].default
 
 
-def test_an_empty_variable_for_a_path_counts_more_than_the_file(folder: Path) -> None:
+def test_an_empty_variable_for_a_path_overrides_the_file(folder: Path) -> None:
     file = folder / "portcullis.toml"
     file.write_text('envoy.authz_upstream_ca = "/c.pem"\n' + CONFIG)
     assert load(EnvoySettings, file, {}).authz_upstream_ca is not None

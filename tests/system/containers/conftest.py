@@ -1,4 +1,4 @@
-"""The stack of the compose files under a real Docker engine; skipped where there is none (see `engine.py`)."""
+"""The stack of the compose files under a real Docker engine; skipped if there is none (see `engine.py`)."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def chosen_images(engine: Engine) -> dict[str, str]:
-    """The environment of compose: which images, which engine."""
+    """The environment of compose: its images and its engine."""
     compose()
     return images(engine)
 
 
 @pytest.fixture(scope="session")
 def stack(engine: Engine, chosen_images: dict[str, str]) -> Iterator[Stack]:
-    """`compose.yaml` as it is."""
+    """`compose.yaml` unchanged."""
     issuer = f"http://localhost:{free_port()}"
     with (
         tempfile.TemporaryDirectory(prefix="portcullis-stack-") as name,

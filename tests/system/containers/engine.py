@@ -1,8 +1,8 @@
-"""The Docker engine that the tests use: the one that answers here, or one of their own.
+"""The Docker engine of the tests: the one that answers here, or their own.
 
-`make test-containers` sets `START_ENGINE`: where no engine answers, Debian's is installed if need be and started
-with a folder and a socket of its own, which needs root, and ended again. The folder stays, so that the base images
-are there the next time.
+`make test-containers` sets `START_ENGINE`: if no engine answers, Debian's is installed if necessary and started
+with its own folder and socket, which needs root, and ended again. The folder stays, so that the base images are
+there the next time.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _ANSWER_SECONDS = 300
 
 
 class NoEngineError(Exception):
-    """There is no engine to test with. The message says why."""
+    """There is no engine to test with. The message has the reason."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A client of the engine, and what `DOCKER_HOST` must be for programs to find it."""
+    """A client of the engine, and the value of `DOCKER_HOST` with which programs find it."""
 
     client: DockerClient
     host: str
@@ -70,7 +70,10 @@ def _connected(host: str, *, is_ours: bool) -> Iterator[Engine]:
 
 
 def _silence(host: str) -> str | None:
-    """Why nobody answers, if so. Knocks before the library does: it leaves its socket open when nobody answers."""
+    """Why no engine answers, or `None`.
+
+    Connects before the library does, because that leaves its socket open on a failure.
+    """
     if not host.startswith("unix://"):
         return None
     with socket.socket(socket.AF_UNIX) as probe:
@@ -83,13 +86,13 @@ def _silence(host: str) -> str | None:
 
 @contextlib.contextmanager
 def _started() -> Iterator[str]:
-    """An engine of our own while the block runs; the value for `DOCKER_HOST`."""
+    """Our own engine while the block runs; the value for `DOCKER_HOST`."""
     if os.geteuid() != 0:
         raise NoEngineError("to start a Docker engine needs root")
     if shutil.which("dockerd") is None:
         _install()
     _FOLDER.mkdir(mode=0o700, exist_ok=True)
-    # A pid file of an engine that was killed would keep this one from starting.
+    # The pid file of a killed engine would prevent the start.
     (_FOLDER / "pid").unlink(missing_ok=True)
     host = f"unix://{_FOLDER}/docker.sock"
     log = _FOLDER / "log"

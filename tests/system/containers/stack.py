@@ -1,4 +1,4 @@
-"""The stack of the compose files, as the tests start and question it."""
+"""The stack of the compose files, as the tests start and query it."""
 
 from __future__ import annotations
 
@@ -58,14 +58,17 @@ class Stack:
         return str(networks[f"{self.project}_{network}"]["IPAddress"])
 
     def run_on(self, network: str, script: str) -> str:
-        """Run a Python script in a container of its own on a network; return what it printed."""
+        """Run a Python script in a separate container on a network. Return its output."""
         output: bytes = self.client.containers.run(
             self.gateway_image, ["python3", "-c", script], network=f"{self.project}_{network}", remove=True
         )
         return output.decode().strip()
 
     def execute(self, service: str, *command: str) -> str:
-        """Run a command inside the container of a service; return what it printed. Fails if it does."""
+        """Run a command inside the container of a service.
+
+        Return its output. Raises an error if the command fails.
+        """
         code, output = self.containers()[service].exec_run(list(command))
         assert isinstance(output, bytes)
         assert code == 0, output.decode()
@@ -83,7 +86,7 @@ def running_stack(
     for name, value in values.items():
         file = folder / name
         file.write_text(value, encoding="utf-8")
-        file.chmod(0o444)  # read by other users inside the containers; the folder keeps everybody else out
+        file.chmod(0o444)  # read by other users inside the containers; the folder above excludes all others
     settings_file = folder / "settings" / "compose.toml"
     settings_file.parent.mkdir(mode=0o755)
     shutil.copyfile(ROOT / "compose.toml", settings_file)
@@ -118,27 +121,27 @@ def running_stack(
 
 
 def compose() -> list[str]:
-    """How compose is called here."""
+    """The command for compose on this machine."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]) is None:
             continue
         if subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
             return command
-    pytest.skip("neither `docker compose` nor `docker-compose` is here")
+    pytest.skip("neither `docker compose` nor `docker-compose` is installed")
 
 
 def images(engine: Engine) -> dict[str, str]:
-    """The environment of compose, above all its images: those an operator chose, official ones, or made here."""
+    """The environment of compose, above all its images: chosen by an operator, official ones, or made here."""
     ours = {
         "DOCKER_HOST": engine.host,
         "SERVICES_IMAGE": "portcullis-test/services:local",
         "GATEWAY_IMAGE": "portcullis-test/gateway:local",
-        # An engine of our own has no bridge that would lead a build outside.
+        # Our own engine has no bridge with a route for builds to the internet.
         **({"BUILD_NETWORK": "host"} if engine.is_ours else {}),
     }
     if "PYTHON_IMAGE" in os.environ:
         return ours
-    # Made here once, they are there; no need to ask a registry that cannot be reached.
+    # Once they are made here, they exist; an unreachable registry is not asked.
     if not all(base_images.is_there(engine.client, image) for image in base_images.CHOICE.values()):
         try:
             for image in _OFFICIAL:

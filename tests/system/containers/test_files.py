@@ -1,4 +1,4 @@
-"""What can be said of the container files without an engine."""
+"""Tests of the container files without an engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_the_lock_file_of_the_services_holds_every_package_they_depend_on() -> None:
+def test_the_lock_file_of_the_services_contains_all_their_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {_plain(re.match(r"[\w.-]+", line)[0]) for line in project["dependencies"]}  # type: ignore[index]
     locked = (ROOT / "requirements" / "services.txt").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_the_inner_networks_have_no_way_out() -> None:
     assert {name for name, options in networks.items() if not options.get("internal")} == {"edge"}
 
 
-def test_each_service_shares_its_network_with_envoy_alone() -> None:
+def test_each_service_shares_its_network_only_with_envoy() -> None:
     services = _compose()["services"]
     on: dict[str, set[str]] = {}
     for name, options in services.items():
@@ -56,14 +56,14 @@ def test_each_service_shares_its_network_with_envoy_alone() -> None:
 
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("compose*.yaml")), ids=lambda file: file.name)
-def test_no_file_lets_everybody_in(file: Path) -> None:
+def test_no_compose_file_allows_all_people(file: Path) -> None:
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
     for options in document["services"].values():
         environment = options.get("environment", {})
         assert environment.get("ALLOWED_GITHUB_USERS", "") in {"", "${ALLOWED_GITHUB_USERS:-}"}
 
 
-def test_redis_lets_the_check_service_do_what_the_check_service_says_it_needs() -> None:
+def test_redis_grants_the_check_service_the_rights_that_it_declares() -> None:
     (script,) = _compose()["services"]["redis"]["command"]
     assert f'"{" ".join(CHECK_ACL)}"' in script
 
@@ -93,16 +93,16 @@ def test_programs_that_record_share_one_record_in_volumes() -> None:
     assert _mounts("oauth_web") == _mounts("ext_authz")
 
 
-def test_the_sealer_alone_has_the_key_and_cannot_change_events() -> None:
+def test_only_the_sealer_has_the_key_and_it_cannot_change_events() -> None:
     assert _mounts("sealer")[f"{AUDIT}/segments"] == "audit-segments:ro"
     holders = {name for name in _compose()["services"] if "audit-key" in _mounts(name).values()}
     assert holders == {"sealer", "audit"}
-    assert _compose()["services"]["audit"]["profiles"] == ["audit"], "it runs only when an operator starts it"
+    assert _compose()["services"]["audit"]["profiles"] == ["audit"], "it runs only if an operator starts it"
     for name in ("oauth_web", "ext_authz"):
         assert set(_mounts(name).values()) == {"audit-segments", "audit-reserve"}
 
 
-def test_the_sealer_takes_its_settings() -> None:
+def test_the_sealer_accepts_its_settings() -> None:
     environment = _compose()["services"]["sealer"]["environment"]
     environment |= {"ISSUER": "http://localhost:8080", "AUDIT_NODE": "portcullis"}
     settings = load(SealSettings, ROOT / "compose.toml", environment)
@@ -111,8 +111,8 @@ def test_the_sealer_takes_its_settings() -> None:
     assert str(settings.audit_seal_key.parent) in _mounts("sealer")
 
 
-def test_images_have_the_folders_of_the_record_for_their_owner_only() -> None:
-    """A new volume takes over the owner and the mode of the folder in the image."""
+def test_images_contain_the_folders_of_the_record_with_access_for_their_owner_only() -> None:
+    """A new volume inherits the owner and the mode of the folder in the image."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     made = [line for line in text.splitlines() if f"{AUDIT}/segments" in line]
     assert len(made) == 2
@@ -121,7 +121,7 @@ def test_images_have_the_folders_of_the_record_for_their_owner_only() -> None:
         assert {AUDIT, f"{AUDIT}/segments", f"{AUDIT}-key"} <= set(folders.split())
 
 
-def test_the_settings_of_the_stack_are_sound_and_name_its_services() -> None:
+def test_the_settings_of_the_stack_are_valid_and_name_its_services() -> None:
     settings = load(EnvoySettings, ROOT / "compose.toml", {})
     services = _compose()["services"]
     for service in settings.resolved_services:
@@ -135,6 +135,6 @@ def test_no_secret_reaches_the_engine_in_a_build() -> None:
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
         if line and not line.startswith(("#", "**/"))
     ]
-    assert first == "*", "everything is left out that is not named"
+    assert first == "*", "everything that is not listed is left out"
     assert all(re.fullmatch(r"![\w.]+", line) for line in allowed)
     assert "!secrets" not in allowed

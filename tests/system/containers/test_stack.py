@@ -1,4 +1,4 @@
-"""The containers together: a client's whole way through them, and what each of them cannot reach or do."""
+"""The containers together: a client's complete way through them, and what each of them cannot reach or do."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ with ThreadPoolExecutor(len(targets)) as pool:
 
 
 def _places(stack: Stack) -> list[tuple[str, str, int]]:
-    """Everything behind Envoy: name, address, port."""
+    """Every listener behind Envoy: name, address, port."""
     return [(name, stack.address(name, n), port) for name, port in PORTS.items() for n in NETWORKS[name]]
 
 
@@ -88,7 +88,7 @@ def test_a_real_client_signs_in_and_calls_a_tool_and_every_attack_is_refused(sta
     )
     findings: list[dict[str, Any]] = json.loads(run.stdout)
     assert {finding["outcome"] for finding in findings} == {"ok", "untried"}, run.stdout
-    # These two need the master key and Redis, which nobody outside the containers has.
+    # These two need the master key and Redis, which are not available outside the containers.
     untried = {finding["claim"] for finding in findings if finding["outcome"] == "untried"}
     assert untried == {
         "an expired token is refused",
@@ -118,13 +118,13 @@ def test_every_container_is_on_its_own_networks_and_no_other(stack: Stack) -> No
     assert seen == NETWORKS
 
 
-def test_nothing_behind_envoy_is_reached_from_the_edge(stack: Stack) -> None:
+def test_no_program_behind_envoy_is_reachable_from_the_edge(stack: Stack) -> None:
     assert _reached_from(stack, "edge") == set()
 
 
 @pytest.mark.parametrize("service", ["time", "whoami"])
-def test_a_service_reaches_envoy_and_nothing_else(stack: Stack, service: str) -> None:
-    """Neither another service, where it could forge who calls, nor the check, `oauth_web` or Redis."""
+def test_a_service_reaches_only_envoy(stack: Stack, service: str) -> None:
+    """Neither another service, where it could forge an identity, nor the check, `oauth_web` or Redis."""
     envoy = [("envoy", stack.address("envoy", n), 8080) for n in NETWORKS["envoy"]]
     others = [place for place in _places(stack) if place[0] != service]
     script = _REACHED.format(targets=[*envoy, *others])
@@ -132,7 +132,7 @@ def test_a_service_reaches_envoy_and_nothing_else(stack: Stack, service: str) ->
 
 
 @pytest.mark.parametrize("service", ["time", "whoami"])
-def test_a_service_knows_no_name_but_envoys_and_its_own(stack: Stack, service: str) -> None:
+def test_a_service_can_resolve_only_envoy_and_itself(stack: Stack, service: str) -> None:
     script = f"""
 import socket
 for name in {sorted(NETWORKS)!r}:
@@ -145,17 +145,17 @@ for name in {sorted(NETWORKS)!r}:
     assert set(stack.execute(service, "python3", "-c", script).split()) == {"envoy", service}
 
 
-def test_redis_is_not_reached_from_the_network_of_our_programs(stack: Stack) -> None:
+def test_redis_is_not_reachable_from_the_network_of_our_programs(stack: Stack) -> None:
     assert _reached_from(stack, "programs") == {"oauth_web", "ext_authz", "github-standin"}
 
 
-def test_redis_is_reached_from_the_data_network(stack: Stack) -> None:
-    """So that the tests above could have failed."""
+def test_redis_is_reachable_from_the_data_network(stack: Stack) -> None:
+    """This shows that the tests above can fail."""
     assert _reached_from(stack, "data") == {"redis", "oauth_web", "ext_authz"}
 
 
-def test_the_host_reaches_envoy_and_nothing_behind_it(stack: Stack) -> None:
-    """The engine's own machine is a neighbour too: what runs there must not find an unguarded side door."""
+def test_the_host_reaches_only_envoy(stack: Stack) -> None:
+    """The engine's own machine is a neighbour too: programs there must not find an unguarded listener."""
     inside = [("envoy within", stack.address("envoy", n), 8080) for n in NETWORKS["envoy"] - {"edge"}]
     front = ("envoy", stack.address("envoy", "edge"), 8080)
     script = _REACHED.format(targets=[*_places(stack), *inside, front])
@@ -174,7 +174,7 @@ def test_the_host_reaches_envoy_and_nothing_behind_it(stack: Stack) -> None:
         ("service-whoami", True),
     ],
 )
-def test_the_engine_keeps_the_inner_networks_from_the_outside(stack: Stack, network: str, internal: bool) -> None:
+def test_the_engine_isolates_the_inner_networks(stack: Stack, network: str, internal: bool) -> None:
     assert stack.client.networks.get(f"{stack.project}_{network}").attrs["Internal"] is internal
 
 
@@ -188,7 +188,7 @@ def test_every_process_is_confined(stack: Stack) -> None:
         assert not host["Privileged"], name
 
 
-def test_no_container_can_use_the_machine_up(stack: Stack) -> None:
+def test_no_container_can_exhaust_the_machine(stack: Stack) -> None:
     for name, container in stack.containers().items():
         host = container.attrs["HostConfig"]
         assert 0 < host["Memory"] <= 1 << 30, name
@@ -197,7 +197,7 @@ def test_no_container_can_use_the_machine_up(stack: Stack) -> None:
         assert "max-size" in host["LogConfig"]["Config"], name
 
 
-def test_every_program_that_stays_is_watched_and_well(stack: Stack) -> None:
+def test_every_lasting_program_has_a_health_check_and_is_healthy(stack: Stack) -> None:
     def states() -> dict[str, str]:
         containers = {name: c for name, c in stack.containers().items() if name not in ENDS}
         return {
@@ -207,14 +207,14 @@ def test_every_program_that_stays_is_watched_and_well(stack: Stack) -> None:
     _eventually(lambda: set(states().values()) == {"healthy"}, states)
 
 
-def test_each_container_is_given_the_secrets_it_needs_and_no_other(stack: Stack) -> None:
+def test_each_container_gets_only_the_secrets_that_it_needs(stack: Stack) -> None:
     for name, expected in SECRETS.items():
         mounts = stack.containers()[name].attrs["Mounts"]
         given = {mount["Destination"] for mount in mounts if mount["Destination"].startswith("/run/secrets/")}
         assert given == {f"/run/secrets/{secret}" for secret in expected}, name
 
 
-def test_no_secret_stands_in_an_environment_a_command_line_or_a_log(stack: Stack) -> None:
+def test_no_secret_is_in_an_environment_a_command_line_or_a_log(stack: Stack) -> None:
     for name, container in stack.containers().items():
         visible = json.dumps(container.attrs) + container.logs().decode()
         if container.status == "running":
@@ -242,7 +242,7 @@ for command in (
     assert output.splitlines() == ["0 1 None", *["refused"] * 8]
 
 
-def test_an_operator_isolates_a_service_from_inside_and_brings_it_back(stack: Stack) -> None:
+def test_an_operator_disables_a_service_from_inside_and_enables_it(stack: Stack) -> None:
     stack.execute("oauth_web", "portcullis", "services", "isolate", "whoami", "--reason", "Being repaired.")
     _eventually(lambda: _status(stack, "/whoami/mcp") == 503)
     assert _status(stack, "/time/mcp") == 401
@@ -250,7 +250,7 @@ def test_an_operator_isolates_a_service_from_inside_and_brings_it_back(stack: St
     _eventually(lambda: _status(stack, "/whoami/mcp") == 401)
 
 
-def test_one_record_has_the_events_of_all_programs_and_keeps_them_when_containers_are_made_again(
+def test_one_record_has_the_events_of_all_programs_and_survives_the_recreation_of_containers(
     stack: Stack,
 ) -> None:
     assert _status(stack, "/time/mcp") == 401
@@ -263,7 +263,7 @@ def test_one_record_has_the_events_of_all_programs_and_keeps_them_when_container
     assert {event["node"] for event in _recorded(stack)} == {"portcullis"}
     old = {name: container.id for name, container in stack.containers().items()}
 
-    # A changed variable makes these two again, and `--force-recreate` all three.
+    # A changed variable recreates these two, and `--force-recreate` all three.
     changed = ("oauth_web", "ext_authz", "sealer")
     stack.compose(
         "up", "--detach", "--force-recreate", "--no-deps", *changed, variables={"ALLOWED_GITHUB_USERS": "octocat"}
@@ -274,7 +274,7 @@ def test_one_record_has_the_events_of_all_programs_and_keeps_them_when_container
     assert before <= {_place(event) for event in _recorded(stack)}
     _eventually(lambda: len({event["boot"] for event in _recorded(stack) if event["writer"] == "oauth_web"}) > 1)
     stack.execute("sealer", "portcullis", "audit", "verify")
-    # What the operator's own container shows, with all of the record and its key.
+    # The operator's own container has all of the record and its key.
     stack.compose("run", "--rm", "-T", "audit", "portcullis", "audit", "verify")
     stack.compose("run", "--rm", "-T", "audit", "portcullis", "audit", "compact")
 
@@ -299,7 +299,7 @@ except OSError as error:
 
 
 def _recorded(stack: Stack) -> list[dict[str, Any]]:
-    """The events of the record, as an operator finds them."""
+    """The events of the record, as an operator reads them."""
     found = stack.execute("sealer", "portcullis", "audit", "search", "--json")
     return [json.loads(line) for line in found.splitlines() if line.startswith("{")]
 

@@ -1,4 +1,6 @@
-"""The stack as in earnest: TLS on one port, plain HTTP that leads there on the other, nothing else published."""
+"""The stack as in production: TLS on one port, plain HTTP that redirects to it on the other, nothing else
+published.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ class Front:
     http: int
 
     def certificate(self) -> x509.Certificate:
-        """What it shows, trusted or not."""
+        """The certificate that it presents, trusted or not."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with self._connected(context) as connection:
@@ -51,20 +53,20 @@ class Front:
         return x509.load_der_x509_certificate(shown)
 
     def ask(self, path: str, context: ssl.SSLContext) -> Answer:
-        """A request by TLS, as an ordinary client sends it."""
+        """A request with TLS, as an ordinary client sends it."""
         connection = http.client.HTTPConnection("127.0.0.1")
         connection.sock = self._connected(context)
         return _answer(connection, path)
 
     def is_up(self) -> bool:
-        """Whether Envoy has its certificate: the engine takes connections before it."""
+        """Whether Envoy has its certificate: the engine accepts connections before that."""
         try:
             return bool(self.certificate())
         except OSError:
             return False
 
     def ask_plainly(self, path: str) -> Answer:
-        """A request by plain HTTP, as browsers and certificate authorities make it."""
+        """A request with plain HTTP, as browsers and certificate authorities send it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=_SECONDS)
         return _answer(connection, path, method="GET")
 
@@ -107,7 +109,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_with_a_certificate_of_ones_own_two_ports_are_open_and_a_renewed_one_is_taken_up(
+def test_with_an_operators_certificate_two_ports_are_open_and_a_renewed_one_is_loaded(
     engine: Engine, chosen_images: dict[str, str], folder: Path
 ) -> None:
     tls = folder / "tls"
@@ -133,7 +135,7 @@ def test_with_a_certificate_of_ones_own_two_ports_are_open_and_a_renewed_one_is_
         assert front.ask("/time/mcp", trusting).status == 401
 
 
-def test_with_acme_envoy_starts_with_a_stopgap_and_leads_the_authoritys_questions_to_acme(
+def test_with_acme_envoy_starts_with_a_temporary_certificate_and_routes_challenges_to_acme(
     engine: Engine, chosen_images: dict[str, str], folder: Path
 ) -> None:
     with _front(
@@ -156,7 +158,7 @@ def test_with_acme_envoy_starts_with_a_stopgap_and_leads_the_authoritys_question
         assert {network.rpartition("_")[2] for network in networks} == {"challenge", "outside"}
         _eventually(lambda: b"certificate.failed" in front.stack.containers()["acme"].logs())
         assert front.stack.containers()["acme"].attrs["State"]["Running"], (
-            "an authority that is away is no reason to end"
+            "an unreachable authority is no reason to end"
         )
 
 
@@ -165,7 +167,7 @@ def _put(authority: Authority, folder: Path) -> None:
     identity = authority.identity(NAME)
     for source, name in ((identity.key, "tls.key"), (identity.cert, "tls.crt")):
         new = shutil.copyfile(source, folder / f"{name}.new")
-        new.chmod(0o444)  # of another user inside the container; the folder above keeps everybody else out
+        new.chmod(0o444)  # owned by another user inside the container; the folder above excludes all others
         new.rename(folder / name)
 
 

@@ -1,1 +1,1 @@
-"""The doctor, against a gateway in health and against gateways broken on purpose."""
+"""The doctor, with a healthy gateway and with gateways broken on purpose."""

@@ -1,4 +1,4 @@
-"""One gateway for all these tests, with nothing yet at its public address: each test puts an Envoy there."""
+"""One gateway for all these tests, without a listener at its public address: each test starts an Envoy there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[RunningGateway]:
-    """The gateway, but for its front door."""
+    """The gateway without its public Envoy."""
     environ = {
         "ISSUER": f"http://localhost:{free_port()}",
         "ENVOY_LISTEN": f"127.0.0.1:{free_port()}",

@@ -1,4 +1,4 @@
-"""Ways to break a gateway, as changes to its Envoy's connection manager: one thing wrong in each."""
+"""Ways to break a gateway, as changes of its Envoy's connection manager: one fault in each."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _UNCHECKED = dict.fromkeys(CHECKS, _NO_CHECK)
 
 
 def none(manager: Json) -> None:
-    """A gateway in health."""
+    """A healthy gateway."""
 
 
 def no_check(manager: Json) -> None:
-    """Somebody took the external authorization out."""
+    """The external authorization is removed."""
     manager["http_filters"] = [f for f in manager["http_filters"] if f["name"] not in CHECKS]
     for route in [*_gateway(manager)["routes"], *_elsewhere(manager)["routes"]]:
         for name in CHECKS:
@@ -32,53 +32,53 @@ def no_check(manager: Json) -> None:
 
 
 def any_token(manager: Json) -> None:
-    """Whoever sends a token, whichever, is let in."""
+    """Every token is accepted."""
     _open_when(manager, {"headers": [{"name": "authorization", "present_match": True}]})
 
 
 def token_in_query(manager: Json) -> None:
-    """A token in the URL is taken."""
+    """A token in the URL is accepted."""
     _open_when(manager, {"query_parameters": [{"name": "access_token", "present_match": True}]})
 
 
 def identity_is_enough(manager: Json) -> None:
-    """A request that says who it is needs no token."""
+    """A request with identity headers needs no token."""
     _keep_identity(manager)
     _open_when(manager, {"headers": [{"name": "x-kept-x-user-name", "present_match": True}]})
 
 
 def identity_passes(manager: Json) -> None:
-    """The name that the caller sent replaces the one that was found out."""
+    """The user name that the caller sent replaces the real one."""
     _keep_identity(manager)
     _send_on(manager, "x-user-name", "%REQ(x-kept-x-user-name)%")
 
 
 def no_identity(manager: Json) -> None:
-    """Services are not told who calls."""
+    """Services get no identity headers."""
     for route in _services(manager):
         route["request_headers_to_remove"] = [*route["request_headers_to_remove"], "x-user-name"]
 
 
 def token_passes(manager: Json) -> None:
-    """The caller's token goes on to the service, which could use it elsewhere."""
+    """The caller's token is forwarded to the service, which could use it elsewhere."""
     _keep(manager, "authorization")
     _send_on(manager, "authorization", "%REQ(x-kept-authorization)%")
 
 
 def foreign_hosts(manager: Json) -> None:
-    """Whatever host a request names, it is taken for ours and let in."""
+    """Every host name is accepted as the gateway's."""
     _elsewhere(manager)["routes"] = [_open(route) for route in _services(manager)]
 
 
 def loose_path(manager: Json) -> None:
-    """A spelling that the check does not know leads to the service all the same."""
+    """A path spelling that the check refuses still reaches the service."""
     route = _open(_service(manager, "time"))
     route["match"] = {"path": "/TIME/MCP"}
     _gateway(manager)["routes"].insert(0, route)
 
 
 def no_challenge(manager: Json) -> None:
-    """Strangers are refused, but not told where to sign in."""
+    """Unauthenticated callers are refused, but without a challenge."""
     bare = {
         "header": {"key": "www-authenticate", "value": "Bearer"},
         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
@@ -89,7 +89,7 @@ def no_challenge(manager: Json) -> None:
 
 
 def no_address(manager: Json) -> None:
-    """The authorization server is not told from which address a caller comes."""
+    """The authorization server does not get the address of a caller."""
     for route in _gateway(manager)["routes"]:
         route.pop("request_headers_to_add", None)
 
@@ -108,41 +108,41 @@ def no_way_out(manager: Json) -> None:
 
 
 def other_issuer(manager: Json) -> None:
-    """The authorization server gives another name than the one it is addressed by."""
+    """The authorization server reports another issuer than its address."""
     _edit_metadata(manager, issuer="https://evil.example")
 
 
 def no_pkce(manager: Json) -> None:
-    """Clients are told that an unprotected challenge will do."""
+    """The metadata advertises the plain PKCE method."""
     _edit_metadata(manager, code_challenge_methods_supported=["S256", "plain"])
 
 
 def other_authorization_server(manager: Json) -> None:
-    """The metadata of a service leads clients to somebody else's authorization server."""
+    """The metadata of a service names another authorization server."""
     url = f"http://{_gateway(manager)['name']}"
     document = {"resource": f"{url}/whoami/mcp", "authorization_servers": ["https://evil.example"]}
     _say(manager, {"path": "/.well-known/oauth-protected-resource/whoami/mcp"}, 200, document)
 
 
 def no_tokens(manager: Json) -> None:
-    """Nobody gets a token."""
+    """The token endpoint issues no token."""
     _say(manager, {"path": "/token"}, 500, {"error": "server_error"})
 
 
 def anybody_manages(manager: Json) -> None:
-    """A registration is shown to whoever asks."""
+    """A registration is shown without its token."""
     get = {"name": ":method", "string_match": {"exact": "GET"}}
     _say(manager, {"prefix": "/register/", "headers": [get]}, 200, {})
 
 
 def nothing_is_deleted(manager: Json) -> None:
-    """A client asks to be forgotten, and is told that it was."""
+    """A client's deletion is confirmed and not carried out."""
     delete = {"name": ":method", "string_match": {"exact": "DELETE"}}
     _say(manager, {"prefix": "/register/", "headers": [delete]}, 204, None)
 
 
 def no_deletion(manager: Json) -> None:
-    """A client asks to be forgotten, and is refused."""
+    """A client's deletion is refused."""
     delete = {"name": ":method", "string_match": {"exact": "DELETE"}}
     _say(manager, {"prefix": "/register/", "headers": [delete]}, 405, {})
 
@@ -173,7 +173,7 @@ def _open(route: Json) -> Json:
 
 
 def _open_when(manager: Json, match: Json) -> None:
-    """Requests to a service that match this too are not checked."""
+    """Requests to a service that also match this are not checked."""
     opened = [_open(route) for route in _services(manager)]
     for route in opened:
         route["match"] |= match
@@ -181,7 +181,7 @@ def _open_when(manager: Json, match: Json) -> None:
 
 
 def _keep(manager: Json, header: str) -> None:
-    """Remember what the caller sent under another name, before anything is removed."""
+    """Copy a header of the caller under another name before anything is removed."""
     mutations = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
     kept = {"header": {"key": f"x-kept-{header}", "value": f"%REQ({header})%"}}
     mutations.insert(0, {"append": {**kept, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}})
@@ -192,14 +192,14 @@ def _keep_identity(manager: Json) -> None:
 
 
 def _send_on(manager: Json, header: str, value: str) -> None:
-    """Give every service this header, last of all, where there is a value for it."""
+    """Send every service this header, last of all, if it has a value."""
     added = {"header": {"key": header, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     for route in _services(manager):
         route["request_headers_to_add"] = [added]
 
 
 def _say(manager: Json, match: Json, status: int, document: Any) -> None:
-    """Answer requests that match with this JSON, before any other route has its say."""
+    """Answer requests that match with this JSON, before any other route."""
     direct: Json = {"status": status}
     if document is not None:
         direct["body"] = {"inline_string": json.dumps(document)}

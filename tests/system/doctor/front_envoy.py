@@ -1,7 +1,7 @@
-"""An Envoy of the test's own at the gateway's public address, with the gateway's configuration changed in one way.
+"""An Envoy of the test at the gateway's public address, with the gateway's configuration changed in one way.
 
-The gateway's own Envoy listens elsewhere meanwhile, so every other part is the real one. What makes a change is
-a function that is given the HTTP connection manager (the JSON of its typed configuration) and edits it.
+The gateway's own Envoy listens elsewhere meanwhile, so every other part is the real one. A change is a function
+that gets the HTTP connection manager (the JSON of its typed configuration) and edits it.
 """
 
 from __future__ import annotations

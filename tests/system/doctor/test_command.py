@@ -1,4 +1,4 @@
-"""`portcullis doctor` as a command: exit codes, lines, JSON, and one readable line for what goes wrong."""
+"""`portcullis doctor` as a command: exit codes, lines, JSON, and one readable line for an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _examine(gateway: RunningGateway, *more: str) -> subprocess.CompletedProcess
 
 @contextmanager
 def _web_server(status: int, body: bytes) -> Iterator[str]:
-    """A server that answers everything with this; its URL."""
+    """A server that gives every request this answer; its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -51,7 +51,7 @@ def _web_server(status: int, body: bytes) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, serving(server):
         yield f"http://127.0.0.1:{server.server_port}"
@@ -75,7 +75,7 @@ def test_json_of_a_healthy_gateway_has_every_finding_and_exit_code_0(gateway: Ru
         assert finding["outcome"] == "ok"
 
 
-def test_what_is_broken_is_marked_and_exit_code_1(gateway: RunningGateway) -> None:
+def test_a_broken_check_is_marked_and_is_exit_code_1(gateway: RunningGateway) -> None:
     with front_envoy(gateway, faults.identity_passes):
         result = _examine(gateway)
     assert result.returncode == 1
@@ -84,7 +84,7 @@ def test_what_is_broken_is_marked_and_exit_code_1(gateway: RunningGateway) -> No
     assert "user_name: forged-by-doctor" in failed
 
 
-def test_what_could_not_be_tried_is_not_passed_over(gateway: RunningGateway, tmp_path: Path) -> None:
+def test_a_check_that_could_not_be_tried_is_reported(gateway: RunningGateway, tmp_path: Path) -> None:
     with front_envoy(gateway, faults.none):
         result = _doctor("--url", gateway.url, "--state-dir", str(tmp_path / "of-nobody"))
     assert result.returncode == 1
@@ -95,7 +95,7 @@ def test_what_could_not_be_tried_is_not_passed_over(gateway: RunningGateway, tmp
     assert "MASTER_KEY" in expired
 
 
-def test_another_user_can_be_the_one_who_signs_in(gateway: RunningGateway) -> None:
+def test_another_user_can_be_chosen_for_the_sign_in(gateway: RunningGateway) -> None:
     with front_envoy(gateway, faults.none):
         result = _examine(gateway, "--user", "hubot")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -107,7 +107,7 @@ def test_another_user_can_be_the_one_who_signs_in(gateway: RunningGateway) -> No
     [f"http://127.0.0.1:{free_port()}", "gateway", "http://["],
     ids=["a closed port", "no URL", "half a URL"],  # the same in every process of a run
 )
-def test_an_address_where_nobody_answers_is_one_line_and_exit_code_1(url: str) -> None:
+def test_an_unreachable_address_is_one_line_and_exit_code_1(url: str) -> None:
     line = _refused_in_one_line(_doctor("--url", url))
     assert url in line
 
@@ -131,7 +131,7 @@ def test_a_server_that_is_no_gateway_is_one_line_and_exit_code_1() -> None:
         (200, b"\xff\xfe{"),
     ],
 )
-async def test_what_does_not_describe_a_gateway_is_said_in_one_line(status: int, body: bytes) -> None:
+async def test_an_invalid_description_of_a_gateway_is_reported_in_one_line(status: int, body: bytes) -> None:
     with _web_server(status, body) as url:
         async with httpx2.AsyncClient() as http:
             with pytest.raises(UnreachableError) as refused:
@@ -141,7 +141,7 @@ async def test_what_does_not_describe_a_gateway_is_said_in_one_line(status: int,
 
 
 def test_a_gateway_that_stops_answering_is_one_line_and_exit_code_1() -> None:
-    """It describes itself, and then every connection for a service breaks."""
+    """Its metadata can be read, and then every connection to a service breaks."""
     gone = f"http://127.0.0.1:{free_port()}/mcp"
     body = json.dumps({"protected_resources": [gone]}).encode()
     with _web_server(200, body) as url:

@@ -1,4 +1,4 @@
-"""The doctor finds what is broken, and only that: a gateway with one thing wrong fails exactly these checks."""
+"""The doctor finds exactly the broken parts: a gateway with one fault fails exactly these checks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def _examined(gateway: RunningGateway, *, forging: bool = True) -> list[Fi
 
 
 async def _about_records(gateway: RunningGateway) -> Finding:
-    """The one finding, which comes before any sign-in."""
+    """The one finding about records, which is made before any sign-in."""
     forger = Forger(operator_settings(None, gateway.state_dir, {}))
     async with (
         httpx2.AsyncClient(timeout=60.0) as http,
@@ -80,7 +80,7 @@ def _with(outcome: Outcome, findings: list[Finding]) -> set[str]:
     ("fault", "broken"),
     [
         (faults.none, set()),
-        # Where nothing is checked, nobody says who calls either.
+        # Without a check there is no identity either.
         (faults.any_token, {AUDIENCE, EXPIRED, TAMPERED, UNSIGNED, REGISTRATION_TOKEN, ENDS, FORGED_BESIDE}),
         (faults.token_in_query, {QUERY}),
         (faults.identity_is_enough, {FORGED_ALONE, FORGED_BESIDE}),
@@ -118,16 +118,16 @@ async def test_each_fault_fails_its_own_checks_and_no_other(
         (faults.no_tokens, {SIGN_IN}),
     ],
 )
-async def test_a_gateway_at_which_clients_cannot_sign_in_fails(
+async def test_a_gateway_where_clients_cannot_sign_in_fails(
     gateway: RunningGateway, fault: Callable[[Json], None], broken: set[str]
 ) -> None:
-    """Where the sign-in itself is what breaks, the examination ends there."""
+    """If the sign-in itself fails, the examination ends there."""
     with front_envoy(gateway, fault):
         findings = await _examined(gateway)
     assert broken <= _with(Outcome.BROKEN, findings)
 
 
-async def test_without_the_gateways_keys_what_needs_them_is_untried_and_the_rest_is_tried(
+async def test_without_the_gateways_keys_only_the_checks_that_need_them_are_untried(
     gateway: RunningGateway,
 ) -> None:
     with front_envoy(gateway, faults.none):
@@ -143,7 +143,7 @@ async def test_without_the_gateways_keys_what_needs_them_is_untried_and_the_rest
         ("maxmemory-policy", "allkeys-lru", "noeviction", "evicts records when memory runs out"),
     ],
 )
-async def test_a_redis_that_would_lose_records_is_found(
+async def test_a_redis_that_would_lose_records_is_reported(
     gateway: RunningGateway, setting: str, bad: str, good: str, seen: str
 ) -> None:
     with front_envoy(gateway, faults.none), gateway.operator_redis() as redis:

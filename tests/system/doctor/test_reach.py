@@ -1,4 +1,4 @@
-"""How the doctor reaches a gateway: never by a proxy on this machine; and what it says when something is wrong."""
+"""How the doctor connects to a gateway: never through a proxy on this machine; and its messages about errors."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 class NotFound(BaseHTTPRequestHandler):
-    """Answers 404, so that one sees that it was reached."""
+    """Answers 404, so that the test can see that it was reached."""
 
     def do_GET(self) -> None:
         self.send_error(404)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Quiet(ThreadingHTTPServer):
-    """A server that says nothing of callers that it cannot understand."""
+    """A server that logs no error about callers that it cannot parse."""
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -77,25 +77,25 @@ def tls_server(authority: Authority, *, asks: bool = False) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_gateway_on_this_machine_is_never_asked_for_through_a_proxy(variable: str) -> None:
+def test_a_local_gateway_is_never_requested_through_a_proxy(variable: str) -> None:
     with server() as port:
         line = said(f"http://localhost:{port}", **{variable: f"http://127.0.0.1:{free_port()}"})
     assert line.endswith("/.well-known/oauth-authorization-server answered 404")
 
 
-def test_another_gateway_is_asked_for_through_the_proxy_of_the_environment() -> None:
+def test_another_gateway_is_requested_through_the_proxy_of_the_environment() -> None:
     with server() as proxy:
         line = said("http://gate.example.com", HTTP_PROXY=f"http://127.0.0.1:{proxy}")
     assert line.endswith("answered 404")  # by the proxy: the name does not exist
 
 
-def test_no_proxy_is_heeded() -> None:
+def test_the_no_proxy_variable_is_respected() -> None:
     with server() as proxy:
         line = said("http://gate.invalid", HTTP_PROXY=f"http://127.0.0.1:{proxy}", NO_PROXY="gate.invalid")
     assert "answered 404" not in line
 
 
-def test_tls_is_spoken_with_the_authority_of_the_environment(authority: Authority) -> None:
+def test_tls_uses_the_authorities_of_the_environment(authority: Authority) -> None:
     with server(tls_server(authority)) as port:
         assert said(f"https://localhost:{port}", SSL_CERT_FILE=str(authority.cert)).endswith("answered 404")
 
@@ -108,14 +108,14 @@ def test_tls_is_spoken_with_the_authority_of_the_environment(authority: Authorit
         ("https", True, "its certificate is not trusted here"),
     ],
 )
-def test_the_wrong_kind_of_listener_is_said(
+def test_the_wrong_kind_of_listener_is_reported(
     authority: Authority, scheme: str, with_tls: bool, meaning: str
 ) -> None:
     with server(tls_server(authority) if with_tls else None) as port:
         assert meaning in said(f"{scheme}://localhost:{port}")
 
 
-def test_a_missing_client_certificate_is_said_and_one_can_be_given(authority: Authority) -> None:
+def test_a_missing_client_certificate_is_reported_and_one_can_be_given(authority: Authority) -> None:
     mine = authority.identity("ada.example.com")
     with server(tls_server(authority, asks=True)) as port:
         url, trust = f"https://localhost:{port}", str(authority.cert)
@@ -124,12 +124,12 @@ def test_a_missing_client_certificate_is_said_and_one_can_be_given(authority: Au
         assert said(url, *given, SSL_CERT_FILE=trust).endswith("answered 404")
 
 
-def test_where_no_gateway_of_this_machine_runs_that_is_said(tmp_path: Path) -> None:
+def test_a_local_gateway_that_does_not_run_is_reported(tmp_path: Path) -> None:
     line = said(f"http://localhost:{free_port()}", "--state-dir", str(tmp_path))
     assert line.endswith(f"; no gateway runs in {tmp_path}: start it with `portcullis up`")
 
 
-def test_a_client_certificate_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_client_certificate_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "portcullis", "doctor", "--cert", str(tmp_path / "none.pem")],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""One gateway for all these tests, and ways to talk to it: as an operator, a browser, or somebody rude."""
+"""One gateway for all these tests, and ways to use it: as an operator, as a browser, or with any request."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def redis(gateway: RunningGateway) -> Iterator[Redis]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    """Plain HTTP, to send exactly what a test wants sent."""
+    """Plain HTTP, to send exactly what a test needs."""
     async with httpx2.AsyncClient(timeout=60.0) as http:
         yield http
 
 
 @pytest.fixture
 async def oauth(gateway: RunningGateway) -> AsyncIterator[OAuthClient]:
-    """An OAuth client that does each step by itself."""
+    """An OAuth client that performs each step by itself."""
     async with OAuthClient(gateway.url) as client:
         yield client

@@ -1,6 +1,6 @@
 """A person at a browser, as a program, `python -m tests.system.gateway.person_program URL`.
 
-It signs in and goes back to the client.
+It signs in and returns to the client.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ WRITE = "mcp.ruled.write"
 
 
 async def token_of(gateway: RunningGateway, login: str, scope: str, service: str = "ruled") -> str:
-    """An access token for `service`, after a sign-in by hand."""
+    """An access token for `service`, after a sign-in step by step."""
     async with OAuthClient(gateway.url) as client:
         registered = await client.register()
         pkce = Pkce.fresh()

@@ -1,4 +1,4 @@
-"""The official Python SDK's client, known by its metadata document instead of a registration, through Envoy."""
+"""The official Python SDK's client with its metadata document instead of a registration, through Envoy."""
 
 from __future__ import annotations
 

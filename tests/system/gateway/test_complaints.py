@@ -1,4 +1,6 @@
-"""Complaints about other gateways that only a whole gateway answers; `docs/generated/requirements.md` has all."""
+"""Complaints about other gateways that only a complete gateway can answer; `docs/generated/requirements.md` has
+all.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,16 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def envoy_admin(gateway: RunningGateway) -> Iterator[httpx2.Client]:
-    """Envoy's own figures."""
+    """Envoy's own statistics."""
     socket = gateway.state_dir / "run" / "envoy-admin.sock"
     with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(socket)), base_url="http://localhost") as client:
         yield client
 
 
 def _checks(admin: httpx2.Client) -> tuple[int, int]:
-    """How many connections Envoy has opened to the check service so far, and how many questions it has asked."""
+    """The number of connections that Envoy has opened to the check service so far, and the number
+    of its checks.
+    """
     stats = admin.get("/stats?format=json&filter=^cluster.ext_authz.upstream_(cx|rq)_total$").json()["stats"]
     found = {stat["name"].rpartition(".")[2]: int(stat["value"]) for stat in stats}
     return found["upstream_cx_total"], found["upstream_rq_total"]
@@ -52,13 +56,13 @@ async def test_many_checks_share_few_connections(
 
 
 @pytest.mark.requirement("complaints:fastmcp-3543")
-async def test_using_a_service_asks_nothing_of_github(gateway: RunningGateway) -> None:
+async def test_using_a_service_sends_no_request_to_github(gateway: RunningGateway) -> None:
     user = McpUser(gateway.resource("whoami"))
     async with user.connected() as client:
         await whoami(client)
         await _logged(gateway, "/whoami/mcp/before")
         asked = _requests_to_github(gateway)
-        assert asked, "signing in does ask GitHub, and this is how we see it"
+        assert asked, "a sign-in does send requests to GitHub, and they are visible here"
         for _ in range(5):
             await whoami(client)
         await _logged(gateway, "/whoami/mcp/after")
@@ -66,7 +70,7 @@ async def test_using_a_service_asks_nothing_of_github(gateway: RunningGateway) -
 
 
 async def _logged(gateway: RunningGateway, path: str) -> None:
-    """Wait until Envoy has written down everything until now, of which a request to `path` is the last."""
+    """Wait until Envoy has logged everything until now, of which a request to `path` is the last."""
     async with httpx2.AsyncClient() as http:
         assert (await http.get(f"{gateway.url}{path}")).status_code == 401
     deadline = time.monotonic() + PATIENCE
@@ -84,7 +88,7 @@ def _requests_to_github(gateway: RunningGateway) -> int:
 
 
 @pytest.mark.requirement("complaints:supabase-mcp-355")
-async def test_a_client_whose_registration_is_gone_is_told_so_that_it_registers_again(
+async def test_a_client_with_a_deleted_registration_gets_the_error_after_which_it_registers_again(
     gateway: RunningGateway, oauth: OAuthClient
 ) -> None:
     gone = await oauth.register(client_name="Forgotten")

@@ -1,4 +1,4 @@
-"""Clients with a secret: the whole way through Envoy, and no way without the secret."""
+"""Clients with a secret, through Envoy: the complete sign-in works, and fails without the secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_the_sdks_client_signs_in_calls_and_refreshes_with_its_secret(
     async with user.connected() as client:
         before = await whoami(client)
         first = user.access_token
-        user.provider.context.token_expiry_time = 1.0  # as a client that looks at its clock would find
+        user.provider.context.token_expiry_time = 1.0  # as a client would find that checks its clock
         after = await whoami(client)
     assert user.wallet.client is not None
     assert user.wallet.client.client_secret
@@ -43,7 +43,7 @@ async def test_the_sdks_client_signs_in_calls_and_refreshes_with_its_secret(
 
 
 @METHODS
-async def test_without_the_right_secret_a_code_gives_nothing_and_is_not_spent(
+async def test_without_the_right_secret_a_code_is_refused_and_not_consumed(
     gateway: RunningGateway, oauth: OAuthClient, method: str
 ) -> None:
     registration = await oauth.register(token_endpoint_auth_method=method)

@@ -1,4 +1,4 @@
-"""The doctor's verdict on the gateway that `make up` starts."""
+"""The doctor's result for the gateway that `make up` starts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from tests.support.gateway import RunningGateway
 
 
-def test_everything_that_the_doctor_checks_holds_for_two_at_once(gateway: RunningGateway) -> None:
-    """Each has a client of its own and deletes it: one that registered the same as the other could not."""
+def test_every_check_of_two_concurrent_doctors_passes(gateway: RunningGateway) -> None:
+    """Each has a client of its own and deletes it. With identical registrations this could fail."""
     state_dir = str(gateway.state_dir)
     command = [sys.executable, "-m", "portcullis", "doctor", "--url", gateway.url, "--state-dir", state_dir]
     doctors = [

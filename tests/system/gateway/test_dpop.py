@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("rfc9449:resource", "rfc9449:no-downgrade")
-async def test_a_bound_token_opens_its_service_for_who_has_the_key_and_for_nobody_else(
+async def test_a_bound_token_works_only_with_a_proof_of_its_key(
     gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
     own, thief, url = key(name="dpop"), key(name="thief"), gateway.resource("whoami")
@@ -48,8 +48,8 @@ async def test_a_bound_token_opens_its_service_for_who_has_the_key_and_for_nobod
     assert reasons.count("wrong_proof") == 6
 
 
-async def test_a_browsers_client_may_send_a_proof(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
-    """A page of another origin asks first whether it may (CORS)."""
+async def test_a_browser_based_client_may_send_a_proof(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+    """A page of another origin asks for permission first (CORS)."""
     asked = {
         "Origin": "http://localhost:6274",
         "Access-Control-Request-Method": "POST",

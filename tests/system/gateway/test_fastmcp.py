@@ -1,4 +1,4 @@
-"""FastMCP's client, unmodified, in a process of its own, with a program of ours where it expects a browser."""
+"""FastMCP's client, unmodified, in a separate process, with our program as its browser."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class _Program:
         self._process = process
 
     async def told(self) -> Any:
-        """The next thing that it tells."""
+        """Its next line."""
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE)
         assert line, "the client ended"
         return json.loads(line)
 
     async def call(self, tool: str, **arguments: str) -> Any:
-        """What came of calling a tool."""
+        """The result of calling a tool."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([tool, arguments]).encode() + b"\n")
         return await self.told()
@@ -45,7 +45,7 @@ class _Program:
 
 @asynccontextmanager
 async def _fastmcp(url: str, home: Path) -> AsyncIterator[_Program]:
-    """A FastMCP client of `url`. When it does not end by itself and well, its last words are shown."""
+    """A FastMCP client of `url`. If it fails, its last output is shown."""
     log = home / "fastmcp.log"
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -80,7 +80,7 @@ async def test_a_user_signs_in_lists_the_tools_and_calls_one(gateway: RunningGat
     assert "Asia/Tokyo" in "".join(result["text"])
 
 
-async def test_a_service_is_told_who_signed_in_and_a_revoked_token_is_replaced(
+async def test_a_service_gets_the_identity_and_a_revoked_token_is_replaced(
     gateway: RunningGateway, redis: Redis, tmp_path: Path
 ) -> None:
     async with _fastmcp(gateway.resource("whoami"), tmp_path) as client:
@@ -91,4 +91,4 @@ async def test_a_service_is_told_who_signed_in_and_a_revoked_token_is_replaced(
 
         allowed = gateway.audited("ext_authz", event="access.allowed", client_id=told["client_id"])
         end_token(redis, allowed["jti"])
-        assert (await client.call("whoami"))["structured"] == told, "the same person, by the same registration"
+        assert (await client.call("whoami"))["structured"] == told, "the same person, with the same registration"

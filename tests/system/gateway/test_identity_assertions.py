@@ -1,4 +1,4 @@
-"""The official SDK's client for identity assertions: through Envoy to a service, and nobody signs in."""
+"""The official SDK's client for identity assertions: through Envoy to a service, without a sign-in."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ users = {{ {subject} = {{ github_id = 583231, github_user = "octocat" }} }}
 
 @pytest.fixture(scope="module")
 def enterprise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGateway, str]]:
-    """A gateway that trusts a provider, and the secret of the client that it may vouch to."""
+    """A gateway that trusts a provider, and the secret of the client that the provider may vouch to."""
     file: Path = tmp_path_factory.mktemp("provider") / "keys.json"
     file.write_text(json.dumps(jwks(key(name=KEY_NAME))), encoding="utf-8")
     trusted = _TRUSTED.format(issuer=PROVIDER, file=file, client_id=CLIENT_ID, subject=SUBJECT)
     made = client_credentials.create(
         "IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True
     )
-    # Its id stands in the settings, so it has to be known before there is a gateway to make it.
+    # Its id is in the settings, so it must be known before the gateway that makes the client runs.
     record = dataclasses.replace(made.client, client_id=CLIENT_ID)
     with running_gateway(config=WHOAMI_ALONE + trusted) as gateway:
         with gateway.operator_redis() as redis:
@@ -57,7 +57,7 @@ def enterprise(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runni
 
 
 class Enterprise:
-    """The client of an enterprise, and how often its provider was asked for an assertion."""
+    """The client of an enterprise, and the number of assertions that its provider was asked for."""
 
     def __init__(self, gateway: RunningGateway, secret: str, **claims: Any) -> None:
         self.resource = gateway.resource("whoami")
@@ -81,7 +81,7 @@ class Enterprise:
             yield client
 
 
-async def test_the_sdks_client_reaches_a_service_as_the_person_its_provider_vouches_for(
+async def test_the_sdks_client_uses_a_service_as_the_person_that_its_provider_vouches_for(
     enterprise: tuple[RunningGateway, str],
 ) -> None:
     gateway, secret = enterprise
@@ -94,7 +94,7 @@ async def test_the_sdks_client_reaches_a_service_as_the_person_its_provider_vouc
     assert user.wallet.tokens.refresh_token is None
 
 
-async def test_without_the_secret_an_assertion_opens_nothing(enterprise: tuple[RunningGateway, str]) -> None:
+async def test_without_the_secret_an_assertion_is_refused(enterprise: tuple[RunningGateway, str]) -> None:
     gateway, secret = enterprise
     user = Enterprise(gateway, secret[::-1])
     with pytest.raises(Exception) as refused:  # noqa: PT011 - the SDK wraps it in groups of its own

@@ -1,4 +1,6 @@
-"""A stolen refresh token is found, ended and shown with the commands of `docs/incidents.md`, which all work."""
+"""A stolen refresh token is found, ended and shown with the commands of `docs/incidents.md`, and
+all of them work.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ VICTIM, VICTIMS_ADDRESS, THIEFS_ADDRESS = "tove", "127.0.0.21", "127.0.0.22"
 
 @dataclass(frozen=True)
 class Theft:
-    """A refresh token that a thief used, until both lost everything; and a shell where the operator is."""
+    """A refresh token that a thief used, until both lost all access; and a shell of the operator."""
 
     gateway: RunningGateway
     folder: Path
@@ -49,7 +51,7 @@ class Theft:
     stolen_jti: str
 
     def run(self, command: str) -> str:
-        """Run a line of the page as a shell would, with the values of this theft; its standard output."""
+        """Run a line of the page in a shell, with the values of this theft. Return its standard output."""
         values = {
             "GRANT_ID": self.grant_id,
             "CLIENT_ID": self.client_id,
@@ -85,7 +87,7 @@ def browser_at(address: str) -> httpx2.AsyncClient:
 
 
 async def called(http: httpx2.AsyncClient, resource: str, token: str, status: int) -> None:
-    """A call of a service that is answered so."""
+    """A call of a service that gets this answer."""
     async with asyncio.timeout(60):
         while (await probe(http, resource, token)).status_code != status:
             pass
@@ -108,7 +110,7 @@ async def theft(gateway: RunningGateway, tmp_path: Path) -> Theft:
         client.http = at_the_thief
         taken = (await client.refresh(client_id, stolen)).json()
         await called(at_the_thief, resource, taken["access_token"], 200)
-        # The thief goes on. An hour later, the client's token is too old for a repeated request.
+        # The thief continues. An hour later, the client's token is too old for a repeated request.
         again = (await client.refresh(client_id, taken["refresh_token"])).json()
         await called(at_the_thief, resource, again["access_token"], 200)
         with gateway.operator_redis() as redis:
@@ -130,7 +132,7 @@ async def theft(gateway: RunningGateway, tmp_path: Path) -> Theft:
     return found
 
 
-def test_each_command_that_stops_an_incident_is_followed_by_one_that_shows_its_extent() -> None:
+def test_each_command_that_stops_an_incident_has_one_that_shows_its_extent() -> None:
     table = re.search(r"\| its extent \|\n\|---\|---\|---\|\n((?:\|.*\n)+)", PAGE)
     assert table is not None
     rows = [row.strip("| ").split(" | ") for row in table[1].splitlines()]

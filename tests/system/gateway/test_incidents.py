@@ -1,4 +1,4 @@
-"""What an operator does when something is wrong, felt by a live MCP session through Envoy (rows R65, R66, R69)."""
+"""An operator's commands in an incident, as a running MCP session through Envoy sees them (rows R65, R66, R69)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVERYBODY = ("tokens", "revoke", "--all", "--yes")
 
 
 async def answered(http: httpx2.AsyncClient, resource: str, token: str | None, status: int) -> httpx2.Response:
-    """The first answer of that status: what was done reaches the check service a moment later."""
+    """The first answer of that status: the effect of a command reaches the check service a moment later."""
     async with asyncio.timeout(60):
         while (answer := await probe(http, resource, token)).status_code != status:
             pass
@@ -37,7 +37,7 @@ def disabled(gateway: RunningGateway, service: str, reason: str) -> Iterator[Non
         operate(gateway, "services", "enable", service)
 
 
-async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_is_back(
+async def test_a_disabled_service_gives_its_reason_and_a_session_continues_when_it_is_enabled(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     user = McpUser(gateway.resource("whoami"))
@@ -54,11 +54,11 @@ async def test_an_isolated_service_says_why_and_a_live_session_goes_on_when_it_i
             assert (row["disabled"], row["reason"]) == (True, "Being repaired until noon.")
         await answered(http, user.resource, token, 200)
         assert await whoami(client) == before
-    assert user.access_token == token, "its token stayed good"
+    assert user.access_token == token, "its token stayed valid"
     assert len(user.visits) == 1
 
 
-async def test_a_blocked_person_in_a_live_session_is_refused_at_once_and_comes_back_when_unblocked(
+async def test_a_blocked_person_with_a_session_is_refused_at_once_and_can_return_when_unblocked(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     user, bystander = McpUser(gateway.resource("whoami"), login="tove"), McpUser(gateway.resource("whoami"))
@@ -74,13 +74,13 @@ async def test_a_blocked_person_in_a_live_session_is_refused_at_once_and_comes_b
             assert len(bystander.visits) == 1
         finally:
             operate(gateway, "users", "unblock", "tove")
-        await asyncio.sleep(1)  # what is allowed in the second of the block is void as well
+        await asyncio.sleep(1)  # a grant within the second of the block is void as well
         assert (await whoami(client))["user_name"] == "tove", "the client signs in again by itself"
     assert user.access_token != token
     assert len(user.visits) == 2
 
 
-async def test_a_revoked_client_and_everybody_sign_in_again(
+async def test_after_a_revocation_of_a_client_and_of_everything_the_client_signs_in_again(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     user = McpUser(gateway.resource("whoami"))
@@ -90,6 +90,6 @@ async def test_a_revoked_client_and_everybody_sign_in_again(
             token = user.access_token
             assert operate(gateway, *command)["grants_ended"] >= 1
             await answered(http, user.resource, token, 401)
-            await asyncio.sleep(1)  # what is allowed in the same second is void as well
+            await asyncio.sleep(1)  # a grant within the same second is void as well
             assert await whoami(client) == before
     assert len(user.visits) == 3

@@ -1,4 +1,6 @@
-"""An issuer with a path: the official SDK's client finds it, signs in and calls, and every address is below it."""
+"""An issuer with a path: the official SDK's client finds it, signs in and calls, and every address is below the
+path.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def below() -> Iterator[RunningGateway]:
     """A gateway whose issuer is `http://localhost:PORT/sign/in`."""
     config = WHOAMI_ALONE.replace('issuer = "http://localhost:8080"', f'issuer = "http://localhost:8080{PATH}"')
     _, table, service = config.partition("[[services]]")
-    other = (table + service).replace("whoami", "another")  # so that the doctor can take one's token to the other
+    # so that the doctor can present a token of one to the other
+    other = (table + service).replace("whoami", "another")
     with running_gateway(config=config + other) as gateway:
         yield gateway
 
@@ -40,7 +43,7 @@ async def test_the_sdks_client_signs_in_calls_and_refreshes(below: RunningGatewa
     async with user.connected() as client:
         before = await whoami(client)
         first = user.access_token
-        user.provider.context.token_expiry_time = 1.0  # as a client that looks at its clock would find
+        user.provider.context.token_expiry_time = 1.0  # as a client would find that checks its clock
         assert await whoami(client) == before
     assert user.access_token != first
     (visit,) = user.visits
@@ -55,7 +58,7 @@ async def test_the_sdks_client_signs_in_calls_and_refreshes(below: RunningGatewa
         f"{PATH}/.well-known/openid-configuration",
     ],
 )
-def test_all_three_forms_lead_to_the_same_metadata_with_every_address_below_the_path(
+def test_all_three_well_known_forms_give_the_same_metadata_with_every_address_below_the_path(
     below: RunningGateway, origin: str, place: str
 ) -> None:
     document: dict[str, Any] = httpx2.get(f"{origin}{place}").json()
@@ -81,18 +84,18 @@ def test_all_three_forms_lead_to_the_same_metadata_with_every_address_below_the_
         "/",
     ],
 )
-def test_nothing_of_it_is_at_the_root_of_the_host(below: RunningGateway, origin: str, path: str) -> None:
+def test_no_endpoint_is_at_the_root_of_the_host(below: RunningGateway, origin: str, path: str) -> None:
     assert httpx2.get(f"{origin}{path}").status_code == 404
 
 
-def test_resources_lead_to_the_issuer_byte_for_byte(below: RunningGateway, origin: str) -> None:
+def test_the_metadata_of_resources_has_the_exact_issuer(below: RunningGateway, origin: str) -> None:
     document = httpx2.get(f"{origin}/.well-known/oauth-protected-resource/whoami/mcp").json()
     assert document["authorization_servers"] == [below.url]
     challenge = httpx2.post(f"{origin}/whoami/mcp", json={}).headers["WWW-Authenticate"]
     assert f'resource_metadata="{origin}/.well-known/oauth-protected-resource/whoami/mcp"' in challenge
 
 
-async def test_success_and_error_carry_the_issuer_and_forms_stay_below_it(below: RunningGateway) -> None:
+async def test_success_and_error_contain_the_issuer_and_forms_stay_below_it(below: RunningGateway) -> None:
     async with OAuthClient(below.url) as client:
         registration = await client.register()
         assert registration.document["registration_client_uri"].startswith(f"{below.url}/register/")
@@ -107,7 +110,7 @@ async def test_success_and_error_carry_the_issuer_and_forms_stay_below_it(below:
         assert (told["error"], told["iss"]) == (["access_denied"], [below.url])
 
 
-async def test_a_browser_says_the_origin_without_the_path_and_others_are_refused(
+async def test_forms_are_accepted_from_the_origin_without_the_path_and_refused_from_others(
     below: RunningGateway, origin: str
 ) -> None:
     async with OAuthClient(below.url) as client:
@@ -144,12 +147,12 @@ async def test_the_account_page_is_below_the_path_from_signing_in_to_signing_out
         places = ("disconnect", "sign-out", "sign-out-everywhere")
         assert actions_on(page) == [f"{PATH}/account/{place}" for place in places]
         asked = await client.http.get(client.authorize_url(registration.client_id, pkce.challenge))
-        assert f'href="{PATH}/account"' in asked.text, "the consent page leads there"
+        assert f'href="{PATH}/account"' in asked.text, "the consent page has a link to it"
 
         async def sent(place: str, **form: str) -> str:
             form["form_token"] = form_value(page.text, "form_token")
             refused = await client.http.post(f"{account}/{place}", data=form, headers={"Origin": below.url})
-            assert refused.status_code == 403, "a browser never says a path in its origin"
+            assert refused.status_code == 403, "a browser never sends a path in its origin"
             answer = await client.http.post(f"{account}/{place}", data=form, headers={"Origin": origin})
             assert answer.status_code == 303
             return str(answer.headers["Location"])
@@ -167,16 +170,16 @@ async def test_the_account_page_is_below_the_path_from_signing_in_to_signing_out
         assert await sent("sign-out") == f"{PATH}/account?done=signed-out"
         assert SESSION not in client.http.cookies
         kept = await client.http.get(account, headers={"Cookie": f"{SESSION}={session}"})
-        assert actions_on(kept) == [f"{PATH}/account/sign-in"], "nor is it good for whoever kept it"
+        assert actions_on(kept) == [f"{PATH}/account/sign-in"], "a stored cookie is not valid either"
 
 
 def actions_on(page: httpx2.Response) -> list[str]:
-    """Where the forms of a page lead, in order."""
+    """The targets of the forms of a page, in order."""
     assert page.status_code == 200
     return re.findall(r'<form method="post" action="([^"]+)"', page.text)
 
 
-def test_the_home_page_is_at_the_path_and_the_doctor_finds_all_in_order(below: RunningGateway) -> None:
+def test_the_home_page_is_at_the_path_and_the_doctor_finds_no_fault(below: RunningGateway) -> None:
     for address in (below.url, f"{below.url}/"):
         page = httpx2.get(address)
         assert page.status_code == 200

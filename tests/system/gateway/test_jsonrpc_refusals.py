@@ -1,4 +1,6 @@
-"""What MCP clients are told when the gateway refuses, and what Envoy holds before it is known who sends."""
+"""The answers to MCP clients when the gateway refuses, and the memory that Envoy uses before the caller is
+authenticated.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ upstream = "http://127.0.0.1:1/mcp"
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[RunningGateway]:
-    """A gateway with a service that has rules and one that has none, and two such that nobody runs."""
+    """A gateway with a service that has rules and one that has none, and two more that do not run."""
     roles = ROLES.replace('["mcp.ruled"]', '["mcp.ruled", "mcp.away", "mcp.gone"]')
     with running_gateway(config=SERVICES + OUT_OF_REACH + roles) as gateway:
         yield gateway
@@ -55,14 +57,14 @@ _tokens: dict[tuple[str, str], str] = {}
 
 
 async def token(gateway: RunningGateway, login: str, service: str = "ruled") -> str:
-    """One that is good for `service`, signed in for once. `hubot` may do everything at `ruled`, `octocat` read."""
+    """A token for `service`, from one sign-in. `hubot` may do everything at `ruled`, `octocat` may read."""
     if (login, service) not in _tokens:
         _tokens[login, service] = await token_of(gateway, login, f"mcp.{service}", service)
     return _tokens[login, service]
 
 
 def told(answer: httpx2.Response) -> tuple[object, int]:
-    """The id and the code of the JSON-RPC error, after a look at its form."""
+    """The id and the code of the JSON-RPC error, after a check of its form."""
     assert answer.headers["content-type"] == "application/json", answer.text
     assert answer.headers["cache-control"] == "no-store"
     body = answer.json()
@@ -101,7 +103,7 @@ async def post(
         (None, PLAIN, {}, 401, (None, 401)),
     ],
 )
-async def test_a_refusal_is_an_error_of_json_rpc_with_the_id_where_the_body_was_read(
+async def test_a_refusal_is_a_json_rpc_error_with_the_id_if_the_body_was_read(
     gateway: RunningGateway,
     http: httpx2.AsyncClient,
     case: tuple[str | None, bytes, dict[str, str], int, tuple[object, int]],
@@ -115,7 +117,7 @@ async def test_a_refusal_is_an_error_of_json_rpc_with_the_id_where_the_body_was_
         assert challenge(answer)["resource_metadata"]
 
 
-async def test_envoy_itself_answers_in_the_same_form(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+async def test_envoys_own_answers_have_the_same_form(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
     mine = await token(gateway, "hubot")
     ruled = gateway.resource("ruled")
 
@@ -155,7 +157,7 @@ async def test_envoy_itself_answers_in_the_same_form(gateway: RunningGateway, ht
         "x" * 256,
     ],
 )
-async def test_a_service_out_of_reach_is_reported_with_the_id_of_the_request(
+async def test_an_unreachable_service_is_reported_with_the_id_of_the_request(
     gateway: RunningGateway, http: httpx2.AsyncClient, request_id: str | int
 ) -> None:
     mine = await token(gateway, "hubot", "away")
@@ -182,7 +184,7 @@ async def test_an_id_that_cannot_be_repeated_is_null_in_the_answer_of_envoy(
     assert (answer.status_code, told(answer)) == (503, (None, 503))
 
 
-async def test_a_method_that_no_rule_is_for_is_answered_by_the_service_or_sends_for_more_rights(
+async def test_a_method_without_a_rule_is_answered_by_the_service_or_needs_more_scope(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 9, "method": "does/not_exist"}).encode()
@@ -196,7 +198,7 @@ async def test_a_method_that_no_rule_is_for_is_answered_by_the_service_or_sends_
     assert challenge(some)["scope"].split() == ["mcp.ruled.read", "mcp.ruled.write"]
     more = await token_of(gateway, "hubot", challenge(some)["scope"])
     assert (await post(http, gateway.resource("ruled"), more, body)).text == everything.text
-    # For a person that may not have all of them no consent would help.
+    # For a person who may not have all of them no consent would help.
     other = await post(http, gateway.resource("ruled"), await token(gateway, "octocat"), body)
     assert (other.status_code, challenge(other)["error"]) == (403, "access_denied")
 
@@ -208,14 +210,14 @@ async def test_a_refusal_at_a_service_without_rules_has_the_id_too(
     answer = await post(http, gateway.resource("plain"), forbidden, json.dumps({**call("x"), "id": 41}).encode())
     assert (answer.status_code, told(answer)) == (403, (41, 403))
     large = await post(http, gateway.resource("plain"), forbidden, LARGE)
-    assert (large.status_code, told(large)) == (403, (1, 403)), "and only its beginning was read"
+    assert (large.status_code, told(large)) == (403, (1, 403)), "only its beginning was read"
     denied = [event for event in gateway.audit("ext_authz") if event.get("reason") == "forbidden_by_policy"]
     assert len([event for event in denied if event["service"] == "plain"]) == 2, (
         "each is recorded once, however often Envoy asks"
     )
 
 
-async def test_pages_and_endpoints_for_sign_in_keep_their_own_errors(
+async def test_pages_and_endpoints_for_sign_in_keep_their_own_error_format(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     answer = await http.post(f"{gateway.url}/token", data={"grant_type": "nonsense"})
@@ -228,7 +230,7 @@ SENT = 120_000
 
 
 @pytest.mark.parametrize("credentials", [None, "garbage", "elsewhere"])
-async def test_nobody_without_a_good_token_makes_envoy_hold_a_body(
+async def test_without_a_valid_token_envoy_buffers_no_body(
     gateway: RunningGateway, credentials: str | None
 ) -> None:
     if credentials == "elsewhere":
@@ -246,7 +248,7 @@ async def test_nobody_without_a_good_token_makes_envoy_hold_a_body(
             connection = socket.create_connection(("127.0.0.1", url.port or 80), timeout=60)
             connections.append(connection)
             connection.sendall(head + b"x" * 1000)
-            # The answer comes although the body never will.
+            # The answer arrives although the body never does.
             assert connection.recv(12) == b"HTTP/1.1 401"
         assert allocated(gateway) - before < CONNECTIONS * SENT / 4
     finally:
@@ -255,7 +257,7 @@ async def test_nobody_without_a_good_token_makes_envoy_hold_a_body(
 
 
 def allocated(gateway: RunningGateway) -> int:
-    """Bytes of memory that Envoy has in use."""
+    """The bytes of memory that Envoy has in use."""
     config = json.loads((gateway.state_dir / "run" / "envoy.json").read_text(encoding="utf-8"))
     place = config["admin"]["address"]["pipe"]["path"]
     with httpx2.Client(transport=httpx2.HTTPTransport(uds=place)) as admin:

@@ -1,4 +1,6 @@
-"""Redis falls silent: nobody gets in unchecked, nobody is told that a good token is bad, and it passes."""
+"""Redis does not answer: every request is checked, a valid token is not reported as invalid, and
+the outage ends.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def silent(redis: Redis) -> Iterator[None]:
 
 
 async def _answers_until_ok(http: httpx2.AsyncClient, resource: str, token: str) -> AsyncIterator[httpx2.Response]:
-    """Every answer to one probe after the other, up to the first that lets us in."""
+    """The answers to repeated requests, up to the first success."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         answer = await probe(http, resource, token)
@@ -50,37 +52,37 @@ async def _answers_until_ok(http: httpx2.AsyncClient, resource: str, token: str)
 
 
 async def _refusals(http: httpx2.AsyncClient, resource: str, token: str) -> list[httpx2.Response]:
-    """Probe until many refusals follow one another, and return these.
+    """Send requests until many refusals follow one another, and return these.
 
-    One alone says little: on a slow machine a check can take too long while the token still counts, and one worker
-    notices the silence before another.
+    One alone proves little: on a slow machine a check can take too long while the token is still cached, and
+    one worker detects the silence before another.
     """
     deadline = time.monotonic() + _PATIENCE
     refusals: list[httpx2.Response] = []
     while len(refusals) < _IN_A_ROW:
         answer = await probe(http, resource, token)
         refusals = [] if answer.is_success else [*refusals, answer]
-        assert refusals or time.monotonic() < deadline, "the silence was not noticed"
+        assert refusals or time.monotonic() < deadline, "the silence was not detected"
         await asyncio.sleep(0.05)
     return refusals
 
 
 @pytest.fixture
 async def token(gateway: RunningGateway, oauth: OAuthClient) -> str:
-    """A good token for `/whoami/mcp`."""
+    """A valid token for `/whoami/mcp`."""
     registration = await oauth.register()
     return str((await oauth.tokens(registration.client_id, resource=gateway.resource("whoami")))["access_token"])
 
 
 @pytest.mark.requirement("complaints:glycemicgpt-720")
-async def test_a_silent_redis_is_503_with_retry_after_never_401_and_it_recovers(
+async def test_while_redis_is_silent_tokens_get_503_with_retry_after_and_never_401(
     gateway: RunningGateway, redis: Redis, http: httpx2.AsyncClient, token: str
 ) -> None:
     resource = gateway.resource("whoami")
     assert (await probe(http, resource, token)).status_code == 200
 
     with silent(redis):
-        # What is cached counts until the silence has lasted for the bound; then nothing does.
+        # A cached status is used until the silence has lasted for the bound, and not longer.
         outage = await _refusals(http, resource, token)
     answers = [answer async for answer in _answers_until_ok(http, resource, token)]
 
@@ -92,7 +94,7 @@ async def test_a_silent_redis_is_503_with_retry_after_never_401_and_it_recovers(
     assert recovered.status_code == 200
 
 
-async def test_while_redis_is_silent_a_stranger_is_still_sent_to_sign_in(
+async def test_while_redis_is_silent_a_request_without_a_token_still_gets_401(
     gateway: RunningGateway, redis: Redis, http: httpx2.AsyncClient, token: str
 ) -> None:
     resource = gateway.resource("whoami")

@@ -1,4 +1,4 @@
-"""The pages in a real browser, through the whole gateway: with a keyboard alone, on a phone, in the dark.
+"""The pages in a real browser, through the complete gateway: with only a keyboard, on a phone, in dark mode.
 
 Also what only a browser enforces: the content security policy, cookies' attributes, frames, form redirects.
 """
@@ -39,14 +39,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def somebody(browser: Browser) -> Iterator[Person]:
-    """A person whose browser may complain about nothing."""
+    """A person whose browser must report no error."""
     with person(browser) as somebody:
         yield somebody
         assert somebody.complaints == []
 
 
 class App:
-    """A client on this device: it waits on loopback for the browser to come back."""
+    """A client on this device: it waits on loopback for the redirect of the browser."""
 
     def __init__(self, gateway: str, name: str, port: int) -> None:
         self.gateway = gateway
@@ -103,7 +103,7 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 class _Page(BaseHTTPRequestHandler):
-    """What an app shows when the browser comes back, and a page of somebody else's that frames ours."""
+    """The page of an app after the redirect, and a page of an attacker that frames ours."""
 
     def do_GET(self) -> None:
         framed = parse_qs(urlsplit(self.path).query).get("frame", [""])[0]
@@ -116,19 +116,19 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Quietly."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving_pages() -> Iterator[int]:
-    """A web server on a loopback port of its own, for the block."""
+    """A web server on its own loopback port, for the block."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Page) as server, serving(server):
         yield server.server_port
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """Where apps wait on loopback."""
+    """The loopback port of the apps."""
     with serving_pages() as port:
         yield port
 
@@ -139,13 +139,13 @@ def app(gateway: RunningGateway, port: int, request: pytest.FixtureRequest) -> A
 
 
 def sign_in_at_github(somebody: Person, login: str = "octavia") -> None:
-    """On the stand-in's page."""
+    """Sign in on the stand-in's page."""
     assert "/login/oauth/authorize" in somebody.page.url
     somebody.press(login)
 
 
 def signed_in(somebody: Person, app: App, login: str = "octavia") -> dict[str, Any]:
-    """Connect `app`, with the keyboard alone; answers its tokens."""
+    """Connect `app` with only the keyboard. Return its tokens."""
     somebody.go(app.authorize_url())
     somebody.press("Allow and sign in")
     sign_in_at_github(somebody, login)
@@ -158,7 +158,7 @@ def at_github(somebody: Person) -> int:
 
 
 @pytest.mark.requirement("complaints:fastmcp-2302")
-def test_signing_in_with_the_keyboard_alone_and_again_without_a_trip_to_github(
+def test_signing_in_works_with_only_a_keyboard_and_a_second_time_without_a_redirect_to_github(
     gateway: RunningGateway, somebody: Person, app: App, port: int
 ) -> None:
     assert signed_in(somebody, app)["token_type"] == "Bearer"
@@ -170,7 +170,7 @@ def test_signing_in_with_the_keyboard_alone_and_again_without_a_trip_to_github(
     assert at_github(somebody) == trips
 
 
-def test_cookies_are_out_of_reach_of_scripts_and_other_sites(somebody: Person, app: App) -> None:
+def test_cookies_cannot_be_read_by_scripts_or_sent_by_other_sites(somebody: Person, app: App) -> None:
     signed_in(somebody, app)
     cookies = {cookie["name"]: cookie for cookie in somebody.context.cookies(app.gateway)}
     ours = {name: cookie for name, cookie in cookies.items() if name.startswith("portcullis")}
@@ -182,14 +182,14 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(somebody: Person, a
     assert SESSION not in somebody.page.evaluate("document.cookie")
 
 
-def test_cancelling_leads_back_to_the_app(somebody: Person, app: App) -> None:
+def test_cancelling_redirects_to_the_app(somebody: Person, app: App) -> None:
     somebody.go(app.authorize_url())
     somebody.press("Cancel")
     assert "error=access_denied" in somebody.page.url
     assert somebody.page.url.startswith(app.redirect_uri)
 
 
-def test_a_device_is_connected_with_the_keyboard_alone(somebody: Person, app: App) -> None:
+def test_a_device_can_be_connected_with_only_a_keyboard(somebody: Person, app: App) -> None:
     codes = app.device_codes()
     somebody.go(codes["verification_uri"])
     somebody.type_into("Code", codes["user_code"].lower())
@@ -200,7 +200,7 @@ def test_a_device_is_connected_with_the_keyboard_alone(somebody: Person, app: Ap
     assert app.poll(codes["device_code"])["access_token"]
 
 
-def test_the_account_page_disconnects_and_signs_out_with_the_keyboard_alone(somebody: Person, app: App) -> None:
+def test_the_account_page_disconnects_and_signs_out_with_only_a_keyboard(somebody: Person, app: App) -> None:
     tokens = signed_in(somebody, app, "marek")
     somebody.go(f"{app.gateway}/account")
     assert "marek" in somebody.page.inner_text("main")
@@ -216,7 +216,7 @@ def test_the_account_page_disconnects_and_signs_out_with_the_keyboard_alone(some
     assert "marek" not in somebody.page.inner_text("main")
 
 
-def test_a_page_of_somebody_else_cannot_frame_ours(browser: Browser, app: App, port: int) -> None:
+def test_a_page_of_another_site_cannot_frame_ours(browser: Browser, app: App, port: int) -> None:
     with person(browser) as somebody:
         signed_in(somebody, app)
         for ours in (app.authorize_url(), f"{app.gateway}/account", f"{app.gateway}/device"):
@@ -229,10 +229,10 @@ def test_a_page_of_somebody_else_cannot_frame_ours(browser: Browser, app: App, p
             somebody.complaints.clear()
 
 
-# -- how they look -----------------------------------------------------------------------------------------------
+# -- appearance ---------------------------------------------------------------------------------------------------
 
 _OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-# The least contrast of any text with what is behind it, by the formula of WCAG 2.2.
+# The lowest contrast of any text with its background, by the formula of WCAG 2.2.
 _CONTRAST = """() => {
   const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -257,17 +257,19 @@ def looking(browser: Browser, name: str, looks: dict[str, Any]) -> Iterator[Pers
 
 
 def check_looks(somebody: Person, name: str) -> None:
-    """Nothing hangs over the edge, everything can be read and hit, and there is a heading and a language."""
+    """No content is wider than the screen, all text is readable, all targets are large enough, and there is a
+    heading and a language.
+    """
     page = somebody.page
     somebody.keep_picture(name)
     assert page.evaluate(_OVERFLOW) <= 0, f"{name} is wider than the screen"
-    assert page.evaluate(_CONTRAST) >= 4.5, f"{name} is too pale"
+    assert page.evaluate(_CONTRAST) >= 4.5, f"{name} has too little contrast"
     assert page.locator("h1").count() == 1
     assert page.get_attribute("html", "lang") == "en"
     for button in page.get_by_role("button").all():
         box = button.bounding_box()
         assert box is not None
-        assert box["height"] >= 24, f"{name}: too small to hit"
+        assert box["height"] >= 24, f"{name}: too small to click"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -318,7 +320,7 @@ def test_every_page_is_readable(
         look("account")
 
 
-def test_a_double_click_on_allow_leads_to_the_app_like_one_click(somebody: Person, app: App) -> None:
+def test_a_double_click_on_allow_works_like_one_click(somebody: Person, app: App) -> None:
     signed_in(somebody, app)
     somebody.go(app.authorize_url())
     somebody.page.get_by_role("button", name="Allow as octavia").dblclick(no_wait_after=True)
@@ -327,7 +329,7 @@ def test_a_double_click_on_allow_leads_to_the_app_like_one_click(somebody: Perso
 
 
 def test_two_web_clients_in_one_browser_read_the_same_document(gateway: RunningGateway, somebody: Person) -> None:
-    """The browser keeps the document; the copy that names the first page's origin is no answer for the second."""
+    """The browser caches the document; the copy with the first page's origin is no valid answer for the second."""
     document = f"{gateway.url}/.well-known/oauth-authorization-server"
     with serving_pages() as first, serving_pages() as second:
         for port in (first, second):

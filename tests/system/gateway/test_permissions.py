@@ -1,4 +1,4 @@
-"""Who may do what, through a real Envoy with real clients: roles, tool rules, and a policy that changes."""
+"""Permissions through a real Envoy with real clients: roles, tool rules, and policy changes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[RunningGateway]:
-    """A gateway with roles and tool rules. A test that changes its file puts it back."""
+    """A gateway with roles and tool rules. A test that changes its file restores it."""
     with running_gateway(config=SERVICES + ROLES) as gateway:
         yield gateway
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx2.AsyncClient]:
-    """Plain HTTP, to send exactly what a test wants sent."""
+    """Plain HTTP, to send exactly what a test needs."""
     async with httpx2.AsyncClient(timeout=60.0) as http:
         yield http
 
@@ -59,7 +59,7 @@ async def test_a_user_may_use_one_service_and_not_another(
     refused = await probe(http, gateway.resource("plain"), writer)
     assert refused.status_code == 403
     assert refused.json()["error"]["data"]["error"] == "access_denied"
-    # No consent would help, so the client is not sent for one.
+    # No consent would help, so the client gets no challenge for one.
     assert set(challenge(refused)) == {"error", "error_description"}
     assert challenge(refused)["error"] == "access_denied"
 
@@ -72,7 +72,7 @@ async def test_a_user_may_use_one_service_and_not_another(
         ("mcp.ruled mcp.plain", ["See &lt;who&gt; calls", "write"], ["plain"]),
     ],
 )
-async def test_the_consent_page_says_in_words_what_an_app_may_do(
+async def test_the_consent_page_shows_the_requested_permissions_in_words(
     gateway: RunningGateway, scope: str, read: list[str], unread: list[str]
 ) -> None:
     async with OAuthClient(gateway.url) as client:
@@ -82,7 +82,7 @@ async def test_the_consent_page_says_in_words_what_an_app_may_do(
         )
     assert all(f"<li>{words}</li>" in page.text for words in read)
     assert not any(f"<li>{words}</li>" in page.text for words in unread)
-    assert f"({scope.split(' ', maxsplit=1)[0]})" in page.text, "and exactly, for whoever wants to know"
+    assert f"({scope.split(' ', maxsplit=1)[0]})" in page.text, "and with its exact name"
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -102,7 +102,7 @@ async def test_the_sdk_calls_the_tools_that_its_user_may_use(gateway: RunningGat
 
 
 @pytest.mark.requirement("mcp:scope-consistency")
-async def test_what_a_new_consent_can_give_is_asked_for_all_at_once(
+async def test_the_challenge_names_all_scopes_that_a_new_consent_can_give(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     narrow = await token_of(gateway, "hubot", READ)
@@ -146,7 +146,7 @@ FOLDED = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoam
         (json.dumps(call("whoami "))[:-1].encode() + b"}", {}, 400, "ambiguous_name"),
     ],
 )
-async def test_what_two_programs_could_read_differently_is_refused(
+async def test_an_ambiguous_request_is_refused(
     gateway: RunningGateway, http: httpx2.AsyncClient, case: tuple[bytes, dict[str, str], int, str]
 ) -> None:
     body, headers, status, reason = case
@@ -160,44 +160,44 @@ _tokens: dict[str, str] = {}
 
 
 async def shared_token(gateway: RunningGateway) -> str:
-    """One that may do everything at `ruled`, signed in for once."""
+    """A token that may do everything at `ruled`, from one sign-in."""
     if gateway.url not in _tokens:
         _tokens[gateway.url] = await token_of(gateway, "hubot", "mcp.ruled")
     return _tokens[gateway.url]
 
 
 async def reader_token(gateway: RunningGateway) -> str:
-    """One of somebody who may only read at `ruled`, signed in for once."""
+    """A token of a person who may only read at `ruled`, from one sign-in."""
     key = f"reader {gateway.url}"
     if key not in _tokens:
         _tokens[key] = await token_of(gateway, "octocat", "mcp.ruled")
     return _tokens[key]
 
 
-async def test_headers_that_agree_are_welcome(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+async def test_headers_that_agree_with_the_body_are_accepted(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
     agreeing = {"Mcp-Method": "tools/call", "Mcp-Name": "=?base64?d2hvYW1p?="}
     token = await shared_token(gateway)
     answer = await send(http, gateway, token, PLAIN, agreeing)
-    # The service may want a session, and say so by 400; the gateway lets the call through.
+    # The service may need a session, and report that with 400; the gateway lets the call through.
     assert "JSON-RPC message" not in answer.text
     assert answer.status_code not in {401, 403, 413, 415}
 
 
-async def test_a_body_over_the_limit_is_413_whoever_sends_it(
+async def test_a_body_over_the_limit_is_413_at_a_service_with_rules_only(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     large = json.dumps(call("echo", text="x" * 200_000)).encode()
     assert (await send(http, gateway, await shared_token(gateway), large)).status_code == 413
-    # Where there are no rules a request may be as large as ever.
+    # Without rules a request may have any size.
     reader = await token_of(gateway, "octocat", "mcp.plain", "plain")
     sent = {**MCP_HEADERS, **bearer(reader)}
     answer = await http.post(gateway.resource("plain"), content=large, headers=sent)
     assert answer.status_code not in {401, 403, 413}
 
 
-async def test_a_body_just_under_the_limit_is_decided_upon(
-    gateway: RunningGateway, http: httpx2.AsyncClient
-) -> None:
+async def test_a_body_just_under_the_limit_is_decided(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
     body = json.dumps(call("echo", text="x" * 120_000)).encode()
     narrow = await token_of(gateway, "octocat", "mcp.ruled")
     assert (await send(http, gateway, narrow, body)).status_code == 403
@@ -239,7 +239,7 @@ async def test_no_spelling_of_a_uri_needs_less_than_its_rule(
 @pytest.mark.parametrize(
     "name", ["My%20Notes", "My Notes", "C%23", "C#", "what%3F", "100%25", "\u00fc", "%c3%bc", "\U0001fae9", "%41"]
 )
-async def test_what_real_servers_name_their_resources_reaches_them(
+async def test_resource_names_of_real_servers_reach_the_service(
     gateway: RunningGateway, http: httpx2.AsyncClient, name: str
 ) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": f"file:///public/{name}"}}
@@ -249,7 +249,7 @@ async def test_what_real_servers_name_their_resources_reaches_them(
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "POST"])
-async def test_with_rules_nothing_is_reachable_below_the_endpoint(
+async def test_with_rules_no_path_below_the_endpoint_is_reachable(
     gateway: RunningGateway, http: httpx2.AsyncClient, method: str
 ) -> None:
     async def status(service: str, token: str) -> int:
@@ -261,20 +261,20 @@ async def test_with_rules_nothing_is_reachable_below_the_endpoint(
 
     assert await status("ruled", await shared_token(gateway)) == 404
     denied = await http.request(method, f"{gateway.resource('ruled')}/x")
-    assert denied.status_code == 404, "and without a token that is all there is to know"
+    assert denied.status_code == 404, "and without a token the answer is the same"
     plain = await token_of(gateway, "octocat", "mcp.plain", "plain")
-    assert await status("plain", plain) == 404, "the example server has nothing there"
+    assert await status("plain", plain) == 404, "the example server has no such path"
     assert "Not Found" in (await http.get(f"{gateway.resource('plain')}/x", headers=bearer(plain))).text
 
 
-async def test_a_slash_at_the_end_of_the_endpoint_changes_nothing(
+async def test_a_trailing_slash_on_the_endpoint_makes_no_difference(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     slashed = f"{gateway.resource('plain')}/"
     refused = await http.post(slashed)
     assert refused.status_code == 401
     metadata = (await http.get(challenge(refused)["resource_metadata"])).json()
-    assert metadata["resource"] == slashed, "the identifier that the client asked about (RFC 9728 section 3.3)"
+    assert metadata["resource"] == slashed, "the identifier that the client requested (RFC 9728 section 3.3)"
     async with OAuthClient(gateway.url) as client:
         registered = await client.register()
         tokens = await client.tokens(registered.client_id, resource=slashed)
@@ -285,7 +285,7 @@ async def test_a_slash_at_the_end_of_the_endpoint_changes_nothing(
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_the_sdk_uses_a_service_by_its_url_with_a_slash(gateway: RunningGateway, mode: str) -> None:
+async def test_the_sdk_can_use_a_service_url_with_a_trailing_slash(gateway: RunningGateway, mode: str) -> None:
     user = McpUser(f"{gateway.resource('plain')}/", login="octocat")
     async with user.connected(mode) as client:
         assert not (await client.call_tool("whoami", {})).is_error
@@ -303,7 +303,7 @@ async def test_other_methods_reach_no_service_with_rules(
 async def until_status(
     http: httpx2.AsyncClient, gateway: RunningGateway, token: str, tool: str, wanted: set[int]
 ) -> None:
-    """Wait until every worker answers so."""
+    """Wait until every worker gives this answer."""
     async with asyncio.timeout(60):
         in_a_row = 0
         while in_a_row < 10:
@@ -312,7 +312,7 @@ async def until_status(
             await asyncio.sleep(0.02)
 
 
-async def test_a_change_of_the_file_changes_what_tokens_already_issued_may_do(
+async def test_a_change_of_the_file_applies_to_tokens_already_issued(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     token = await token_of(gateway, "octocat", "mcp.ruled")
@@ -322,13 +322,13 @@ async def test_a_change_of_the_file_changes_what_tokens_already_issued_may_do(
     try:
         file.write_text(SERVICES + changed, encoding="utf-8")
         await until_status(http, gateway, token, "echo", {200, 202, 400})
-        # A bad file changes nothing, and is recorded.
+        # An invalid file changes nothing, and is recorded.
         seen = len(gateway.audit("ext_authz"))
         file.write_text(SERVICES + changed.replace("mcp.ruled.read", "mcp.ruled.raed"), encoding="utf-8")
         refusal = gateway.audited("ext_authz", after=seen, event="policy.refused")
         assert "mcp.ruled.raed" in refusal["reason"]
         assert (await send(http, gateway, token, call("echo", text="x"))).status_code != 403
-        # Nor does half a file, in which the roles are not there yet.
+        # Neither does an incomplete file without the roles.
         seen = len(gateway.audit("ext_authz"))
         file.write_text(SERVICES, encoding="utf-8")
         gateway.audited("ext_authz", after=seen, event="policy.refused")

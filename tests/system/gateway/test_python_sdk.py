@@ -33,7 +33,7 @@ async def test_a_user_signs_in_lists_the_tools_and_calls_one(gateway: RunningGat
     assert len(user.visits) == 1
 
 
-async def test_a_service_is_told_who_signed_in(gateway: RunningGateway, mode: str) -> None:
+async def test_a_service_gets_the_identity_of_the_person(gateway: RunningGateway, mode: str) -> None:
     user = McpUser(gateway.resource("whoami"), login="hubot")
     async with user.connected(mode) as client:
         told = await whoami(client)
@@ -45,7 +45,9 @@ async def test_a_service_is_told_who_signed_in(gateway: RunningGateway, mode: st
 
 
 @pytest.mark.requirement("mcp:only-own-tokens", "mcp:no-passthrough")
-async def test_neither_forged_identity_nor_the_token_reaches_a_service(gateway: RunningGateway, mode: str) -> None:
+async def test_neither_a_forged_identity_nor_the_token_reaches_a_service(
+    gateway: RunningGateway, mode: str
+) -> None:
     user = McpUser(gateway.resource("whoami"), login="hubot")
     async with user.connected(mode, FORGED) as client:
         told = await whoami(client)
@@ -54,7 +56,7 @@ async def test_neither_forged_identity_nor_the_token_reaches_a_service(gateway: 
     assert told["authorization_arrived"] is False
 
 
-async def test_the_protocol_is_the_one_that_the_client_asked_for(gateway: RunningGateway, mode: str) -> None:
+async def test_the_client_chooses_the_protocol_version(gateway: RunningGateway, mode: str) -> None:
     async with McpUser(gateway.resource("whoami")).connected(mode) as client:
         version = client.protocol_version
     assert (version == "2026-07-28") == (mode != "legacy")

@@ -1,4 +1,4 @@
-"""A client goes on past the end of its access token by refreshing, and nobody has to sign in for it."""
+"""A client continues after its access token has expired by refreshing, without a new sign-in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE = 60.0
 
 @pytest.fixture(scope="module")
 def short_lived() -> Iterator[RunningGateway]:
-    """A gateway whose access tokens live for eight seconds."""
+    """A gateway whose access tokens expire after eight seconds."""
     lifetime = {"ACCESS_TOKEN_LIFETIME": str(_LIFETIME), "ALLOW_SHORT_ACCESS_TOKENS": "true"}
     with running_gateway(config=WHOAMI_ALONE, environ=lifetime) as gateway:
         yield gateway
@@ -46,23 +46,25 @@ async def test_an_expired_token_is_refused_and_the_sdks_client_refreshes(
         after = await whoami(client)
     assert after == before
     assert user.access_token != expired
-    assert len(user.visits) == 1, "nobody had to sign in again"
+    assert len(user.visits) == 1, "no person had to sign in again"
     told = [event["event"] for event in short_lived.audit("oauth_web")]
     assert told.count("token.refreshed") >= 1
 
 
-async def test_a_client_that_comes_back_later_refreshes_what_it_kept(
+async def test_a_client_that_starts_again_later_uses_its_stored_refresh_token(
     gateway: RunningGateway, redis: Redis
 ) -> None:
-    """What is kept of a sign-in is enough to go on: its access token is long dead, its refresh token is not."""
+    """The stored tokens are enough to continue: the access token has expired long ago, the refresh
+    token has not.
+    """
     user = McpUser(gateway.resource("whoami"))
     async with user.connected() as client:
         before = await whoami(client)
     first = user.access_token
     end_token(redis, claims_of(first)["jti"])
-    user.provider.context.token_expiry_time = 1.0  # as a client that looks at its clock would find
+    user.provider.context.token_expiry_time = 1.0  # as a client would find that checks its clock
     async with user.connected() as client:
         after = await whoami(client)
     assert after == before
     assert user.access_token != first
-    assert len(user.visits) == 1, "nobody had to sign in again"
+    assert len(user.visits) == 1, "no person had to sign in again"

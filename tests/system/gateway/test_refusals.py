@@ -1,4 +1,4 @@
-"""What does not pass, and what those who are refused learn: status and challenge, through Envoy."""
+"""Refused requests, and their answers: status and challenge, through Envoy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORIGIN = "http://localhost:6274"
 
 @pytest.fixture
 async def token(gateway: RunningGateway, oauth: OAuthClient) -> str:
-    """A good token for `/time/mcp`."""
+    """A valid token for `/time/mcp`."""
     return await _token(gateway, oauth, resource=gateway.resource("time"))
 
 
@@ -33,7 +33,7 @@ async def _token(gateway: RunningGateway, oauth: OAuthClient, **parameters: str 
 
 
 @pytest.mark.requirement("mcp:challenge-on-401", "mcp:metadata-discovery")
-async def test_without_a_token_the_client_learns_where_to_sign_in(
+async def test_without_a_token_the_challenge_leads_to_the_authorization_server(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
     refused = await probe(http, gateway.resource("time"))
@@ -49,7 +49,7 @@ async def test_without_a_token_the_client_learns_where_to_sign_in(
 
 
 @pytest.mark.requirement("mcp:audience", "rfc9728:audience")
-async def test_a_token_for_one_service_does_not_open_another(
+async def test_a_token_for_one_service_is_refused_at_another(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
     assert (await probe(http, gateway.resource("time"), token)).status_code == 200
@@ -60,7 +60,7 @@ async def test_a_token_for_one_service_does_not_open_another(
 
 
 @pytest.mark.requirement("mcp:insufficient-scope")
-async def test_a_token_that_lacks_the_scope_is_told_which_one(
+async def test_a_token_without_the_scope_gets_a_challenge_that_names_it(
     gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
     both = [gateway.resource("time"), gateway.resource("whoami")]
@@ -74,7 +74,7 @@ async def test_a_token_that_lacks_the_scope_is_told_which_one(
 
 
 @pytest.mark.requirement("mcp:invalid-is-401")
-async def test_what_is_no_token_of_ours_is_refused_as_one_that_is_no_longer_good(
+async def test_a_forged_or_malformed_token_gets_the_same_401_as_an_expired_one(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
     header, payload, signature = token.split(".")
@@ -87,13 +87,13 @@ async def test_what_is_no_token_of_ours_is_refused_as_one_that_is_no_longer_good
 async def test_two_authorization_headers_are_refused(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
-    """A service behind might read the other one of the two."""
+    """The service might read the other one of the two."""
     twice = [("Authorization", f"Bearer {token}"), ("Authorization", "Bearer other"), *MCP_HEADERS.items()]
     refused = await http.post(gateway.resource("time"), content=b"{}", headers=twice)
     assert refused.status_code == 401
 
 
-async def test_a_foreign_host_is_refused_even_with_a_good_token(
+async def test_another_host_name_is_refused_even_with_a_valid_token(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
     for host in ("evil.example", "localhost", "127.0.0.1"):
@@ -101,14 +101,16 @@ async def test_a_foreign_host_is_refused_even_with_a_good_token(
         assert refused.status_code == 421, host
         error = refused.json()["error"]
         assert (refused.json()["id"], error["code"]) == (None, 421)
-        assert error["message"].endswith(gateway.resource("time")), "it says where the service is"
+        assert error["message"].endswith(gateway.resource("time")), (
+            "the message has the right address of the service"
+        )
         page = await http.get(gateway.url, headers={"Host": host})
         assert page.status_code == 421
         assert page.json()["error_description"].endswith(gateway.url)
 
 
 @pytest.mark.requirement("mcp:origin-403")
-async def test_a_page_of_a_foreign_origin_is_refused_even_with_a_good_token(
+async def test_a_page_of_another_origin_is_refused_even_with_a_valid_token(
     gateway: RunningGateway, http: httpx2.AsyncClient, token: str
 ) -> None:
     refused = await probe(http, gateway.resource("time"), token, {"Origin": "https://evil.example"})

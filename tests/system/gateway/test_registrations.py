@@ -1,4 +1,4 @@
-"""Registrations through the whole gateway: a client that registers at each start, and Redis' view of strangers."""
+"""Registrations through the complete gateway: a client that registers at each start, and the quotas in Redis."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("complaints:mcphub-1174")
-async def test_a_client_that_registers_at_each_start_goes_on_calling(
+async def test_a_client_that_registers_at_each_start_continues_to_call(
     gateway: RunningGateway, oauth: OAuthClient
 ) -> None:
-    """As mcporter and clients of the Go SDK do: they keep the refresh token and forget the registration."""
+    """As mcporter and clients of the Go SDK do: they store the refresh token and not the registration."""
     same = {"client_name": "Registers at each start", "software_version": "1"}
     first = await oauth.register(**same)
     token = (await oauth.tokens(first.client_id))["refresh_token"]
@@ -31,11 +31,11 @@ async def test_a_client_that_registers_at_each_start_goes_on_calling(
     assert kinds.count("grant.continued") == 3
 
 
-async def test_the_authorization_server_sees_how_full_redis_is_and_counts_strangers(
+async def test_the_authorization_server_reads_the_memory_usage_of_redis_and_counts_registrations(
     gateway: RunningGateway, oauth: OAuthClient, redis: Redis
 ) -> None:
     await oauth.register()
     assert redis.hlen("stored:{registrations}") >= 1
-    # One total of everybody, and one for the address that Envoy named.
+    # One total of all callers, and one for the address that Envoy sent.
     assert len(redis.keys("stored:{registrations}*")) >= 2
     assert "cannot see how full Redis is" not in gateway.log("oauth_web")

@@ -1,4 +1,4 @@
-"""Revoked means revoked: the very next request with the token is refused, and the client finds its way back."""
+"""Revocation: the very next request with the token is refused, and the client signs in again."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_the_next_request_after_the_operator_deleted_the_token_is_refused(
     assert told["scope"] == "mcp.whoami"
 
 
-async def test_a_revoked_token_leaves_the_other_tokens_alone(
+async def test_revoking_one_token_keeps_the_other_tokens(
     gateway: RunningGateway, redis: Redis, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
     resource = gateway.resource("whoami")
@@ -57,7 +57,7 @@ async def test_the_sdks_client_signs_in_again_by_itself(gateway: RunningGateway,
         revoked = user.access_token
         end_token(redis, claims_of(revoked)["jti"])
         after = await whoami(client)
-    assert after == before, "the same person, by the same registration"
+    assert after == before, "the same person, with the same registration"
     assert user.access_token != revoked
     assert len(user.visits) == 2
 

@@ -1,4 +1,4 @@
-"""What must stay secret is in no log, on no command line and in no environment of a child."""
+"""Secrets are in no log, on no command line and in no environment of a child."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("mcp:secure-storage")
-async def test_no_credential_that_passed_through_is_in_any_log(
+async def test_no_used_credential_is_in_any_log(
     gateway: RunningGateway, oauth: OAuthClient, http: httpx2.AsyncClient
 ) -> None:
     resource = gateway.resource("whoami")
@@ -44,7 +44,7 @@ async def test_no_credential_that_passed_through_is_in_any_log(
     gateway.audited("ext_authz", event="access.allowed", client_id=client.client_id)
     until(lambda: client.client_id in str(recorded(gateway.audit_dir, "oauth_web")), "the record has it")
     logs = {**gateway.logs(), "the audit record": json.dumps(recorded(gateway.audit_dir))}
-    assert client.client_id in logs["oauth_web"], "this round trip was logged"
+    assert client.client_id in logs["oauth_web"], "this request was logged"
     secrets = {
         "authorization code": code,
         "PKCE verifier": pkce.verifier,
@@ -59,7 +59,7 @@ async def test_no_credential_that_passed_through_is_in_any_log(
     assert not leaks
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of others are looked at in /proc")
+@pytest.mark.skipif(not Path("/proc").exists(), reason="the processes of others are read from /proc")
 def test_no_secret_of_the_gateway_is_in_the_arguments_or_the_environment_of_a_child(
     gateway: RunningGateway,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a service is told in a signed form, through a real Envoy: published keys are all it takes to check it."""
+"""Service assertions through a real Envoy: the published keys are enough to verify them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ transport = "http"
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[RunningGateway]:
-    """A gateway with a service that wants assertions, and one that does not."""
+    """A gateway with a service that has the setting for assertions, and one that has not."""
     with running_gateway(config=f"{WHOAMI_ALONE}assertion = true\n{OTHER}") as gateway:
         yield gateway
 
 
 def verified(gateway: RunningGateway, assertion: str, audience: str = "service:whoami") -> dict[str, Any]:
-    """What a careful service makes of it."""
+    """The claims, as a service verifies them."""
     keys = jwt.PyJWKSet.from_dict(httpx2.get(f"{gateway.url}{service_assertions.PATH}").raise_for_status().json())
     header = jwt.get_unverified_header(assertion)
     assert header["typ"] == "service-assertion+jwt"
@@ -42,7 +42,7 @@ def verified(gateway: RunningGateway, assertion: str, audience: str = "service:w
     return claims
 
 
-async def test_a_service_can_verify_who_is_calling(gateway: RunningGateway) -> None:
+async def test_a_service_can_verify_the_identity_of_the_caller(gateway: RunningGateway) -> None:
     user = McpUser(gateway.resource("whoami"), login="hubot")
     async with user.connected(headers={"X-Portcullis-Assertion": "forged"}) as client:
         told = await whoami(client)
@@ -53,12 +53,12 @@ async def test_a_service_can_verify_who_is_calling(gateway: RunningGateway) -> N
     assert claims["client_id"] == token["client_id"]
     assert claims["scope"] == "mcp.whoami"
     assert claims["exp"] - claims["iat"] == 120
-    # Another service that it is shown to does not believe it.
+    # Another service refuses it.
     with pytest.raises(jwt.InvalidAudienceError):
         verified(gateway, told["assertion"], "service:other")
 
 
-async def test_nobody_comes_in_with_it(gateway: RunningGateway) -> None:
+async def test_an_assertion_is_not_accepted_as_a_token(gateway: RunningGateway) -> None:
     user = McpUser(gateway.resource("whoami"))
     async with user.connected() as client:
         assertion = (await whoami(client))["assertion"]
@@ -70,27 +70,27 @@ async def test_nobody_comes_in_with_it(gateway: RunningGateway) -> None:
     assert kid not in {key["kid"] for key in access_token_keys["keys"]}
 
 
-async def test_it_is_the_same_for_a_while_and_each_token_has_its_own(gateway: RunningGateway) -> None:
+async def test_an_assertion_is_reused_for_a_while_and_each_token_has_its_own(gateway: RunningGateway) -> None:
     resource = gateway.resource("whoami")
     octocat, hubot = McpUser(resource), McpUser(resource, login="hubot")
     async with octocat.connected() as client:
         told = [(await whoami(client))["assertion"] for _ in range(5)]
     async with hubot.connected() as client:
         theirs = (await whoami(client))["assertion"]
-    # A signature each would be as dear as checking the token each time; the workers keep one each.
+    # A signature for each call would cost as much as verifying the token each time; the workers cache one each.
     assert len(set(told)) <= 4
     assert {verified(gateway, one)["preferred_username"] for one in told} == {"octocat"}
     assert verified(gateway, theirs)["preferred_username"] == "hubot"
 
 
-async def test_a_service_that_does_not_want_it_gets_neither_ours_nor_the_callers(gateway: RunningGateway) -> None:
+async def test_a_service_without_the_setting_gets_neither_ours_nor_the_callers(gateway: RunningGateway) -> None:
     user = McpUser(gateway.resource("other"))
     async with user.connected(headers={"X-Portcullis-Assertion": "forged"}) as client:
         assert (await whoami(client))["assertion"] is None
 
 
-async def test_the_key_is_with_the_check_service_only(gateway: RunningGateway) -> None:
-    """The private half is in no published document, no log and no environment but that of the check service."""
+async def test_only_the_check_service_has_the_key(gateway: RunningGateway) -> None:
+    """The private half is in no published document, no log and no environment except that of the check service."""
     secret = (gateway.state_dir / "secrets" / "assertion-key.pem").read_text(encoding="utf-8")
     body = "".join(secret.splitlines()[1:-1])
     published = httpx2.get(f"{gateway.url}{service_assertions.PATH}").text

@@ -1,4 +1,4 @@
-"""A real event stream through Envoy ends with its token, and when its token was revoked soon after."""
+"""A real event stream through Envoy ends with its token, and soon after its token was revoked."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CUT_OFF = (httpx2.RemoteProtocolError, httpx2.ReadError)
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[RunningGateway]:
-    """A gateway where a stream lives for twenty seconds, for all that its token would live for half an hour."""
+    """A gateway where a stream lasts for twenty seconds, although its token is valid for half an hour."""
     with running_gateway(config=WHOAMI_ALONE, environ={"STREAM_SECONDS": str(STREAM_SECONDS)}) as gateway:
         yield gateway
 
 
 async def _short_token(gateway: RunningGateway) -> str:
-    """A token as the authorization server gives them, but for how long it is good."""
+    """A token like those of the authorization server, but with a short lifetime."""
     resource, key = gateway.resource("whoami"), await signing_key(gateway)
     now = int(time.time())
     like = {"iss": gateway.url, "aud": (resource,), "scope": "mcp.whoami", "jti": "short-lived-token-0000"}
@@ -65,7 +65,7 @@ async def test_streams_end_with_their_token_and_soon_after_it_is_revoked(
     registration = await oauth.register()
     long = (await oauth.tokens(registration.client_id, resource=resource))["access_token"]
     lasting, passing = await _session(http, resource, long), await _session(http, resource, long)
-    # Made last, so that it is alive when its stream opens.
+    # Made last, so that it is active when its stream opens.
     passing.update(bearer(await _short_token(gateway)))
     accept = {"Accept": "text/event-stream"}
     async with (
@@ -76,10 +76,10 @@ async def test_streams_end_with_their_token_and_soon_after_it_is_revoked(
         first_ends, second_ends = asyncio.create_task(first.aread()), asyncio.create_task(second.aread())
         mine = {"token": long, "client_id": registration.client_id}
         assert (await http.post(f"{gateway.url}/revoke", data=mine)).status_code == 200
-        # Who opens one now is refused; who has one open loses it when it would have to be checked again.
+        # A new stream is refused; an open one ends when it would have to be checked again.
         assert (await http.get(resource, headers=accept | lasting)).status_code == 401
         done, _ = await asyncio.wait({first_ends, second_ends}, timeout=_PATIENCE, return_when="FIRST_COMPLETED")
-        assert done == {second_ends}, "the one whose token ended, long before any stream has to"
+        assert done == {second_ends}, "the one whose token expired, long before any stream has to end"
         assert isinstance(second_ends.exception(), CUT_OFF)
         assert (await http.get(resource, headers=accept | passing)).status_code == 401
         await asyncio.wait({first_ends}, timeout=_PATIENCE)

@@ -1,4 +1,4 @@
-"""Sessions of the older protocol: their event streams and their end pass through Envoy untouched."""
+"""Sessions of the older protocol: their event streams and their end pass through Envoy unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_legacy_client_opens_an_event_stream_that_ends_with_its_session(
     initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     assert (await http.post(resource, json=initialized, headers={**MCP_HEADERS, **session})).status_code == 202
 
-    # The headers arrive while the stream stays open: nothing on the way waits for its end.
+    # The headers arrive while the stream stays open: no program on the way waits for its end.
     async with http.stream("GET", resource, headers={"Accept": "text/event-stream", **session}) as stream:
         assert stream.status_code == 200
         assert stream.headers["Content-Type"].startswith("text/event-stream")
@@ -43,7 +43,7 @@ async def test_a_legacy_client_opens_an_event_stream_that_ends_with_its_session(
         await asyncio.wait_for(rest, 60)
 
     gone = await http.post(resource, json=_WHOAMI, headers={**MCP_HEADERS, **session})
-    assert gone.status_code == 404, "the service's own answer: the session is no more"
+    assert gone.status_code == 404, "the service's own answer: the session has ended"
 
 
 @pytest.mark.requirement("mcp:header-token")

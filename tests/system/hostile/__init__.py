@@ -1,1 +1,1 @@
-"""What one, ten and a thousand hostile addresses can do to everybody else."""
+"""The effect of one, ten and a thousand hostile addresses on other callers."""

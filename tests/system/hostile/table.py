@@ -67,7 +67,9 @@ ip6tables -A INPUT -p tcp --syn --dport 443 -m connlimit --connlimit-above 200 -
 
 
 def page(rows: dict[str, list[int]]) -> str:
-    """The page for `rows`: how many callers were served at each target, by number of hostile addresses."""
+    """The page for `rows`: the number of callers that were served at each target, by number of
+    hostile addresses.
+    """
     lines = [f"| {door} | {' | '.join(f'{n} of {HONEST}' for n in served)} |\n" for door, served in rows.items()]
     return _PREFACE + "".join(lines) + _END
 

@@ -1,4 +1,6 @@
-"""At each door hostile addresses send all they can, and then others come; see `docs/generated/hostile.md`."""
+"""At each endpoint hostile addresses send all they can, and then other callers follow; see
+`docs/generated/hostile.md`.
+"""
 
 from __future__ import annotations
 
@@ -65,14 +67,14 @@ WANTED = {
 
 
 def saw(door: str, hostile: int, served: int) -> None:
-    """Note what was seen, and hold it against what must be."""
+    """Record the result, and compare it with the required one."""
     SEEN.setdefault(door, {})[hostile] = served
     assert served == WANTED[door][COUNTS.index(hostile)]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _page() -> Iterator[None]:
-    """Write the page after a run of everything."""
+    """Write the page after a complete run."""
     yield
     rows = {door: [SEEN[door][n] for n in COUNTS if n in SEEN.get(door, {})] for door in WANTED if door in SEEN}
     if rows.keys() == WANTED.keys() and all(len(served) == len(COUNTS) for served in rows.values()):
@@ -95,7 +97,7 @@ def redis(key: SigningKey) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def check(redis: RedisServer) -> Iterator[AuthzProcess]:
-    """A check service of one worker, so that the whole flood meets it."""
+    """A check service of one worker, so that it receives the whole flood."""
     with running_authz(environ(redis)) as service:
         service.wait_for_health("SERVING")
         yield service
@@ -103,7 +105,10 @@ def check(redis: RedisServer) -> Iterator[AuthzProcess]:
 
 @pytest.mark.parametrize("hostile", COUNTS)
 def test_connections(hostile: int) -> None:
-    """At the module that counts them, with the numbers of the settings. `tests/envoy` shows it inside Envoy."""
+    """At the module that counts connections, with the numbers of the settings.
+
+    `tests/envoy` tests it inside Envoy.
+    """
     most = EnvoySettings.model_fields["connections_per_address"].default
     module = Host(f"{most} {overload.MOST_CONNECTIONS} {PART}".encode())
     for peer in (f"10.0.{number // 250}.{number % 250}:1" for number in range(hostile)):
@@ -116,7 +121,7 @@ def test_connections(hostile: int) -> None:
 
 @pytest.mark.parametrize("hostile", COUNTS)
 def test_requests(hostile: int) -> None:
-    """With a tenth of the usual rates, and without time passing."""
+    """With a tenth of the usual rates, and a clock that does not advance."""
     with world_of(
         issuer="https://gate.example.com",
         local=False,
@@ -139,7 +144,7 @@ def _asked(world: World, address: str) -> int:
 
 @pytest.mark.parametrize("hostile", COUNTS[:2])
 def test_first_uses(check: AuthzProcess, key: SigningKey, redis: RedisServer, hostile: int) -> None:
-    """At a check service of one worker, whose places are all wanted by forged tokens."""
+    """At a check service of one worker, while forged tokens want all of its places."""
     forger = replace(new_key(), kid=key.kid)
     forged = [mint(forger, jti=f"forged {hostile} {n}") for n in range(MOST_WAITING + 400)]
     tokens = [mint(key, jti=f"first {hostile} {n}") for n in range(HONEST)]
@@ -160,10 +165,11 @@ def test_first_uses(check: AuthzProcess, key: SigningKey, redis: RedisServer, ho
 
 
 async def test_first_uses_beside_a_thousand() -> None:
-    """At the queue alone: a real worker works it off meanwhile, so that what it holds depends on the machine."""
+    """At the queue alone: a real worker empties it meanwhile, so that its length depends on the machine."""
     (_, _, hostile), turns = COUNTS, FairQueue(MOST_WAITING)
     flood = [asyncio.create_task(turns.wait(f"hostile-{n % hostile}")) for n in range(3 * MOST_WAITING)]
-    # All of the flood is there before the first of the others, and before the first signature is checked.
+    # The whole flood is in the queue before the first of the other callers, and before the first signature is
+    # verified.
     others = [asyncio.create_task(turns.wait(f"other-{number}")) for number in range(HONEST)]
     served = sum(await asyncio.gather(*others))
     await asyncio.gather(*flood)
@@ -191,7 +197,7 @@ def _web(publisher: Publisher) -> Iterator[WebServer]:
 
 @pytest.fixture
 def web(_web: WebServer) -> WebServer:
-    """The authorization server, with the usual limits. It has counted nothing yet."""
+    """The authorization server, with the usual limits. Its counts are zero."""
     _forget_counts(_web)
     return _web
 
@@ -204,13 +210,13 @@ def _forget_counts(web: WebServer) -> None:
 
 
 def _counted(web: WebServer, key: str, number: int = 1) -> None:
-    """Let so many be counted under `key` already, in a minute that does not end while the test runs."""
+    """Set the count under `key` to `number`, in a minute that does not end while the test runs."""
     with web.redis.client() as redis:
         redis.set(key, number)
 
 
 class Callers:
-    """Callers from any address, each request with a browser of its own."""
+    """Callers from any address, with a new browser for each request."""
 
     def __init__(self, web: WebServer) -> None:
         self._issuer = web.issuer
@@ -225,7 +231,7 @@ class Callers:
         await self._http.aclose()
 
     async def types(self, address: str, user_code: str) -> int:
-        """Type a user code."""
+        """Submit a user code."""
         async with self._places:
             answer = await self._http.post(
                 f"{self._issuer}/device",
@@ -235,7 +241,7 @@ class Callers:
         return answer.status_code
 
     async def names(self, address: str, client_id: str) -> int:
-        """Begin a sign-in with the client that `client_id` names."""
+        """Begin a sign-in with the client `client_id`."""
         query = urlencode(
             {
                 "response_type": "code",
@@ -288,7 +294,10 @@ def _fetches_of(whose: str, publisher: Publisher) -> str:
 
 @pytest.mark.parametrize("hostile", COUNTS)
 async def test_documents(web: WebServer, publisher: Publisher, hostile: int) -> None:
-    """All at one host, which answers each made-up URL with 404. Most fetches of a thousand are counted before."""
+    """All at one host, which answers each invented URL with 404.
+
+    Most fetches of a thousand are counted beforehand.
+    """
     known = [publisher.client(f"/known/{next(_PATH)}.json") for _ in range(HONEST)]
     new = [publisher.client(f"/new/{next(_PATH)}.json") for _ in range(HONEST)]
     async with Callers(web) as callers:
@@ -313,7 +322,7 @@ async def test_documents(web: WebServer, publisher: Publisher, hostile: int) -> 
 
 @pytest.mark.parametrize("hostile", COUNTS[:2])
 async def test_slots(web: WebServer, publisher: Publisher, hostile: int) -> None:
-    """Each hostile address names silent documents, until it holds all fetches that it may."""
+    """Each hostile address names silent documents, until it has all the fetches in progress that it may."""
     gate = threading.Event()
     silent = [f"/silent/{next(_PATH)}" for _ in range(2 * OF_ONE_CALLER * hostile)]
     for path in silent:
@@ -336,7 +345,9 @@ async def test_slots(web: WebServer, publisher: Publisher, hostile: int) -> None
 
 
 def test_slots_beside_a_thousand() -> None:
-    """At the slots alone: in a real server a silent fetch ends in time, on a slow machine before others come."""
+    """At the slots alone: in a real server a silent fetch ends after a while, on a slow machine before the other
+    callers arrive.
+    """
     hostile, slots = COUNTS[-1], FetchSlots()
     for number in range(hostile):
         for _ in range(20):
@@ -344,7 +355,7 @@ def test_slots_beside_a_thousand() -> None:
     saw(SLOTS, hostile, sum(slots.take(f"other {n}") for n in range(HONEST)))
 
 
-def test_the_page_says_what_the_last_run_saw() -> None:
+def test_the_page_has_the_results_of_the_last_run() -> None:
     rows = json.loads(table.RESULTS.read_text(encoding="utf-8"))
     assert table.PAGE.read_text(encoding="utf-8") == table.page(rows)
     assert rows == {door: list(served) for door, served in WANTED.items()}

@@ -1,4 +1,4 @@
-"""The blocks of `docs/operations.md`, and how they are run."""
+"""The blocks of `docs/operations.md`, and functions that run them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PATIENCE = 120.0
 
 
 def environment_of(folder: Path) -> dict[str, str]:
-    """What somebody has who followed the page to its installation, at home in `folder`."""
+    """The environment of a user who followed the page up to the installation, with the home folder `folder`."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
@@ -34,7 +34,7 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 
 def run(block: str, folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Run a block as a shell would that stops at the first failure; the environment that it leaves behind."""
+    """Run a block in a shell that stops at the first failure. Return the environment afterwards."""
     script = f"set -eu\n{block}\nenv -0 > .environment\n"
     done = subprocess.run(
         ["sh", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
@@ -46,7 +46,7 @@ def run(block: str, folder: Path, environment: Mapping[str, str]) -> dict[str, s
 
 @contextlib.contextmanager
 def running(block: str, folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    """A block that goes on until the end of the page, from when it says that it is ready."""
+    """A block that runs until the end of the page, from its ready line on."""
     output = folder / "output"
     with output.open("wb") as file:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The machine is lost. On a new one, what `docs/operations.md` says to keep brings the gateway back."""
+"""The machine is lost. On a new one, the files that `docs/operations.md` says to keep restore the gateway."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def block_with(words: str) -> tuple[str, str]:
 
 
 class Machine:
-    """A machine on which the page was followed up to its start."""
+    """A machine on which the page was followed up to the start."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class Machine:
         self.environment = environment_of(folder)
 
     def follow(self, words: str) -> None:
-        """Do what the block with these words says."""
+        """Run the block with these words."""
         note, text = block_with(words)
         block = text.replace("localhost:8080", f"localhost:{self.port}")
         if note.endswith(".toml"):
@@ -56,8 +56,8 @@ def machine(port: int) -> Iterator[Machine]:
 
 
 @pytest.mark.timeout(600)
-async def test_what_the_page_says_to_keep_brings_everybody_back_on_a_new_machine() -> None:
-    port = free_port()  # the host name stays the same when the machine does not
+async def test_the_files_that_the_page_says_to_keep_restore_all_sign_ins_on_a_new_machine() -> None:
+    port = free_port()  # the address stays the same on a new machine
     with tempfile.TemporaryDirectory(prefix="kept-") as kept:
         with machine(port) as lost:
             lost.follow("openssl rand")

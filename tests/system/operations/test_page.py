@@ -1,4 +1,4 @@
-"""`docs/operations.md`: every command on it works, one after the other, on a real gateway."""
+"""`docs/operations.md`: every command works, one after the other, on a real gateway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.ports import free_port
 from tests.system.operations.page import BLOCKS, environment_of, run, running
 
 
-def test_what_is_not_run_says_why() -> None:
+def test_every_block_that_is_not_run_has_a_reason() -> None:
     notes = [note for kind, note, _ in BLOCKS if kind == "sh"]
     assert len(notes) > 10
     known = {"", "background", "new-machine"}  # the last are run by test_disaster.py

@@ -47,14 +47,14 @@ orgs = ["umbrella"]
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A good settings file."""
+    """A valid settings file."""
     path = tmp_path / "portcullis.toml"
     path.write_text(CONFIG, encoding="utf-8")
     return path
 
 
 @pytest.mark.parametrize("subcommand", [["check"], ["explain", "--user", "anna", "--service", "time"]])
-def test_without_a_settings_file_it_says_where_it_looked(
+def test_without_a_settings_file_the_error_names_the_searched_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subcommand: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -67,12 +67,12 @@ def test_without_a_settings_file_it_says_where_it_looked(
 
 
 def run(config: Path, *arguments: str) -> tuple[int, str]:
-    """The exit code, and all that was printed."""
+    """The exit code, and the complete output."""
     result = CliRunner().invoke(command, ["--config", str(config), *arguments])
     return result.exit_code, result.output
 
 
-def test_a_good_file_is_called_good(config: Path) -> None:
+def test_a_valid_file_is_reported_as_good(config: Path) -> None:
     assert run(config, "check") == (0, f"{config} is good: 2 services, 3 roles.\n")
     assert json.loads(run(config, "check", "--json")[1]) == {"good": True, "faults": []}
 
@@ -90,9 +90,7 @@ def test_a_good_file_is_called_good(config: Path) -> None:
         ('orgs = ["umbrella"]', 'users = ["*"]', 25, "everyone = true"),
     ],
 )
-def test_faults_are_told_with_the_line_they_stand_on(
-    config: Path, old: str, new: str, line: int, fault: str
-) -> None:
+def test_faults_are_reported_with_their_line(config: Path, old: str, new: str, line: int, fault: str) -> None:
     assert old in CONFIG
     config.write_text(CONFIG.replace(old, new), encoding="utf-8")
     code, told = run(config, "check")
@@ -105,14 +103,14 @@ def test_faults_are_told_with_the_line_they_stand_on(
     assert any(fault in each["fault"] for each in shown["faults"])
 
 
-def test_the_scope_must_stand_for_something_at_its_service(config: Path) -> None:
+def test_the_scope_of_a_service_must_imply_one_of_its_permissions(config: Path) -> None:
     config.write_text(CONFIG.replace('name = "fetch"', 'name = "fetch"\nscope = "web"'), encoding="utf-8")
     code, told = run(config, "check")
     assert code == 2
     assert "stands for none of its permissions" in told
 
 
-def test_a_title_must_be_for_a_permission_of_its_service(config: Path) -> None:
+def test_a_permission_title_must_be_for_a_permission_of_its_service(config: Path) -> None:
     titles = 'permission_titles = { "mcp.fetch.raed" = "Read web pages" }'
     config.write_text(CONFIG.replace('name = "fetch"', f'name = "fetch"\n{titles}'), encoding="utf-8")
     code, told = run(config, "check")
@@ -150,7 +148,7 @@ def test_a_decision_is_explained(config: Path, arguments: tuple[str, ...], code:
     assert shown["allowed"] is not bool(code)
 
 
-def test_an_unknown_service_or_two_names_at_once_are_wrong_usage(config: Path) -> None:
+def test_an_unknown_service_and_two_names_at_once_are_usage_errors(config: Path) -> None:
     assert run(config, "explain", "--user", "x", "--service", "nothing")[0] == 2
     assert run(config, "explain", "--user", "x", "--service", "fetch", "--tool", "a", "--prompt", "b")[0] == 2
 
@@ -170,7 +168,7 @@ allowed = false
 """
 
 
-def test_expectations_are_held_against_the_file(config: Path, tmp_path: Path) -> None:
+def test_expectations_are_compared_with_the_file(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "expectations.toml"
     file.write_text(EXPECTATIONS, encoding="utf-8")
     assert run(config, "test", str(file)) == (0, "2 of 2 expectations are met.\n")
@@ -182,7 +180,7 @@ def test_expectations_are_held_against_the_file(config: Path, tmp_path: Path) ->
     assert json.loads(run(config, "test", str(file), "--json")[1])["met"] is False
 
 
-def test_a_bad_file_of_expectations_exits_with_2_and_names_the_line(config: Path, tmp_path: Path) -> None:
+def test_an_invalid_file_of_expectations_is_exit_code_2_with_the_line(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "expectations.toml"
     file.write_text(EXPECTATIONS.replace('tool = "get_a"', 'toll = "get_a"'), encoding="utf-8")
     result = subprocess.run(

@@ -1,4 +1,6 @@
-"""The settings file of a running program: a good change counts, a bad one is told and changes nothing."""
+"""The settings file of a running program: a valid change is applied, an invalid one is reported and changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ ROLE = '[roles.r]\npermissions = ["mcp.time"]\nusers = ["{}"]\n'
 
 
 class Recorder:
-    """Keeps what is told, and lets a test wait for it."""
+    """Keeps the events, and lets a test wait for the next."""
 
     def __init__(self) -> None:
         self.told: asyncio.Queue[AuditEvent] = asyncio.Queue()
@@ -37,25 +39,25 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often, so that nobody waits."""
+    """Check the file often, so that tests do not wait."""
     monkeypatch.setattr("oauth_core.process.settings_watcher.LOOK_EVERY", 0.01)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A good file with one role."""
+    """A valid file with one role."""
     file = tmp_path / "portcullis.toml"
     file.write_text(SERVICE + ROLE.format("octocat"), encoding="utf-8")
     return file
 
 
 def write(file: Path, text: str) -> None:
-    """Write all of the file."""
+    """Write the complete file."""
     file.write_text(text, encoding="utf-8")
 
 
 def remove(file: Path) -> None:
-    """Take it away."""
+    """Delete it."""
     file.unlink()
 
 
@@ -77,14 +79,14 @@ def may(recorder: Recorder, user: str) -> bool:
     return recorder.applied[-1].policy.permissions_of(user, None, ()).allows("mcp.time")
 
 
-async def test_a_change_is_handed_on_and_told(file: Path) -> None:
+async def test_a_change_is_applied_and_recorded(file: Path) -> None:
     async with followed(file) as (_, recorder):
         write(file, SERVICE + ROLE.format("hubot"))
         assert (await recorder.next()).kind is EventKind.POLICY_CHANGED
         assert (may(recorder, "hubot"), may(recorder, "octocat")) == (True, False)
 
 
-async def test_a_file_that_was_put_in_the_place_of_the_old_one_counts(file: Path) -> None:
+async def test_a_file_that_replaces_the_old_one_is_applied(file: Path) -> None:
     async with followed(file) as (_, recorder):
         fresh = file.with_suffix(".new")
         fresh.write_text(SERVICE + ROLE.format("hubot"), encoding="utf-8")
@@ -104,7 +106,7 @@ async def test_a_file_that_was_put_in_the_place_of_the_old_one_counts(file: Path
         ((SERVICE + ROLE.format("x")).replace("localhost:8080", "localhost:9090"), "issuer has changed"),
     ],
 )
-async def test_what_cannot_be_used_is_told_and_changes_nothing(file: Path, text: str, told: str) -> None:
+async def test_an_invalid_file_is_reported_and_changes_nothing(file: Path, text: str, told: str) -> None:
     async with followed(file) as (_, recorder):
         write(file, text)
         event = await recorder.next()
@@ -112,21 +114,21 @@ async def test_what_cannot_be_used_is_told_and_changes_nothing(file: Path, text:
         assert event.reason is not None
         assert told in event.reason
         assert recorder.applied == []
-        # It is mended, and counts again.
+        # The file is corrected, and applied again.
         write(file, SERVICE + ROLE.format("hubot"))
         while (await recorder.next()).kind is not EventKind.POLICY_CHANGED:
             pass
         assert may(recorder, "hubot")
 
 
-async def test_a_file_that_is_gone_is_told(file: Path) -> None:
+async def test_a_missing_file_is_reported(file: Path) -> None:
     async with followed(file) as (_, recorder):
         remove(file)
         assert (await recorder.next()).kind is EventKind.POLICY_REFUSED
         assert recorder.applied == []
 
 
-async def test_who_asks_is_answered_even_when_nothing_changed(file: Path) -> None:
+async def test_a_requested_reload_is_reported_even_if_nothing_changed(file: Path) -> None:
     write(file, SERVICE + ROLE.format("octocat"))
     async with followed(file) as (subject, recorder):
         write(file, "broken [")
@@ -135,10 +137,10 @@ async def test_who_asks_is_answered_even_when_nothing_changed(file: Path) -> Non
         assert (await recorder.next()).kind is EventKind.POLICY_REFUSED
 
 
-async def test_other_settings_change_nothing(file: Path) -> None:
+async def test_a_change_of_other_settings_is_not_applied(file: Path) -> None:
     async with followed(file) as (_, recorder):
         write(file, f'log.level = "debug"\n{SERVICE}{ROLE.format("octocat")}')
-        await asyncio.sleep(0.2)  # nothing is to happen, so there is nothing to wait for
+        await asyncio.sleep(0.2)  # nothing must happen, so there is no event to wait for
         write(file, SERVICE + ROLE.format("hubot"))
         assert (await recorder.next()).kind is EventKind.POLICY_CHANGED
         assert len(recorder.applied) == 1

@@ -1,4 +1,4 @@
-"""`policy check` and every program refuse a rule that is weaker than a more exact one below it."""
+"""`policy check` and every program refuse a more exact rule that is weaker than a wider one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check(tmp_path: Path, permissions: str, roles: str = "") -> tuple[int, str]:
         ('resources = { "file:///x/*" = "mcp.files.read" }\notherwise = "mcp.files.admin"', ""),
     ],
 )
-def test_a_rule_that_a_stronger_one_could_be_evaded_by_is_a_fault(
+def test_a_rule_through_which_a_stronger_one_could_be_evaded_is_a_fault(
     tmp_path: Path, permissions: str, roles: str
 ) -> None:
     code, told = check(tmp_path, permissions, roles)
@@ -81,7 +81,9 @@ def test_a_rule_that_a_stronger_one_could_be_evaded_by_is_a_fault(
         ('tools = { "get_*" = "mcp.files.read", "*_secret" = "mcp.files.write" }', ROLES),
     ],
 )
-def test_the_strongest_rule_for_the_rest_is_no_fault(tmp_path: Path, permissions: str, roles: str) -> None:
+def test_the_strongest_rule_as_the_otherwise_rule_is_no_fault(
+    tmp_path: Path, permissions: str, roles: str
+) -> None:
     code, told = check(tmp_path, permissions, roles)
     assert code == 0, told
 

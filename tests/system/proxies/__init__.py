@@ -1,1 +1,1 @@
-"""Proxies that operators put before the gateway: nginx, HAProxy and a balancer of a cloud."""
+"""Proxies before the gateway: nginx, HAProxy and a cloud load balancer."""

@@ -1,4 +1,4 @@
-"""The kernel's own limit of connections of one address, with the lines of `docs/hostile.md`."""
+"""The kernel's limit of connections of one address, with the commands of `docs/hostile.md`."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def _in_a_network_of_its_own(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_lines_of_the_page_bound_the_connections_of_one_address() -> None:
+def test_the_commands_of_the_page_limit_the_connections_of_one_address() -> None:
     if not (shutil.which("iptables") and shutil.which("unshare")):
         pytest.skip("there is no iptables")
     block = PAGE.read_text(encoding="utf-8").split("<!-- begin kernel -->")[1].split("<!-- end kernel -->")[0]
     (line,) = [line for line in block.splitlines() if line.startswith("iptables ")]
     ready = _in_a_network_of_its_own("ip link set lo up", line)
     if ready.returncode:
-        pytest.skip(f"no network of its own with this rule here: {ready.stderr.strip()}")
+        pytest.skip(f"no separate network with this rule can be made here: {ready.stderr.strip()}")
     run = _in_a_network_of_its_own("ip link set lo up", line, f"{sys.executable} -c '{_PROGRAM}'")
     assert run.stdout.split() == ["200", "150"], run.stderr

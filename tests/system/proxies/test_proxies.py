@@ -1,4 +1,6 @@
-"""Behind real proxies, configured as `docs/proxies.md` says, callers are told apart and all arrives as sent."""
+"""Behind real proxies, configured as in `docs/proxies.md`, callers are counted apart and requests arrive
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ _PATIENCE = 20.0
 
 
 def _from_page(name: str, *, port: int, gateway: int) -> str:
-    """The configuration that stands on the page, with the ports of this test."""
+    """The configuration on the page, with the ports of this test."""
     page = PAGE.read_text(encoding="utf-8")
     found = re.search(rf"<!-- begin {name} -->\n```{name}\n(.*?)```\n<!-- end {name} -->", page, re.DOTALL)
     assert found is not None
@@ -57,7 +59,7 @@ def _command(name: str, text: str, folder: Path) -> list[str]:
 
 @contextmanager
 def _running(name: str, gateway: int, *, change: tuple[str, str] = ("", "")) -> Iterator[int]:
-    """The proxy before the gateway at that port; its own port."""
+    """The proxy before the gateway at that port. Yields the proxy's port."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
         text = _from_page(name, port=port, gateway=gateway).replace(*change)
@@ -120,7 +122,7 @@ def _asked(
         return connection.getresponse().status
 
 
-def test_the_address_is_the_callers_and_what_the_caller_claims_is_not_believed(gateway: World, proxy: int) -> None:
+def test_the_address_is_the_real_one_and_not_the_one_that_the_caller_claims(gateway: World, proxy: int) -> None:
     for source in ("127.0.0.2", "127.0.0.3"):
         gateway.forget()
         claims = {"X-Forwarded-For": "192.0.2.1", "X-Portcullis-Address": "192.0.2.1", "X-Real-IP": "192.0.2.1"}
@@ -128,7 +130,7 @@ def test_the_address_is_the_callers_and_what_the_caller_claims_is_not_believed(g
         assert gateway.only_received().headers["x-portcullis-address"] == [source]
 
 
-def test_host_path_body_and_token_arrive_as_sent(gateway: World, proxy: int) -> None:
+def test_host_path_body_and_token_arrive_unchanged(gateway: World, proxy: int) -> None:
     headers = {**GOOD, "Content-Type": "application/json"}
     assert _asked(proxy, "POST", "/time/mcp/a%20b?c=%2F", headers, body='{"x": 1}') == 200
     request = gateway.only_received()
@@ -145,18 +147,18 @@ def test_an_offer_to_upgrade_is_ignored(gateway: World, upgrade: str) -> None:
     assert "upgrade" not in gateway.only_received().headers
 
 
-def test_nginx_as_it_comes_speaks_a_protocol_that_is_refused(gateway: World) -> None:
+def test_the_default_protocol_of_nginx_is_refused(gateway: World) -> None:
     with _running("nginx", gateway.gate.port, change=("proxy_http_version 1.1;", "")) as port:
         assert _asked(port, "GET", "/healthz") == 426
 
 
-def test_haproxy_bounds_the_connections_of_one_address_and_not_those_of_another(gateway: World) -> None:
+def test_haproxy_limits_the_connections_of_one_address_and_not_those_of_another(gateway: World) -> None:
     with (
         _running("haproxy", gateway.gate.port, change=("sc0_conn_cur gt 200", "sc0_conn_cur gt 5")) as port,
         ExitStack() as held,
     ):
         for _ in range(12):
-            with suppress(ConnectionError):  # the proxy may close one before it is seen to be open
+            with suppress(ConnectionError):  # the proxy may close one before the test sees it open
                 held.enter_context(
                     socket.create_connection(
                         ("127.0.0.1", port), timeout=_PATIENCE, source_address=("127.0.0.4", 0)
@@ -168,12 +170,12 @@ def test_haproxy_bounds_the_connections_of_one_address_and_not_those_of_another(
 
 
 @pytest.mark.parametrize("named", ["198.51.100.7:51234", "192.0.2.1:80, 198.51.100.7:443", "198.51.100.7"])
-def test_a_balancer_of_a_cloud_names_the_caller_with_a_port(gateway: World, named: str) -> None:
+def test_a_cloud_load_balancer_sends_the_address_with_a_port(gateway: World, named: str) -> None:
     assert gateway.gate.ask("/healthz", headers={"X-Forwarded-For": named}).status == 200
     assert gateway.only_received().headers["x-portcullis-address"] == ["198.51.100.7"]
 
 
-def test_a_request_that_waits_to_continue_is_told_so_and_then_refused_without_a_token(gateway: World) -> None:
+def test_a_request_with_expect_continue_is_refused_without_a_token(gateway: World) -> None:
     head = gateway.gate.head("POST", "/time/mcp", "Content-Length: 2", "Expect: 100-continue")
     answer = gateway.gate.raw(head + b"{}")
     assert b"HTTP/1.1 401 " in answer

@@ -1,1 +1,1 @@
-"""Row R3 of the security model: no credential opens a door of another realm."""
+"""Row R3 of the security model: a credential is accepted only at the endpoints of its own kind."""

@@ -1,4 +1,4 @@
-"""One of every kind of credential that there is, all good in their own place, and some that are good nowhere."""
+"""One credential of every kind, each valid at its own endpoints, and some that are valid nowhere."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _FRESH_SECONDS = 25
 
 @dataclass
 class Wallet:
-    """All of them, for one gateway. `client` is who they were given to, where they were given to somebody."""
+    """All credentials for one gateway. `client` is the client that they were issued to, if any."""
 
     gateway: RunningGateway
     oauth: OAuthClient
@@ -102,7 +102,7 @@ class Wallet:
     code_made: float = 0.0
 
     async def text(self, kind: str) -> str:
-        """A credential of this kind. What is good only once, or only for seconds, is made anew."""
+        """A credential of this kind. One that can be used only once, or only for seconds, is made anew."""
         if kind == ASSERTION:
             return self._assertion(assertions.key())
         if kind == ASSERTION_OF_FOREIGN_KEY:
@@ -120,7 +120,7 @@ class Wallet:
         return self.kept[kind]
 
     def connection(self, kind: str) -> httpx2.AsyncClient:
-        """How to send what shows a credential of this kind: a certificate is shown before anything is sent."""
+        """How to send a credential of this kind: a certificate is presented with the connection."""
         return (self.certified if kind == CERTIFICATE else self.oauth).http
 
     async def _code(self, resource: str) -> str:
@@ -132,9 +132,9 @@ class Wallet:
         return assertions.signed(self.signer.client_id, self.gateway.url, by=by)
 
     async def sign_in(self) -> None:
-        """Begin a session of a browser, and look at its page."""
+        """Begin a browser session, and open its page."""
         page = ""
-        for _ in range(_MOST_TRIES):  # whoever just signed out everywhere is not let in within that same second
+        for _ in range(_MOST_TRIES):  # after a sign-out everywhere a sign-in within that same second is refused
             await self._code(self.gateway.resource("whoami"))
             page = (await self.oauth.http.get(f"{self.gateway.url}/account")).text
             if "form_token" in page:
@@ -157,7 +157,7 @@ class Wallet:
         return await self.redeemed(await self._code(self.gateway.resource(service)))
 
     async def revoke(self, token: str) -> None:
-        """Give a token back."""
+        """Revoke a token."""
         mine = {"client_id": self.client.client_id, "client_secret": self.client.secret}
         answer = await self.oauth.http.post(f"{self.gateway.url}/revoke", data={"token": token, **mine})
         assert answer.status_code == 200, answer.text
@@ -166,7 +166,7 @@ class Wallet:
 async def filled(
     gateway: RunningGateway, oauth: OAuthClient, certified: OAuthClient, certificate: Identity
 ) -> Wallet:
-    """A wallet with one of every kind. `certified` shows the `certificate`."""
+    """A wallet with one of every kind. `certified` presents the `certificate`."""
     everything = {
         "token_endpoint_auth_method": "client_secret_post",
         "grant_types": ["authorization_code", "refresh_token", grant_types.DEVICE_CODE],
@@ -208,7 +208,7 @@ async def filled(
     kept[ACCESS_BOUND] = await _bound_token(certified, wallet, bound, {})
     shown = {"DPoP": proof("POST", f"{gateway.url}/token", by=_HOLDER)}
     kept[ACCESS_KEYED] = await _bound_token(oauth, wallet, wallet.another, shown)
-    # A certificate has no text: who has its key shows it with the connection.
+    # A certificate has no text: the holder of its key presents it with the connection.
     kept |= {CERTIFICATE: "", CERTIFICATE_HASH: f"Hash={fingerprint(certificate)}"}
     await _device(wallet)
     await wallet.sign_in()
@@ -219,7 +219,7 @@ async def filled(
     kept[BROWSER] = str(oauth.http.cookies[_BROWSER_COOKIE])
     kept[GITHUB] = await _github_token(gateway, oauth)
     kept[TOLD] = (await whoami_as(gateway.resource("whoami"), kept[ACCESS_A], tls=oauth.tls))["assertion"]
-    assert kept[TOLD], "the service was told nothing"
+    assert kept[TOLD], "the service got no assertion"
     return wallet
 
 
@@ -232,7 +232,7 @@ async def _registered(oauth: OAuthClient, invitation: str, **members: object) ->
 
 
 def _enterprise(gateway: RunningGateway) -> str:
-    """Makes the client of an enterprise; answers its secret."""
+    """Make the client of an enterprise. Return its secret."""
     made = client_credentials.create(
         "IDE", "client_secret_post", (), now=int(time.time()), identity_assertions=True
     )
@@ -245,7 +245,7 @@ def _enterprise(gateway: RunningGateway) -> str:
 
 
 async def _bound_token(caller: OAuthClient, wallet: Wallet, client: Registration, headers: dict[str, str]) -> str:
-    """An access token for `whoami`, bound to what `caller` or these `headers` show."""
+    """An access token for `whoami`, bound to the key that `caller` or these `headers` present."""
     pkce = Pkce.fresh()
     code = await wallet.oauth.code(client.client_id, pkce, resource=wallet.gateway.resource("whoami"))
     form = {"grant_type": "authorization_code", "code": code, "code_verifier": pkce.verifier}
@@ -256,7 +256,7 @@ async def _bound_token(caller: OAuthClient, wallet: Wallet, client: Registration
 
 
 def fingerprint(certificate: Identity) -> str:
-    """What names a certificate (RFC 8705 section 3.1), in hexadecimal as Envoy has it."""
+    """The fingerprint of a certificate (RFC 8705 section 3.1), in hexadecimal as Envoy writes it."""
     return x509.load_pem_x509_certificate(certificate.cert.read_bytes()).fingerprint(hashes.SHA256()).hex()
 
 
@@ -267,7 +267,7 @@ async def _invitation(gateway: RunningGateway, *, uses: int) -> str:
 
 
 async def _device(wallet: Wallet) -> None:
-    """A device code that its person has allowed, and the user code of another device that still waits."""
+    """A device code that its person has allowed, and the user code of another device that is still pending."""
     mine = {"client_secret": wallet.client.secret, "resource": wallet.gateway.resource("whoami")}
     allowed = await device_flow.started(wallet.oauth, wallet.client.client_id, **mine)
     done = await device_flow.approved(wallet.oauth, allowed["user_code"])
@@ -278,7 +278,7 @@ async def _device(wallet: Wallet) -> None:
 
 
 async def signing_key(gateway: RunningGateway) -> SigningKey:
-    """The key that signs our access tokens, as nobody but the authorization server and an operator can have it."""
+    """The key that signs our access tokens. Only the authorization server and an operator can have it."""
     settings = operator_settings(None, gateway.state_dir, {})
     redis = connect(settings)
     try:

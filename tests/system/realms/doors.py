@@ -1,4 +1,4 @@
-"""Every place at every endpoint where a credential can be shown, and the only kinds that open it."""
+"""Every place at every endpoint where a credential can be sent, and the only kinds that are accepted there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANSWERED = frozenset({"POST /introspect, token", "GET /account, session cookie"}
 
 @dataclass(frozen=True)
 class Door:
-    """`endpoint` is a method and a path as `oauth_web` writes it, or a service's."""
+    """`endpoint` is a method and a path as in `oauth_web`, or a service's."""
 
     endpoint: str
     place: str
@@ -41,7 +41,7 @@ class Door:
 
     @property
     def name(self) -> str:
-        """Like no other door's."""
+        """A unique name."""
         return f"{self.endpoint}, {self.place}"
 
 
@@ -65,7 +65,7 @@ def _service(name: str, opens: str) -> Door:
 
 
 def _certified(wallet: Wallet, text: str) -> dict[str, Any]:
-    """A token that needs a certificate, and in place of the certificate what Envoy would tell of it."""
+    """A token that needs a certificate, and instead of the certificate the header that Envoy would send."""
     token = _bearer(wallet.kept[kinds.ACCESS_BOUND])
     return {"json": INITIALIZE, "headers": {**MCP_HEADERS, **token, "X-Forwarded-Client-Cert": text}}
 
@@ -99,7 +99,7 @@ def _managing(method: str, *wanted: int) -> Door:
 
 
 _PROVEN: dict[str, Opened] = {
-    # The client was believed, and then told that there is no such refresh token.
+    # The client was authenticated, and then the refresh token was not found.
     "/token": lambda answer: answer.json().get("error") == "invalid_grant",
     "/revoke": _status(200),
     "/introspect": _status(200),
@@ -108,7 +108,7 @@ _PROVEN: dict[str, Opened] = {
 
 
 def _proofs(path: str) -> list[Door]:
-    """The ways for a client to prove that it is calling."""
+    """The ways in which a client can authenticate."""
     rest = {"token": "x", "grant_type": "refresh_token", "refresh_token": "x"}
 
     def with_secret(wallet: Wallet, text: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _proofs(path: str) -> list[Door]:
         Door(f"POST {path}", "basic", with_basic, proven, secret),
         Door(f"POST {path}", "bearer", with_bearer, proven, frozenset()),
     ]
-    if path != "/device_authorization":  # that client did not register for this grant
+    if path != "/device_authorization":  # that client did not register for this grant type
         doors.append(Door(f"POST {path}", "client_assertion", with_assertion, proven, assertion))
     return doors
 
@@ -173,13 +173,13 @@ def _returning(_: Wallet, text: str) -> dict[str, Any]:
 
 
 def _account(action: str, *, spends: bool = False) -> list[Door]:
-    """A form of the account page: the session that sends it, and the token that shows it was our page.
+    """A form of the account page: the session that sends it, and the form token.
 
-    It counted when it was done, or when it was refused for what the person may do and not for where it came from.
+    It counted if it was carried out, or refused because of the person's rights and not because of its origin.
     """
 
     def form(wallet: Wallet, session: str, form_token: str) -> dict[str, Any]:
-        # What is named is nobody's, so that nothing happens where the form counts.
+        # The named record does not exist, so that nothing happens if the form is accepted.
         data = {"form_token": form_token, "grant": "nothing", "client": wallet.another.client_id}
         return {"data": data, "headers": _session(session)}
 

@@ -1,4 +1,4 @@
-"""The matrix of row R3: every kind of credential at every door; what does not belong there opens nothing."""
+"""The matrix of row R3: every kind of credential at every endpoint; each is accepted only where it belongs."""
 
 from __future__ import annotations
 
@@ -100,21 +100,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def authority(folder: Path) -> Authority:
-    """Whom callers trust."""
+    """The authority that callers trust."""
     return Authority(folder, "authority")
 
 
 @pytest.fixture(scope="module")
 def callers(folder: Path) -> Authority:
-    """Whom the gateway trusts to name callers."""
+    """The authority that the gateway trusts for client certificates."""
     return Authority(folder, "callers")
 
 
 @pytest.fixture(scope="module")
 def gateway(folder: Path, authority: Authority, callers: Authority) -> Iterator[RunningGateway]:
-    """A gateway with TLS and two services, where registering needs a token, and nobody is told to wait.
+    """A gateway with TLS and two services, where registration needs a token, and no rate limit applies.
 
-    It asks callers for certificates, and trusts an identity provider.
+    It requests client certificates, and trusts an identity provider.
     """
     server, jwks_file = authority.identity("localhost"), folder / "provider.json"
     jwks_file.write_text(json.dumps(jwks(key(name=KEY_NAME))), encoding="utf-8")
@@ -146,7 +146,7 @@ async def _shown(wallet: Wallet, door: Door, kind: str) -> httpx2.Response:
 
 
 async def _moved_by_a_credential(wallet: Wallet) -> AsyncIterator[tuple[str, str]]:
-    """Public endpoints that answer somebody who shows a credential differently from everybody else."""
+    """Public endpoints that answer differently to a request with a credential."""
     for endpoint in sorted(endpoint for endpoint in PUBLIC if endpoint.startswith("GET ")):
         url = wallet.gateway.url + endpoint.removeprefix("GET ").replace("<path:path>", "whoami/mcp")
         usual = await wallet.oauth.http.get(url)
@@ -158,7 +158,7 @@ async def _moved_by_a_credential(wallet: Wallet) -> AsyncIterator[tuple[str, str
 
 
 @pytest.mark.timeout(300)  # some six hundred requests, on a gateway of their own
-async def test_every_credential_opens_its_own_doors_and_no_other(wallet: Wallet) -> None:
+async def test_every_credential_is_accepted_only_at_its_own_endpoints(wallet: Wallet) -> None:
     assert set(KINDS) <= wallet.kept.keys() | MADE_ANEW
     wrong = [(door, kind) for door in DOORS for kind in KINDS if kind not in door.opens]
     opened, odd = [], []
@@ -171,7 +171,7 @@ async def test_every_credential_opens_its_own_doors_and_no_other(wallet: Wallet)
     assert opened == []
     assert odd == []
     assert [each async for each in _moved_by_a_credential(wallet)] == []
-    # Only now the right ones: none of these doors was shut for everybody, and no wrong key spoiled a right one.
+    # Only now the right ones: each endpoint accepts its own kind, and no wrong credential consumed a right one.
     for door in sorted(DOORS, key=lambda door: door.spends):  # stable: the client itself is deleted last
         if "/account/" in door.endpoint and door.spends:
             await wallet.sign_in()

@@ -1,4 +1,4 @@
-"""A child process that the supervisor can start quickly, and the file by which it says that it is ready."""
+"""A child process that the supervisor can start quickly, and the file that marks it as ready."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLEEPER = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
 
 @dataclass(frozen=True)
 class FileProbe:
-    """Ready once the child has made a file; the file is used up, so that each start must make its own."""
+    """Ready once the child has made a file. The file is then deleted, so that each start must make its own."""
 
     path: Path
 

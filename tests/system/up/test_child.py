@@ -1,4 +1,4 @@
-"""The life of one child, with small programs that die, hang and refuse."""
+"""The life of one child, with small programs that crash, hang and refuse."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEE
 
 
 @dataclass
-class Told:
-    """What was told, and a way to wait for it."""
+class ReportedEvents:
+    """The reported events, and a way to wait for them."""
 
     events: list[tuple[Event, str]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,12 +44,12 @@ class Told:
 @asynccontextmanager
 async def a_child(
     tmp_path: Path, code: str, timing: Timing = QUICK, *, essential: bool = True
-) -> AsyncIterator[tuple[Child, Told]]:
+) -> AsyncIterator[tuple[Child, ReportedEvents]]:
     marker = tmp_path / "ready"
     spec = ChildSpec(
         "kid", (sys.executable, "-c", code, str(marker)), plain_environment(), FileProbe(marker), essential
     )
-    told = Told()
+    told = ReportedEvents()
     child = Child(spec, tmp_path / "kid.log", told, timing)
     try:
         yield child, told
@@ -57,13 +57,13 @@ async def a_child(
         await child.stop()
 
 
-async def test_a_child_is_started_once_it_answers(tmp_path: Path) -> None:
+async def test_a_child_counts_as_started_once_it_answers(tmp_path: Path) -> None:
     async with a_child(tmp_path, SLEEPER) as (child, _):
         assert await child.start() is None
         assert child.pid is not None
 
 
-async def test_a_killed_child_is_said_to_have_died_and_comes_back(tmp_path: Path) -> None:
+async def test_a_killed_child_is_reported_and_restarted(tmp_path: Path) -> None:
     async with a_child(tmp_path, SLEEPER) as (child, told):
         await child.start()
         first = child.pid
@@ -74,7 +74,9 @@ async def test_a_killed_child_is_said_to_have_died_and_comes_back(tmp_path: Path
         assert child.pid not in {None, first}
 
 
-async def test_a_child_that_keeps_dying_is_given_longer_and_longer_up_to_a_limit(tmp_path: Path) -> None:
+async def test_a_child_that_crashes_repeatedly_is_restarted_with_growing_delays_up_to_a_limit(
+    tmp_path: Path,
+) -> None:
     code = (
         "import sys; open(sys.argv[1], 'w').close(); sys.stdin.read(); import time; time.sleep(0.1); sys.exit(3)"
     )
@@ -85,7 +87,7 @@ async def test_a_child_that_keeps_dying_is_given_longer_and_longer_up_to_a_limit
     assert waits == [0.05, 0.1, 0.2, 0.2]
 
 
-async def test_a_child_that_lived_long_is_restarted_quickly_again(tmp_path: Path) -> None:
+async def test_a_child_that_ran_for_long_is_restarted_soon(tmp_path: Path) -> None:
     async with a_child(tmp_path, SLEEPER, replace(QUICK, stable_seconds=0)) as (child, told):
         await child.start()
         for count in (1, 2, 3):
@@ -95,7 +97,7 @@ async def test_a_child_that_lived_long_is_restarted_quickly_again(tmp_path: Path
         assert {text.rpartition(" in ")[2] for text in await told.count(Event.DIED, 3)} == {"0.05 s"}
 
 
-async def test_a_child_that_ends_at_once_fails_with_its_last_words(tmp_path: Path) -> None:
+async def test_a_child_that_ends_at_once_fails_with_its_last_lines(tmp_path: Path) -> None:
     code = "import sys; sys.stderr.write('first\\nthe reason\\n'); sys.exit(5)"
     async with a_child(tmp_path, code) as (child, _):
         failure = await child.start()
@@ -105,7 +107,7 @@ async def test_a_child_that_ends_at_once_fails_with_its_last_words(tmp_path: Pat
         assert not failure.wrong_settings
 
 
-async def test_exit_code_2_is_understood_as_wrong_settings(tmp_path: Path) -> None:
+async def test_exit_code_2_counts_as_wrong_settings(tmp_path: Path) -> None:
     async with a_child(tmp_path, "raise SystemExit(2)") as (child, _):
         failure = await child.start()
         assert failure is not None
@@ -122,7 +124,7 @@ async def test_a_child_that_never_answers_is_given_up_and_ended(tmp_path: Path) 
 
 async def test_a_command_that_does_not_exist_is_a_failure_that_names_it(tmp_path: Path) -> None:
     spec = ChildSpec("kid", ("no-such-program",), plain_environment(), FileProbe(tmp_path / "x"))
-    child = Child(spec, tmp_path / "kid.log", Told(), QUICK)
+    child = Child(spec, tmp_path / "kid.log", ReportedEvents(), QUICK)
     failure = await child.start()
     assert failure is not None
     assert failure.last_lines == ("no-such-program: No such file or directory",)
@@ -137,7 +139,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
         assert not alive(pid)
 
 
-async def test_what_a_child_started_goes_with_it(tmp_path: Path) -> None:
+async def test_processes_that_a_child_started_end_with_it(tmp_path: Path) -> None:
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}, sys.argv[1]]).wait()"
     async with a_child(tmp_path, code) as (child, _):
         await child.start()
@@ -155,7 +157,7 @@ async def test_a_stopped_child_stays_stopped(tmp_path: Path) -> None:
         assert child.pid is None
 
 
-async def test_an_unessential_child_is_tried_again_after_a_failed_start(tmp_path: Path) -> None:
+async def test_an_unessential_child_is_retried_after_a_failed_start(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     code = f"import os, sys, time\nif not os.path.exists({str(flag)!r}): sys.exit(1)\n{SLEEPER}"
     async with a_child(tmp_path, code, essential=False) as (child, told):
@@ -164,17 +166,17 @@ async def test_an_unessential_child_is_tried_again_after_a_failed_start(tmp_path
         assert await told.count(Event.READY, 1) == ["ready again"]
 
 
-async def test_a_child_gets_the_environment_of_its_description_and_no_more(tmp_path: Path) -> None:
+async def test_a_child_gets_exactly_the_environment_of_its_description(tmp_path: Path) -> None:
     marker, seen = tmp_path / "ready", tmp_path / "seen"
     code = f"import os, sys; open({str(seen)!r}, 'w').write(repr(sorted(os.environ))); {SLEEPER}"
     spec = ChildSpec("kid", (sys.executable, "-c", code, str(marker)), {"ONLY": "this"}, FileProbe(marker))
-    child = Child(spec, tmp_path / "kid.log", Told(), QUICK)
+    child = Child(spec, tmp_path / "kid.log", ReportedEvents(), QUICK)
     assert await child.start() is None
     await child.stop()
     assert set(eval(seen.read_text())) - {"LC_CTYPE"} == {"ONLY"}  # noqa: S307 - our own child wrote it
 
 
-async def test_an_unessential_child_that_is_slow_is_not_waited_for_nor_ended(tmp_path: Path) -> None:
+async def test_a_slow_unessential_child_is_neither_waited_for_nor_ended(tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     code = f"import os, sys, time\nwhile not os.path.exists({str(flag)!r}): time.sleep(0.02)\n{SLEEPER}"
     async with a_child(tmp_path, code, replace(QUICK, wait=0.1), essential=False) as (child, told):

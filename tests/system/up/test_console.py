@@ -1,4 +1,4 @@
-"""The gateway goes on and restarts what dies, whatever becomes of the terminal, or ends with an error."""
+"""The gateway continues and restarts crashed children whatever happens to the terminal, or ends with an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def up_with(folder: Path, output: int) -> subprocess.Popen[bytes]:
-    """`portcullis up` that prints to `output`; its own record says what it says."""
+    """`portcullis up` that prints to `output`; its own log file has its lines."""
     config = folder / "portcullis.toml"
     config.write_text(WHOAMI_ALONE)
     arguments = ["up", "--config", str(config), "--state-dir", f"{folder}/state", "--port", "0"]
@@ -61,13 +61,13 @@ def killed_children_come_back(folder: Path, process: subprocess.Popen[bytes]) ->
         until(partial(_came_back, folder, count), f"{what} to come back", 110)
 
 
-def test_a_terminal_that_is_gone_does_not_end_supervision(tmp_path: Path) -> None:
+def test_a_closed_terminal_does_not_end_supervision(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     process = up_with(tmp_path, writing)
     os.close(writing)
     try:
         until(lambda: " ready http" in said(tmp_path), "the gateway to be ready", 110)
-        os.close(reading)  # as when `tee` of `up | tee` dies
+        os.close(reading)  # as when `tee` of `up | tee` is killed
         killed_children_come_back(tmp_path, process)
         process.terminate()
         assert process.wait(30) == 0
@@ -76,14 +76,14 @@ def test_a_terminal_that_is_gone_does_not_end_supervision(tmp_path: Path) -> Non
         process.wait()
 
 
-def test_a_terminal_that_stands_still_does_not_hold_up_supervision(tmp_path: Path) -> None:
+def test_a_stalled_terminal_does_not_block_supervision(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     try:
         while True:
             os.write(writing, b"x" * 4096)
     except BlockingIOError:
-        os.set_blocking(writing, True)  # full, and nothing reads
+        os.set_blocking(writing, True)  # full, and without a reader
     process = up_with(tmp_path, writing)
     os.close(writing)
     try:
@@ -97,7 +97,7 @@ def test_a_terminal_that_stands_still_does_not_hold_up_supervision(tmp_path: Pat
         process.wait()
 
 
-def test_what_is_said_is_kept_with_its_time_though_nothing_can_be_printed(tmp_path: Path) -> None:
+def test_lines_are_logged_with_their_time_even_if_they_cannot_be_printed(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
         "from portcullis.supervisor.console import Console\n"
@@ -115,7 +115,7 @@ def test_a_command_works_with_its_standard_streams_closed(arguments: str, code: 
     assert subprocess.run(["sh", "-c", command], check=False, timeout=60).returncode == code
 
 
-def test_nothing_that_is_printed_goes_into_a_file_that_took_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+def test_output_does_not_go_into_a_file_in_place_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from oauth_core.process import standard_streams\n"
@@ -129,7 +129,7 @@ def test_nothing_that_is_printed_goes_into_a_file_that_took_the_place_of_a_close
     assert path.read_text() == "kept"
 
 
-async def test_a_supervising_task_that_ends_by_itself_ends_the_gateway_with_an_error(
+async def test_the_failure_of_a_supervising_task_ends_the_gateway_with_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = tmp_path / "ready"
@@ -155,7 +155,7 @@ async def test_a_supervising_task_that_ends_by_itself_ends_the_gateway_with_an_e
     assert not any(alive(pid) for pid in pids)
 
 
-async def test_what_is_done_once_a_child_is_ready_is_over_before_the_next_stage_or_nothing_starts(
+async def test_the_step_after_a_child_is_ready_ends_before_the_next_stage_or_nothing_starts(
     tmp_path: Path,
 ) -> None:
     first, second = (
@@ -186,7 +186,7 @@ async def test_what_is_done_once_a_child_is_ready_is_over_before_the_next_stage_
     assert "second" not in {name for name, _, _ in told}
 
 
-async def test_a_restart_that_the_machine_refuses_is_tried_again(
+async def test_a_restart_that_the_machine_refuses_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker, log = tmp_path / "ready", tmp_path / "folder" / "kid.log"
@@ -197,7 +197,7 @@ async def test_a_restart_that_the_machine_refuses_is_tried_again(
     try:
         assert await child.start() is None
         log.unlink()
-        log.parent.rmdir()  # as if its disk had gone
+        log.parent.rmdir()  # as if its disk was removed
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
         async with asyncio.timeout(30):
@@ -212,7 +212,7 @@ async def test_a_restart_that_the_machine_refuses_is_tried_again(
         await child.stop()
 
 
-def test_nohup_keeps_the_gateway_up_when_the_terminal_closes(tmp_path: Path) -> None:
+def test_with_nohup_the_gateway_continues_when_the_terminal_closes(tmp_path: Path) -> None:
     code = (
         "import asyncio, os, signal, sys\n"
         "from pathlib import Path\n"
@@ -230,7 +230,7 @@ def test_nohup_keeps_the_gateway_up_when_the_terminal_closes(tmp_path: Path) -> 
     assert done.stdout == "still here\n"
 
 
-def test_a_reader_of_a_non_blocking_pipe_that_stood_still_gets_what_is_said_once_it_reads(
+def test_a_stalled_reader_of_a_non_blocking_pipe_gets_the_lines_once_it_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading, writing = os.pipe()
@@ -252,7 +252,7 @@ def test_a_reader_of_a_non_blocking_pipe_that_stood_still_gets_what_is_said_once
         monkeypatch.setattr(select, "select", wait)
         console = Console(tmp_path / "up.log")
         console.say("while nothing is read")
-        assert refused.wait(60), "the pipe took the line although it was full"
+        assert refused.wait(60), "the pipe accepted the line although it was full"
         monkeypatch.undo()
         console.say("afterwards")
         with os.fdopen(reading, "rb") as reader:
@@ -264,21 +264,21 @@ def test_a_reader_of_a_non_blocking_pipe_that_stood_still_gets_what_is_said_once
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_disk_that_was_full_gets_what_is_said_once_it_has_room(tmp_path: Path) -> None:
+def test_a_full_disk_gets_lines_again_once_it_has_room(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
         "from portcullis.supervisor.console import Console\n"
         "console, (reading, errors), output = Console(Path(sys.argv[1])), os.pipe(), os.dup(1)\n"
         "os.dup2(errors, 2); os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
         "console.say('lost'); console.say('x', err=True)\n"
-        "assert os.read(reading, 2) == b'x\\n'\n"  # so the line before it has been tried
+        "assert os.read(reading, 2) == b'x\\n'\n"  # so an attempt with the line before it was made
         "os.dup2(output, 1); console.say('kept'); console.close()\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "up.log")]
     assert subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=60).stdout == b"kept\n"
 
 
-def test_a_line_is_printed_in_the_order_it_was_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_printed_in_order(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     console = Console(tmp_path / "up.log")
     for number in range(100):
         console.say(str(number))

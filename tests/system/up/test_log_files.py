@@ -1,4 +1,4 @@
-"""The log files of a gateway: cut into pieces, bounded, and given up for room on a disk that is nearly full."""
+"""The log files of a gateway: rotated, bounded, and deleted for room on a disk that is nearly full."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def all_pieces(file: Path) -> list[Path]:
     return [file, *(file.with_name(f"{file.name}.{number}") for number in range(1, PIECES))]
 
 
-def test_a_short_log_is_left_alone(tmp_path: Path) -> None:
+def test_a_short_log_is_not_rotated(tmp_path: Path) -> None:
     logs = LogFiles(tmp_path, KEEP)
     file = logs.path_of("x")
     file.write_text("short")
@@ -35,7 +35,7 @@ def test_a_short_log_is_left_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_newest_pieces_are_kept_in_order_and_the_rest_is_deleted(tmp_path: Path) -> None:
+def test_the_newest_files_are_kept_in_order_and_the_rest_is_deleted(tmp_path: Path) -> None:
     logs = LogFiles(tmp_path, KEEP)
     file = logs.path_of("x", follows=True)
     for number in range(PIECES + 5):
@@ -46,7 +46,7 @@ def test_the_newest_pieces_are_kept_in_order_and_the_rest_is_deleted(tmp_path: P
     assert sum(piece.stat().st_size for piece in tmp_path.iterdir()) <= KEEP + PIECES * 10
 
 
-def test_a_program_that_does_not_follow_goes_on_in_the_emptied_file(tmp_path: Path) -> None:
+def test_a_program_that_does_not_follow_continues_in_the_truncated_file(tmp_path: Path) -> None:
     logs = LogFiles(tmp_path, KEEP)
     file = logs.path_of("x")
     with file.open("ab", buffering=0) as program:
@@ -58,7 +58,7 @@ def test_a_program_that_does_not_follow_goes_on_in_the_emptied_file(tmp_path: Pa
     assert file.with_name("x.log.1").stat().st_mode & 0o077 == 0
 
 
-def test_without_room_for_a_copy_the_bound_still_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_room_for_a_copy_the_limit_still_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logs = LogFiles(tmp_path, KEEP)
     file = logs.path_of("x")
     file.write_bytes(b"a" * PIECE)
@@ -71,7 +71,7 @@ def test_without_room_for_a_copy_the_bound_still_holds(tmp_path: Path, monkeypat
     assert file.stat().st_size == 0
 
 
-def test_on_a_disk_that_is_nearly_full_old_pieces_go_first_and_the_newest_stay(
+def test_on_a_nearly_full_disk_the_oldest_files_are_deleted_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logs = LogFiles(tmp_path, KEEP)

@@ -1,4 +1,6 @@
-"""Where `portcullis up` refuses: one readable line for each fault, exit code 2, nothing started."""
+"""Conditions under which `portcullis up` refuses: one readable line for each fault, exit code 2,
+nothing started.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def refusal(folder: Path, config: str, *arguments: str, **environment: str) -> list[str]:
-    """What is said on standard error by an `up` that must exit with 2 and start nothing."""
+    """The standard error of an `up` that must exit with 2 and start nothing."""
     file = folder / "portcullis.toml"
     file.write_text(config)
     command = [*PORTCULLIS, "up", "--config", str(file), "--state-dir", str(folder / "state"), *arguments]
@@ -45,18 +47,18 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert "--port" in line
 
 
-def test_a_file_that_is_not_toml_names_the_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_reported_with_the_line(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, 'issuer = "http://localhost:8080"\n[[services\n')
     assert "portcullis.toml" in line
     assert "line 2" in line
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, CONFIG, "--config", f"{tmp_path}/nowhere.toml")
     assert line == f"portcullis: {tmp_path}/nowhere.toml: No such file or directory"
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     lines = refusal(tmp_path, CONFIG + 'github.client_secret = "x"\n', LOG_LEVEL="loud")
     assert len(lines) == 2, lines
 
@@ -85,14 +87,14 @@ def test_an_unknown_option(tmp_path: Path) -> None:
     assert "--nonsense" in refusal(tmp_path, CONFIG, "--nonsense")[-1]
 
 
-def test_a_state_folder_that_cannot_be_one(tmp_path: Path) -> None:
+def test_an_invalid_state_folder(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     (line,) = refusal(tmp_path, CONFIG, "--port", "0", "--state-dir", f"{tmp_path}/state")
     assert "is not a folder of this user" in line
 
 
 @pytest.mark.parametrize("secret", ["master-key", "redis-password"])
-def test_a_secret_that_was_emptied_is_not_silently_replaced(tmp_path: Path, secret: str) -> None:
+def test_an_emptied_secret_is_not_silently_replaced(tmp_path: Path, secret: str) -> None:
     folder = tmp_path / "state/secrets"
     folder.mkdir(parents=True)
     (folder / secret).touch()
@@ -105,7 +107,7 @@ def test_a_link_in_the_temporary_folder_is_not_followed(tmp_path: Path) -> None:
     theirs.mkdir()
     (theirs / "file").touch()
     arguments = ("--port", "0", "--state-dir", str(state))
-    # The command is looked for after the folder was made, so each attempt ends there at the latest.
+    # The command is searched for after the folder was made, so each attempt ends there at the latest.
     broken = CONFIG.replace("mcp-server-time", "no-such-server")
     temporary = tmp_path / "t"
     temporary.mkdir()
@@ -121,7 +123,7 @@ def test_a_link_in_the_temporary_folder_is_not_followed(tmp_path: Path) -> None:
 ALERTS = '\n[[alerts.destinations]]\nname = "mail"\nkind = "apprise"\nurl_file = "{}"\n'
 
 
-def test_a_destination_of_alerts_whose_file_cannot_be_read(tmp_path: Path) -> None:
+def test_an_alert_destination_with_an_unreadable_file(tmp_path: Path) -> None:
     (line,) = refusal(tmp_path, CONFIG + ALERTS.format(tmp_path / "nowhere.url"), "--port", str(free_port()))
     assert line == f"portcullis: alerts.destinations mail: {tmp_path}/nowhere.url: it cannot be read"
 

@@ -1,4 +1,4 @@
-"""The bridge and the example server, with the official client in both eras of the protocol."""
+"""The bridge and the example server, with the official client in both versions of the protocol."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ async def test_the_bridge_serves_a_stdio_server_to_old_and_new_clients(time_serv
     assert answer["timezone"] == "Europe/Prague"
 
 
-async def test_clients_of_both_eras_share_the_bridge_at_once(time_server: Path) -> None:
+async def test_clients_of_both_versions_share_the_bridge_at_once(time_server: Path) -> None:
     zones = ["UTC", "Asia/Tokyo", "Europe/Prague", "America/Lima"]
     calls = [call(time_server, mode, "get_current_time", timezone=zone) for zone in zones for mode in ERAS]
     answers = await asyncio.gather(*calls)
     assert [answer["timezone"] for answer in answers] == [zone for zone in zones for _ in ERAS]
 
 
-def test_the_bridge_ends_when_its_server_dies(tmp_path: Path) -> None:
+def test_the_bridge_ends_when_its_server_crashes(tmp_path: Path) -> None:
     log = tmp_path / "bridge.log"
     command = ["bridge", "--listen", f"unix:{tmp_path}/b.sock", "--", "mcp-server-time"]
     with running(command, log) as bridge:
@@ -80,7 +80,7 @@ def test_the_bridge_ends_when_its_server_dies(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
-def test_a_server_dies_with_its_bridge(tmp_path: Path) -> None:
+def test_a_server_ends_when_its_bridge_is_killed(tmp_path: Path) -> None:
     stubborn = "import signal,time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
     command = ["bridge", "--listen", f"unix:{tmp_path}/b.sock", "--", sys.executable, "-c", stubborn]
     with running(command, tmp_path / "bridge.log") as bridge:
@@ -101,7 +101,7 @@ def test_a_server_that_does_not_run_is_one_readable_line(tmp_path: Path, command
 
 
 @pytest.mark.parametrize("address", ["8080", "unix:relative.sock", "localhost:99999", "http://localhost:80", ""])
-def test_an_address_that_is_none_is_said_so(tmp_path: Path, address: str) -> None:
+def test_an_invalid_address_is_reported(tmp_path: Path, address: str) -> None:
     log = tmp_path / "server.log"
     with running(["example-server", "--listen", address], log) as server:
         assert server.wait(60) == 2
@@ -109,7 +109,7 @@ def test_an_address_that_is_none_is_said_so(tmp_path: Path, address: str) -> Non
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_the_example_shows_the_identity_it_was_told(example: Path, mode: str) -> None:
+async def test_the_example_returns_the_identity_that_it_received(example: Path, mode: str) -> None:
     assert await call(example, mode, "whoami", IDENTITY) == {
         "user_id": "42",
         "user_name": "octavia",
@@ -120,7 +120,7 @@ async def test_the_example_shows_the_identity_it_was_told(example: Path, mode: s
     }
 
 
-async def test_the_example_tells_a_token_that_came_through_without_showing_it(example: Path) -> None:
+async def test_the_example_reports_a_forwarded_token_without_showing_it(example: Path) -> None:
     answer = await call(example, ERAS[0], "whoami", {"Authorization": "Bearer secret"})
     assert answer["authorization_arrived"] is True
     assert "secret" not in str(answer)
@@ -130,13 +130,13 @@ async def test_the_example_echoes(example: Path) -> None:
     assert await call(example, ERAS[0], "echo", text="hello") == {"result": "hello"}
 
 
-def test_a_socket_is_for_its_owner_and_is_removed_at_the_end(tmp_path: Path) -> None:
+def test_only_its_owner_can_open_a_socket_and_it_is_removed_at_the_end(tmp_path: Path) -> None:
     with serving(["example-server"], tmp_path) as socket:
         assert socket.stat().st_mode & 0o077 == 0
     assert not socket.exists()
 
 
-def test_a_stale_socket_is_replaced_but_a_live_one_is_not(tmp_path: Path) -> None:
+def test_a_stale_socket_is_replaced_but_a_used_one_is_not(tmp_path: Path) -> None:
     with serving(["example-server"], tmp_path) as socket:
         log = tmp_path / "second.log"
         with running(["example-server", "--listen", f"unix:{socket}"], log) as second:

@@ -1,4 +1,4 @@
-"""`portcullis up`: the whole gateway, started as a person starts it, with nothing replaced."""
+"""`portcullis up`: the complete gateway, started as a person starts it, without replaced parts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METERED = {"server": "authorization server", "check": "check service", "audit": 
 
 @pytest.fixture(scope="module")
 def metrics() -> dict[str, str]:
-    """Where each program with metrics shows them, by the table of its settings."""
+    """The metrics address of each program, by the table of its settings."""
     return {table: f"127.0.0.1:{free_port()}" for table in METERED}
 
 
@@ -85,12 +85,12 @@ def the_doctor_is_content(up: Gateway) -> subprocess.CompletedProcess[str]:
 
 def redis_as(up: Gateway, user: str, secret: str) -> Redis:
     password = (up.state / "secrets" / secret).read_text().strip()
-    # Where the socket is depends on how long the path of the state folder is.
+    # The place of the socket depends on the length of the path of the state folder.
     url = operator_environment.read(up.state)["REDIS_URL"]
     return Redis.from_url(url, username=user, password=password)
 
 
-def test_it_shows_progress_then_one_ready_line_then_what_to_type_next(up: Gateway) -> None:
+def test_it_shows_progress_then_one_ready_line_then_the_next_commands(up: Gateway) -> None:
     before, _, after = up.output.partition("\nready ")
     assert [name for name in ("redis", "oauth_web", "ext_authz", "envoy") if f"  {name} " not in before] == []
     assert len(re.findall(r"^ready ", up.output, re.MULTILINE)) == 1
@@ -101,12 +101,12 @@ def test_it_shows_progress_then_one_ready_line_then_what_to_type_next(up: Gatewa
     assert "npx @modelcontextprotocol/inspector\n" in after
 
 
-def test_it_says_that_sign_in_is_a_stand_in_and_who_may_use_it(up: Gateway) -> None:
+def test_it_reports_the_stand_in_and_the_people_who_may_sign_in(up: Gateway) -> None:
     assert "local stand-in" in up.output
     assert "every user of the stand-in may sign in" in up.output
 
 
-def test_the_curl_line_shows_the_401(up: Gateway) -> None:
+def test_the_printed_curl_command_shows_the_401(up: Gateway) -> None:
     (line,) = re.findall(r"^  (curl .*)$", up.output, re.MULTILINE)
     shown = subprocess.run(["sh", "-c", f"{line} --silent"], capture_output=True, text=True, check=True).stdout
     assert shown.startswith("HTTP/1.1 401")
@@ -119,7 +119,9 @@ def test_a_real_client_signs_in_and_every_attack_is_refused(up: Gateway) -> None
     assert "a real MCP client signs in" in result.stdout
 
 
-def test_every_program_shows_its_metrics_and_that_events_are_sealed(up: Gateway, metrics: dict[str, str]) -> None:
+def test_every_program_has_metrics_and_they_report_that_events_are_sealed(
+    up: Gateway, metrics: dict[str, str]
+) -> None:
     assert refuses_strangers(up)
 
     def shown(table: str, name: str) -> float | None:
@@ -132,13 +134,13 @@ def test_every_program_shows_its_metrics_and_that_events_are_sealed(up: Gateway,
 
     until(lambda: (shown("audit", "sealer_tree_entries") or 0) > 0, "a sealed event")
     for table, program in METERED.items():
-        # The figures of files may be missing while the machine is busy.
+        # The metrics of files may be missing while the machine is busy.
         until(partial(has_checkpoint, table), program)
     until(lambda: shown("server", "audit_available") == 1)
     until(lambda: shown("server", "audit_unsealed_events") == 0, "all events of the server to be sealed")
 
 
-def test_forged_tokens_at_the_gateway_are_an_alert_at_the_webhook(up: Gateway, receiver: Receiver) -> None:
+def test_forged_tokens_at_the_gateway_cause_an_alert_at_the_webhook(up: Gateway, receiver: Receiver) -> None:
     forged = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6Im5vbmUifQ.eyJzdWIiOiIxIn0.AAAA"
     for _ in range(20):
         headers = {"Authorization": f"Bearer {forged}"}
@@ -154,7 +156,7 @@ def test_forged_tokens_at_the_gateway_are_an_alert_at_the_webhook(up: Gateway, r
     assert alert["id"] in {one["id"] for one in json.loads(shown.stdout)["alerts"]}
 
 
-def test_no_secret_is_on_a_command_line_or_in_anothers_environment(up: Gateway) -> None:
+def test_no_secret_is_on_a_command_line_or_in_the_environment_of_another_program(up: Gateway) -> None:
     secrets = {file.name: file.read_text().strip() for file in (up.state / "secrets").iterdir()}
     assert {"master-key", "redis-password", "github-standin-secret"} <= secrets.keys()
     for pid in up.processes:
@@ -169,7 +171,7 @@ def test_no_secret_is_on_a_command_line_or_in_anothers_environment(up: Gateway) 
             assert "MASTER_KEY" not in environment
 
 
-def test_secrets_and_sockets_are_for_their_owner(up: Gateway) -> None:
+def test_only_their_owner_can_read_secrets_and_sockets(up: Gateway) -> None:
     for folder in (up.state, up.state / "secrets", up.state / "run", up.state / "logs", up.state / "redis"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     files = [*(up.state / "secrets").iterdir(), *(up.state / "run").glob("*.json"), *(up.state / "logs").iterdir()]
@@ -187,7 +189,7 @@ def test_nothing_listens_beyond_loopback(up: Gateway) -> None:
     assert set(listening) <= {"0100007F", "00000000000000000000000001000000"}
 
 
-def test_redis_asks_for_a_password_and_keeps_every_write(up: Gateway) -> None:
+def test_redis_requires_a_password_and_stores_every_write(up: Gateway) -> None:
     socket = str(up.state / "run/redis.sock")
     with Redis(unix_socket_path=socket) as nobody, pytest.raises(AuthenticationError):
         nobody.ping()
@@ -209,7 +211,7 @@ def test_redis_asks_for_a_password_and_keeps_every_write(up: Gateway) -> None:
         "ACL LIST",
     ],
 )
-def test_the_check_service_can_only_read_what_it_needs(up: Gateway, command: str) -> None:
+def test_the_check_services_redis_user_can_only_read_what_it_needs(up: Gateway, command: str) -> None:
     with redis_as(up, "authz", "redis-password-authz") as redis:
         assert redis.exists("token:x") == 0
         with pytest.raises(NoPermissionError):
@@ -219,19 +221,19 @@ def test_the_check_service_can_only_read_what_it_needs(up: Gateway, command: str
 @pytest.mark.parametrize(
     "command", ["FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN", "ACL LIST", "MODULE LIST", "MONITOR"]
 )
-def test_the_authorization_server_cannot_govern_redis(up: Gateway, command: str) -> None:
+def test_the_authorization_servers_redis_user_has_no_administrative_rights(up: Gateway, command: str) -> None:
     with redis_as(up, "web", "redis-password-web") as redis, pytest.raises(NoPermissionError):
         redis.execute_command(*command.split())
 
 
 @pytest.mark.parametrize(("user", "secret"), [("web", "redis-password-web"), ("default", "redis-password")])
-def test_nobody_can_debug_redis(up: Gateway, user: str, secret: str) -> None:
-    # Refused before rights are looked at, so that the error is another one.
+def test_no_user_can_debug_redis(up: Gateway, user: str, secret: str) -> None:
+    # Refused before rights are checked, so that the error is another one.
     with redis_as(up, user, secret) as redis, pytest.raises(ResponseError, match="DEBUG command not allowed"):
         redis.execute_command("DEBUG", "SLEEP", "0")
 
 
-def test_a_log_that_grew_too_long_is_put_aside_and_no_refusal_is_lost(up: Gateway) -> None:
+def test_an_oversized_log_is_rotated_and_no_refusal_is_lost(up: Gateway) -> None:
     log = up.state / "logs/ext_authz.log"
     before = log.stat().st_ino
 
@@ -257,7 +259,7 @@ def test_a_log_that_grew_too_long_is_put_aside_and_no_refusal_is_lost(up: Gatewa
 
 
 @pytest.mark.parametrize("what", ["valkey-server", "-m oauth_web", "-m ext_authz", "bin/envoy", "github-standin"])
-def test_a_killed_child_is_said_so_and_comes_back(up: Gateway, what: str) -> None:
+def test_a_killed_child_is_reported_and_restarted(up: Gateway, what: str) -> None:
     # A child itself, not a worker of one.
     (pid,) = [pid for pid in children_of(up.process.pid) if what in command_line(pid)]
     said = len(up.output)
@@ -267,7 +269,7 @@ def test_a_killed_child_is_said_so_and_comes_back(up: Gateway, what: str) -> Non
     until(lambda: refuses_strangers(up), "the gateway to answer again")
 
 
-def test_a_killed_sealer_comes_back_while_calls_go_on_and_seals_what_was_recorded(up: Gateway) -> None:
+def test_a_killed_sealer_is_restarted_while_calls_continue_and_seals_all_events(up: Gateway) -> None:
     sealed = SealedFolder(up.state / "audit")
     first = int(sealed.lock.read_text())
     os.kill(first, signal.SIGKILL)
@@ -285,12 +287,12 @@ def test_a_killed_sealer_comes_back_while_calls_go_on_and_seals_what_was_recorde
     assert "sealer" in up.output
 
 
-def test_the_gateway_works_after_all_that(up: Gateway) -> None:
+def test_the_gateway_works_after_all_these_faults(up: Gateway) -> None:
     result = the_doctor_is_content(up)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_second_one_on_the_same_state_is_refused(up: Gateway, tmp_path: Path) -> None:
+def test_a_second_gateway_on_the_same_state_is_refused(up: Gateway, tmp_path: Path) -> None:
     log = tmp_path / "second.log"
     config = tmp_path / "portcullis.toml"
     config.write_text(WHOAMI_ALONE)
@@ -301,7 +303,7 @@ def test_a_second_one_on_the_same_state_is_refused(up: Gateway, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_during_the_start_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     config, log = tmp_path / "portcullis.toml", tmp_path / "up.log"
     config.write_text(WHOAMI_ALONE)
     with running(["up", "--config", str(config), "--state-dir", f"{tmp_path}/s", "--port", "0"], log) as process:
@@ -313,7 +315,7 @@ def test_a_signal_while_starting_leaves_nothing_behind(tmp_path: Path, number: s
     assert [pid for pid in pids if alive(pid)] == []
 
 
-def test_sigterm_ends_everything_even_what_slipped_away(tmp_path: Path) -> None:
+def test_sigterm_ends_every_process_even_detached_ones(tmp_path: Path) -> None:
     stray = "import os, time; os.fork() and exit(3); os.setsid(); time.sleep(601)"
     service = f"[[services]]\nname = 'stray'\ntransport = 'http'\ncommand = ['python', '-c', '{stray}']\n"
     config = f"{WHOAMI_ALONE}\n{service}"
@@ -328,7 +330,7 @@ def test_sigterm_ends_everything_even_what_slipped_away(tmp_path: Path) -> None:
     assert up.output.endswith("Stopped.\n")
 
 
-def test_a_killed_supervisor_leaves_no_child_and_the_next_one_finds_its_secrets(tmp_path: Path) -> None:
+def test_a_killed_supervisor_leaves_no_child_and_the_next_one_reuses_its_secrets(tmp_path: Path) -> None:
     with gateway(tmp_path, WHOAMI_ALONE) as up:
         key = (up.state / "secrets/master-key").read_text()
         with redis_as(up, "default", "redis-password") as redis:
@@ -343,12 +345,12 @@ def test_a_killed_supervisor_leaves_no_child_and_the_next_one_finds_its_secrets(
         assert (again.state / "secrets/master-key").read_text() == key
         with redis_as(again, "default", "redis-password") as redis:
             assert redis.get("mine") == b"kept"
-        # What was logged before is still there, in the same file.
+        # The earlier lines are still there, in the same file.
         for name in ("oauth_web", "ext_authz"):
             assert (again.state / f"logs/{name}.log").read_text().startswith(logged[name])
 
 
-def test_a_long_state_path_and_a_redis_of_ones_own_work_too(tmp_path: Path) -> None:
+def test_a_long_state_path_and_an_external_redis_work(tmp_path: Path) -> None:
     state = tmp_path / ("long-" * 25)
     with running_redis(password="theirs") as redis:
         environment = plain_environment(
@@ -379,7 +381,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
         assert "ES256" in listed.stdout
 
 
-def test_a_child_that_cannot_start_is_told_with_its_last_words_and_nothing_stays(tmp_path: Path) -> None:
+def test_a_child_that_cannot_start_is_reported_with_its_last_lines_and_no_process_stays(tmp_path: Path) -> None:
     config, log = tmp_path / "portcullis.toml", tmp_path / "up.log"
     config.write_text(CONFIG)
     (tmp_path / "s/redis").mkdir(parents=True)

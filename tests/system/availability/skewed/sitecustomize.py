@@ -1,4 +1,4 @@
-"""Puts the clock of a Python program wrong by `SKEW` seconds: on `PYTHONPATH`, it is read before anything else."""
+"""Shifts the clock of a Python program by `SKEW` seconds: on `PYTHONPATH`, it is imported before anything else."""
 
 import os
 import time
