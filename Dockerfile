@@ -49,7 +49,8 @@ COPY --from=install-gateway /opt/portcullis /opt/portcullis
 RUN install -d -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis/envoy \
     /var/lib/portcullis/verification-key \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/acme /var/lib/portcullis/audit \
-    /var/lib/portcullis/audit/segments /var/lib/portcullis/audit-key
+    /var/lib/portcullis/audit/segments /var/lib/portcullis/audit/segments/oauth_web \
+    /var/lib/portcullis/audit/segments/command /var/lib/portcullis/audit-key /var/lib/portcullis/alerts
 ENV HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001
@@ -59,6 +60,7 @@ FROM base AS services
 COPY --from=install-services /opt/portcullis /opt/portcullis
 RUN install -d -o 10001 -g 10001 /var/lib/portcullis \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/audit /var/lib/portcullis/audit/segments \
+    /var/lib/portcullis/audit/segments/oauth_web /var/lib/portcullis/audit/segments/command \
     /var/lib/portcullis/audit-key
 ENV HOME=/tmp
 WORKDIR /tmp

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
-from oauth_core.settings import AuthzSettings, SealSettings, WebSettings, load
+from oauth_core.settings import AlertSettings, AuthzSettings, SealSettings, WebSettings, load
 from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, Json, document, documents
 from tests.support.envoy import envoy_path
 from tests.support.project import ROOT
@@ -31,6 +31,7 @@ KUBERNETES = ("1.27", "1.34")
 
 BASE = ROOT / "kubernetes" / "base"
 METRICS = ROOT / "kubernetes" / "metrics"
+ALERTS = ROOT / "kubernetes" / "alerts"
 SERVICES = ROOT / "kubernetes" / "services"
 REDIS = ROOT / "kubernetes" / "redis"
 PROGRAMS = ("oauth-web", "ext-authz")
@@ -40,13 +41,17 @@ SECRETS = {
 }
 
 
-def _with_the_proxy() -> Json:
-    """The check service's StatefulSet as `metrics/` changes it."""
-    deployment = document(BASE / "ext-authz.yaml", "StatefulSet", "ext-authz")
+PATCHES = (METRICS / "proxy.yaml", ALERTS / "containers.yaml")
+
+
+def _patched(program: str) -> Json:
+    """The StatefulSet of a program as `metrics/` and `alerts/` change it."""
+    deployment = document(BASE / f"{program}.yaml", "StatefulSet", program)
     pod = deployment["spec"]["template"]["spec"]
-    (patch,) = documents(METRICS / "proxy.yaml")
-    for name in ("containers", "volumes"):
-        pod[name] = [*pod[name], *patch["spec"]["template"]["spec"][name]]
+    for path in PATCHES:
+        patch = document(path, "StatefulSet", program)
+        for name in ("containers", "volumes"):
+            pod[name] = [*pod[name], *patch["spec"]["template"]["spec"][name]]
     return deployment
 
 
@@ -54,14 +59,15 @@ def _all() -> list[Json]:
     files = [
         *BASE.glob("*.yaml"),
         *METRICS.glob("*.yaml"),
+        *ALERTS.glob("*.yaml"),
         *SERVICES.glob("*.yaml"),
         *REDIS.glob("*.yaml"),
         *ISTIO.glob("*.yaml"),
         *ENVOY_GATEWAY.glob("*.yaml"),
         ROUTES,
     ]
-    found = [d for path in files if path.name != "proxy.yaml" for d in documents(path) if "kind" in d]
-    return [*(d for d in found if d["kind"] != "Kustomization"), _with_the_proxy()]
+    found = [d for path in files if path not in PATCHES for d in documents(path) if "kind" in d]
+    return [*(d for d in found if d["kind"] != "Kustomization"), *map(_patched, PROGRAMS)]
 
 
 def _name(resource: Json) -> str:
@@ -142,8 +148,8 @@ def _closed(schema: Any) -> Any:
 
 
 def _pods() -> Iterator[tuple[str, Json]]:
-    yield "oauth-web", document(BASE / "oauth-web.yaml", "StatefulSet", "oauth-web")["spec"]["template"]["spec"]
-    yield "ext-authz", _with_the_proxy()["spec"]["template"]["spec"]
+    for program in PROGRAMS:
+        yield program, _patched(program)["spec"]["template"]["spec"]
 
 
 def _environment(container: Json) -> dict[str, str]:
@@ -173,8 +179,8 @@ def test_every_pod_is_confined_as_the_strictest_standard_of_kubernetes_asks() ->
                 "capabilities": {"drop": ["ALL"]},
             }
             assert set(container["resources"]["limits"]) == {"cpu", "memory"}
-            # Calls must not depend on the sealer.
-            assert ("readinessProbe" in container) == (container["name"] != "sealer")
+            # Calls must not depend on the sealer or on alerts.
+            assert ("readinessProbe" in container) == (container["name"] not in {"sealer", "alerts"})
         assert {"livenessProbe", "startupProbe", "lifecycle"} <= set(pod["containers"][0])
 
 
@@ -198,7 +204,11 @@ def test_secrets_are_files_and_each_program_is_given_its_own() -> None:
         (mount,) = (m["mountPath"] for m in container["volumeMounts"] if m["name"] == "secrets")
         assert {path.name for path in paths} == SECRETS[name]
         assert {str(path.parent) for path in paths} == {mount}
-        assert [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v] == [name]
+        assert [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v] == [name, "alerts"]
+        for other in pod["containers"]:
+            names = {mount["name"] for mount in other["volumeMounts"]}
+            assert ("secrets" in names) == (other["name"] == name)
+            assert ("alerts" in names) == (other["name"] == "alerts")
     assert not any(d["kind"] == "Secret" for d in _all()), "nothing secret stands in a file of ours"
 
 
@@ -228,7 +238,13 @@ def test_each_pod_has_a_record_that_stays_and_a_sealer_that_alone_has_the_key() 
         others = [container for container in pod["containers"] if container is not sealer]
         for mount in (mount for container in others for mount in _mounts(container).values()):
             assert mount["name"] != "audit-key", "the sealer alone has the key"
-            assert mount["name"] != "audit-sealed" or mount["readOnly"]
+            # The folder of the outbox is beside the tree, and the sealer ignores it.
+            is_outbox = mount.get("subPath") == "alerts"
+            assert mount["name"] != "audit-sealed" or is_outbox or mount["readOnly"]
+        alerts = _mounts(_container(pod, "alerts"))
+        assert alerts[audit]["readOnly"]
+        assert alerts[f"{audit}/segments"]["readOnly"]
+        assert _mounts(sealer).keys() >= {audit, f"{audit}/segments"} <= alerts.keys()
 
 
 def test_the_sealer_takes_its_settings_and_is_of_the_same_node_as_its_program() -> None:
@@ -242,6 +258,17 @@ def test_the_sealer_takes_its_settings_and_is_of_the_same_node_as_its_program() 
         assert not sealer.audit_seal_key.is_relative_to(sealer.audit_dir)
 
 
+def test_alerts_take_their_settings_and_their_outbox_is_the_only_place_that_they_change() -> None:
+    for _, pod in _pods():
+        container = _container(pod, "alerts")
+        settings = load(AlertSettings, SETTINGS, _environment(container))
+        assert settings.audit_node == "pod-0"
+        assert settings.alerts_metrics_listen == "127.0.0.1:9105"
+        assert settings.alerts_outbox is not None
+        writable = {path for path, mount in _mounts(container).items() if not mount.get("readOnly")}
+        assert writable == {str(settings.alerts_outbox.parent), "/tmp"}  # noqa: S108 - a mount of its own
+
+
 def test_the_programs_take_their_settings(tmp_path: Path) -> None:
     for name, pod in _pods():
         env = _environment(pod["containers"][0])
@@ -252,7 +279,9 @@ def test_the_programs_take_their_settings(tmp_path: Path) -> None:
         assert env["REDIS_URL"].endswith("redis.redis:6379/0")
         ports = {port["name"]: port["containerPort"] for port in pod["containers"][0]["ports"]}
         if name == "oauth-web":
-            assert load(WebSettings, SETTINGS, env).web_listen == f"0.0.0.0:{ports['http']}"
+            web = load(WebSettings, SETTINGS, env)
+            assert web.web_listen == f"0.0.0.0:{ports['http']}"
+            assert web.web_metrics_listen == "127.0.0.1:9102"
         else:
             check = load(AuthzSettings, SETTINGS, env)
             assert check.authz_listen == (f"0.0.0.0:{ports['grpc']}",)
@@ -260,6 +289,7 @@ def test_the_programs_take_their_settings(tmp_path: Path) -> None:
 
 
 def test_what_belongs_together_is_named_alike() -> None:
+    monitor = document(METRICS / "pod-monitor.yaml", "PodMonitor", "portcullis")["spec"]
     for name in PROGRAMS:
         found = {d["kind"]: d for d in documents(BASE / f"{name}.yaml") if d["metadata"]["name"] == name}
         labels = found["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
@@ -275,10 +305,13 @@ def test_what_belongs_together_is_named_alike() -> None:
         assert "replicas" not in found["StatefulSet"]["spec"], "two would fight over the number"
         pod = found["StatefulSet"]["spec"]["template"]["spec"]
         assert pod["serviceAccountName"] == found["ServiceAccount"]["metadata"]["name"]
-    monitor = document(METRICS / "service-monitor.yaml", "ServiceMonitor", "ext-authz")["spec"]
-    service = document(METRICS / "service-monitor.yaml", "Service", "ext-authz-metrics")
-    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert monitor["endpoints"][0]["port"] == service["spec"]["ports"][0]["name"]
+        assert monitor["selector"]["matchLabels"].items() <= labels.items()
+        ports = [
+            port["name"]
+            for container in _patched(name)["spec"]["template"]["spec"]["containers"]
+            for port in container.get("ports", ())
+        ]
+        assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= set(ports)
 
 
 def test_nobody_is_reached_but_by_whom_a_policy_names() -> None:
@@ -298,5 +331,10 @@ def test_only_the_page_of_figures_is_handed_out_to_prometheus(tmp_path: Path) ->
     subprocess.run([envoy_path(), "--mode", "validate", "-c", config], check=True, capture_output=True)
     listener = yaml.safe_load(config.read_text(encoding="utf-8"))["static_resources"]["listeners"][0]
     manager = listener["filter_chains"][0]["filters"][-1]["typed_config"]
-    (route,) = manager["route_config"]["virtual_hosts"][0]["routes"]
-    assert route["match"]["path"] == "/metrics"
+    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+    paths = [route["match"]["path"] for route in routes]
+    assert paths == ["/metrics", "/sealer/metrics", "/alerts/metrics"]
+    monitor = document(METRICS / "pod-monitor.yaml", "PodMonitor", "portcullis")["spec"]
+    assert {endpoint["path"] for endpoint in monitor["podMetricsEndpoints"]} <= set(paths)
+    for route in routes:
+        assert route["match"]["headers"] == [{"name": ":method", "string_match": {"exact": "GET"}}]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from oauth_core.settings import EnvoySettings, SealSettings, load
+from oauth_core.settings import AlertSettings, EnvoySettings, SealSettings, load
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 from portcullis.supervisor.redis_config import RULES, WEB
 from tests.support.project import ROOT
@@ -40,7 +40,11 @@ def test_only_envoy_publishes_a_port() -> None:
 
 def test_the_inner_networks_have_no_way_out() -> None:
     networks = _compose()["networks"]
-    assert {name for name, options in networks.items() if not options.get("internal")} == {"edge"}
+    assert {name for name, options in networks.items() if not options.get("internal")} == {"edge", "alerts"}
+    services = _compose()["services"]
+    on_alerts = {name for name, options in services.items() if "alerts" in options.get("networks", ())}
+    assert on_alerts == {"alerts"}
+    assert services["alerts"]["profiles"] == ["alerts"], "it needs destinations"
 
 
 def test_each_service_shares_its_network_only_with_envoy() -> None:
@@ -85,12 +89,36 @@ def _mounts(service: str) -> dict[str, str]:
 
 def test_programs_that_record_share_one_record_in_volumes() -> None:
     services = _compose()["services"]
-    for name in ("oauth_web", "ext_authz", "sealer", "audit"):
+    for name in ("oauth_web", "ext_authz", "sealer", "audit", "alerts"):
         environment = services[name]["environment"]
         assert environment["AUDIT_DIR"] == AUDIT, name
         assert environment["AUDIT_NODE"] == "${AUDIT_NODE:-portcullis}", "the host name is new in each container"
     assert set(_mounts("oauth_web").values()) <= _compose()["volumes"].keys()
-    assert _mounts("oauth_web") == _mounts("ext_authz")
+    segments = {path: name for path, name in _mounts("audit").items() if path.startswith(f"{AUDIT}/segments")}
+    assert len(segments) == 3
+    for name in ("sealer", "alerts"):
+        mounts = _mounts(name)
+        assert {path: mounts[path] for path in segments} == {path: f"{of}:ro" for path, of in segments.items()}
+
+
+def test_no_program_can_change_the_events_of_another_one() -> None:
+    writers = {name: set(_mounts(name).values()) for name in ("oauth_web", "ext_authz")}
+    assert not writers["oauth_web"] & writers["ext_authz"]
+    segments = {path: name for path, name in _mounts("audit").items() if path.startswith(f"{AUDIT}/segments")}
+    recorded = {**_mounts("oauth_web"), **_mounts("ext_authz")}
+    assert {path: recorded[path] for path in segments} == segments
+
+
+def test_the_alerts_program_changes_its_outbox_only_and_has_no_private_key() -> None:
+    mounts = _mounts("alerts")
+    assert {name for name in mounts.values() if not name.endswith(":ro")} == set()
+    assert "alerts:/var/lib/portcullis/alerts" in _compose()["services"]["alerts"]["volumes"]
+    assert "secrets" not in _compose()["services"]["alerts"]
+    environment = _compose()["services"]["alerts"]["environment"]
+    environment |= {"ISSUER": "http://localhost:8080", "AUDIT_NODE": "portcullis"}
+    settings = load(AlertSettings, ROOT / "compose.toml", environment)
+    assert str(settings.alerts_outbox) == "/var/lib/portcullis/alerts/alerts.sqlite3"
+    assert str(settings.audit_dir) == AUDIT
 
 
 def test_only_the_sealer_has_the_key_and_it_cannot_change_events() -> None:
@@ -99,7 +127,7 @@ def test_only_the_sealer_has_the_key_and_it_cannot_change_events() -> None:
     assert holders == {"sealer", "audit"}
     assert _compose()["services"]["audit"]["profiles"] == ["audit"], "it runs only if an operator starts it"
     for name in ("oauth_web", "ext_authz"):
-        assert set(_mounts(name).values()) == {"audit-segments", "audit-reserve"}
+        assert not {"audit-key", "audit-sealed"} & set(_mounts(name).values())
 
 
 def test_the_sealer_accepts_its_settings() -> None:
@@ -118,7 +146,8 @@ def test_images_contain_the_folders_of_the_record_with_access_for_their_owner_on
     assert len(made) == 2
     for line in made:
         (folders,) = re.findall(r"install -d -o 10001 -g 10001 -m 700 (.*)", line)
-        assert {AUDIT, f"{AUDIT}/segments", f"{AUDIT}-key"} <= set(folders.split())
+        segments = {f"{AUDIT}/segments/oauth_web", f"{AUDIT}/segments/command"}
+        assert {AUDIT, f"{AUDIT}/segments", f"{AUDIT}-key", *segments} <= set(folders.split())
 
 
 def test_the_settings_of_the_stack_are_valid_and_name_its_services() -> None:

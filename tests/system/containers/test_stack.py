@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import subprocess
@@ -288,6 +289,49 @@ def test_only_the_sealer_can_read_its_key_and_it_cannot_change_events(stack: Sta
         "OSError\n"  # a read-only file system
     )
 
+
+def test_no_program_can_change_the_events_of_another_one(stack: Stack) -> None:
+    assert _status(stack, "/time/mcp") == 401
+    _eventually(
+        lambda: {"oauth_web", "ext_authz"} <= {event["writer"].partition(".")[0] for event in _recorded(stack)}
+    )
+    for name, other in (("oauth_web", "ext_authz"), ("ext_authz", "oauth_web")):
+        listed = stack.execute(name, "python3", "-c", _FILES.format(writer=other))
+        assert listed == "[]\n", f"{name} sees segments of {other}"
+    assert stack.execute("sealer", "python3", "-c", _FILES.format(writer="oauth_web")) != "[]\n"
+
+
+def test_alerts_are_made_of_the_record_of_all_programs_and_sent(stack: Stack) -> None:
+    with stack.settings_file.open("a", encoding="utf-8") as file:
+        file.write(
+            '\n[alerts]\nlevel = "informational"\n[[alerts.destinations]]\nname = "here"\nkind = "webhook"\n'
+            'url = "http://127.0.0.1:9/closed"\nsecret_file = "/etc/portcullis/alerts/secret"\n'
+        )
+    folder = stack.settings_file.parent / "alerts"
+    folder.mkdir(mode=0o755)
+    secret = "whsec_" + base64.b64encode(bytes(32)).decode()
+    (folder / "secret").write_text(secret, encoding="utf-8")
+    (folder / "secret").chmod(0o444)
+    stack.compose("--profile", "alerts", "up", "--detach", "alerts", variables={"ALERTS_DIR": str(folder)})
+    try:
+
+        def has_looked() -> bool:
+            listed = json.loads(stack.execute("alerts", "portcullis", "alerts", "list", "--json"))
+            return listed["last_look"] is not None and listed["fault"] is None
+
+        _eventually(has_looked)
+        output = stack.execute("alerts", "sh", "-c", "portcullis alerts test || true")
+        assert "here (http://127.0.0.1): not taken: no answer (ConnectError)" in output
+        assert stack.execute("alerts", "python3", "-c", _OPENED.format(path="audit/x", mode="w")) == "OSError\n"
+        _eventually(lambda: stack.containers()["alerts"].attrs["State"]["Health"]["Status"] == "healthy")
+    finally:
+        stack.compose("--profile", "alerts", "rm", "--force", "--stop", "alerts")
+
+
+_FILES = """
+from pathlib import Path
+print([str(path) for path in Path("/var/lib/portcullis/audit/segments").glob("{writer}*/*/*")])
+"""
 
 _OPENED = """
 try:
