@@ -19,7 +19,7 @@ from ext_authz.metrics import page
 from ext_authz.metrics.collector import Collector
 from ext_authz.net.listen_addresses import check_free, of_worker
 from ext_authz.process.cores import usable_cores
-from ext_authz.process.parent_connection import NUMBER_VARIABLE, WRITER
+from ext_authz.process.parent_connection import WRITER
 from ext_authz.process.worker_process import WorkerProcess
 from oauth_core.audit import AuditRecorder, EventKind
 from oauth_core.errors import SettingsError
@@ -34,6 +34,8 @@ from oauth_core.settings import AuthzSettings, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from ext_authz.process.worker_process import WorkerStarter
 
 
 _FIRST_BACKOFF = 0.1
@@ -59,8 +61,8 @@ class StartError(NotStartedError):
 class Supervisor:
     """All workers of one check service."""
 
-    def __init__(self, settings: AuthzSettings, environ: Mapping[str, str]) -> None:
-        """The workers get `environ`, and read the settings from it again.
+    def __init__(self, settings: AuthzSettings, environ: Mapping[str, str], starter: WorkerStarter) -> None:
+        """The workers get `environ`, and read the settings from it again. `starter` makes their processes.
 
         Raises `SettingsError` or `ListenError` when the settings cannot work here.
         """
@@ -79,7 +81,7 @@ class Supervisor:
                 number,
                 address,
                 settings=settings,
-                environ=environ,
+                starter=starter,
                 collector=self._collector,
                 generations=generations,
             )
@@ -183,7 +185,7 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
         address: ListenAddress,
         *,
         settings: AuthzSettings,
-        environ: Mapping[str, str],
+        starter: WorkerStarter,
         collector: Collector,
         generations: Iterator[int],
     ) -> None:
@@ -191,7 +193,7 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
         self._number = number
         self._address = address
         self._settings = settings
-        self._environ = environ
+        self._starter = starter
         self._collector = collector
         self._generations = generations
         self._log = structlog.get_logger("workers")
@@ -208,8 +210,9 @@ class _WorkerKeeper(Keeper[WorkerProcess]):
 
     async def _launch(self) -> WorkerProcess:
         address, startup_address = self._address, _startup_address(self._address, next(self._generations))
-        environ = {**self._environ, NUMBER_VARIABLE: str(self._number)}
-        worker = await WorkerProcess.start(startup_address, environ, self._settings.authz_drain_seconds)
+        worker = await WorkerProcess.start(
+            self._starter, self._number, startup_address, self._settings.authz_drain_seconds
+        )
         try:
             if not await worker.wait_until_ready(self._settings.authz_hang_seconds):
                 code = worker.ended.result()

@@ -1,4 +1,7 @@
-"""One worker of the check service: `python -m ext_authz.process.worker ADDRESS`, started by its parent."""
+"""One worker of the check service, started by its parent: a fork of a template, or a new interpreter.
+
+The second is `python -m ext_authz.process.worker ADDRESS`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
 import uvloop
@@ -19,8 +23,17 @@ from oauth_core.process import logs
 from oauth_core.process.audit_output import AuditOutput, open_output
 from oauth_core.settings import AuthzSettings, load
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-def main() -> int:
+
+def run(arguments: Sequence[str], variables: Mapping[str, str]) -> int:
+    """Be a worker in a fork of a template, with these variables in addition to its environment."""
+    os.environ.update(variables)
+    return main(*arguments)
+
+
+def main(address: str) -> int:
     """Serve until the parent asks to drain; return the exit code: 0 done, 2 wrong settings or address."""
     os.umask(0o077)  # only this user may use a Unix socket
     # A stop request goes to the parent; a signal to the whole group must not interrupt draining.
@@ -29,13 +42,13 @@ def main() -> int:
     try:
         settings = load(AuthzSettings, None, os.environ)
         logs.configure("ext_authz", settings.log_level, file=settings.log_file)
-        uvloop.run(_serve(sys.argv[1], settings))
+        uvloop.run(_serve(address, settings))
     except SettingsError as error:
         return _refuse(*error.faults)
     except ListenError as error:
         return _refuse(str(error))
     except OSError as error:
-        return _refuse(f"{error.filename or sys.argv[1]}: {error.strerror or type(error).__name__}")
+        return _refuse(f"{error.filename or address}: {error.strerror or type(error).__name__}")
     return 0
 
 
@@ -81,4 +94,4 @@ def _refuse(*faults: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

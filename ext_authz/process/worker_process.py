@@ -1,4 +1,4 @@
-"""One worker in its parent process: it becomes ready, sends heartbeats, and ends."""
+"""One worker in its parent process: it is started, becomes ready, sends heartbeats, and ends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,25 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ext_authz.process.parent_connection import DRAIN, HEARTBEAT, HEARTBEAT_SECONDS, READY, SOCKET_VARIABLE
+import structlog
+
+from ext_authz.process.parent_connection import (
+    DRAIN,
+    HEARTBEAT,
+    HEARTBEAT_SECONDS,
+    NUMBER_VARIABLE,
+    READY,
+    SOCKET_VARIABLE,
+)
 from oauth_core.process.child_process import ChildProcess
+from oauth_core.process.process_template import TemplateGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from oauth_core.net.listen_addresses import ListenAddress
     from oauth_core.process.metrics import Figures
+    from oauth_core.process.process_template import ProcessTemplate
 
 START_SECONDS = 30.0
 WRONG_SETTINGS = 2
@@ -24,6 +35,38 @@ WRONG_SETTINGS = 2
 
 _KILL_MARGIN_SECONDS = 2.0
 _READ = 65536
+
+
+class WorkerStarter:
+    """Makes the processes of workers: forks of a template, or new interpreters where there is no template."""
+
+    def __init__(self, environ: Mapping[str, str], template: ProcessTemplate | None) -> None:
+        """The template belongs to this object from now on, and has the environment `environ`."""
+        self._environ = environ
+        self._template = template
+
+    async def start(self, number: int, address: ListenAddress, end: int) -> ChildProcess:
+        """Start worker `number`, with its `end` of the connection to this process. Raises `OSError`."""
+        variables = {NUMBER_VARIABLE: str(number)}
+        if self._template is not None:
+            try:
+                await self._template.wait_until_loaded()
+                pid = self._template.start((str(address),), variables, end, SOCKET_VARIABLE)
+                return ChildProcess.of_template(pid)
+            except TemplateGoneError as error:
+                structlog.get_logger("workers").warning("workers.template_gone", reason=str(error))
+                self.close()
+        return await ChildProcess.start(
+            (sys.executable, "-P", "-m", "ext_authz.process.worker", str(address)),
+            {**self._environ, **variables, SOCKET_VARIABLE: str(end)},
+            descriptors=(end,),
+        )
+
+    def close(self) -> None:
+        """End the template, if there is one. Workers stay."""
+        if self._template is not None:
+            self._template.close()
+            self._template = None
 
 
 class WorkerProcess:
@@ -45,20 +88,16 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, address: ListenAddress, environ: Mapping[str, str], drain_seconds: float
+        cls, starter: WorkerStarter, number: int, address: ListenAddress, drain_seconds: float
     ) -> WorkerProcess:
-        """Start the process, to listen on `address`. It is not ready yet. Raises `OSError`.
+        """Start worker `number`, to listen on `address`. It is not ready yet. Raises `OSError`.
 
         `end` gives it `drain_seconds` to finish open calls.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)  # noqa: FBT003 - the standard library's spelling
         try:
-            process = await ChildProcess.start(
-                (sys.executable, "-P", "-m", "ext_authz.process.worker", str(address)),
-                {**environ, SOCKET_VARIABLE: str(theirs.fileno())},
-                descriptors=(theirs.fileno(),),
-            )
+            process = await starter.start(number, address, theirs.fileno())
         except BaseException:
             ours.close()
             raise

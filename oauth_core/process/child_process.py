@@ -11,21 +11,24 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from oauth_core.process.launch import wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
+
+_UNKNOWN_CODE = 255
+"""As asyncio has it."""
 
 
 class ChildProcess:
     """A started program. `ended` has its exit code once it has ended; a negative one is the number of a signal."""
 
-    def __init__(self, process: asyncio.subprocess.Process, patience: float) -> None:
-        self.pid = process.pid
+    def __init__(self, pid: int, end: Coroutine[Any, Any, int], patience: float = 0.0) -> None:
+        self.pid = pid
         self._patience = patience
-        self.ended = asyncio.create_task(process.wait(), name=f"process {process.pid}")
+        self.ended = asyncio.create_task(end, name=f"process {pid}")
 
     @classmethod
     async def start(
@@ -53,7 +56,18 @@ class ChildProcess:
             pass_fds=tuple(descriptors),
             start_new_session=True,
         )
-        return cls(process, patience)
+        return cls(process.pid, process.wait(), patience)
+
+    @classmethod
+    def of_template(cls, pid: int) -> ChildProcess:
+        """The process that a `ProcessTemplate` of this process has just made. Raises `OSError`."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        return cls(pid, _exit_code(pid, descriptor))
 
     async def end(self) -> None:
         """Ask its process group to end, and kill the remaining processes after `patience` seconds."""
@@ -66,6 +80,28 @@ class ChildProcess:
         """Kill it and the rest of its process group at once."""
         _signal_group(self.pid, signal.SIGKILL)
         await asyncio.wait((self.ended,))
+
+
+async def _exit_code(pid: int, descriptor: int) -> int:
+    """Wait until the child `pid` has ended. `descriptor` is a process descriptor of it, and is closed."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return _reap(pid)
+
+
+def _reap(pid: int) -> int:
+    """The exit code of a child that has ended."""
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:  # the signal of its end is ignored, so the kernel has forgotten it
+        return _UNKNOWN_CODE
+    return os.waitstatus_to_exitcode(status)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

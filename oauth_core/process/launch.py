@@ -54,12 +54,17 @@ def _prctl(option: int, value: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def main(parent: int, command: list[str]) -> None:
-    """Ask for the signal, check that the parent still lives, and become `command`."""
+def end_with_parent(parent: int) -> None:
+    """Have this process killed when `parent` dies. Exits with 1 if another process is its parent already."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(1)
+
+
+def main(parent: int, command: list[str]) -> None:
+    """Ask for the signal, check that the parent still lives, and become `command`."""
+    end_with_parent(parent)
     # Python ignores this signal; a child that is no Python program expects the default.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:

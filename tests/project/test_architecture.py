@@ -39,8 +39,8 @@ IMPURE = frozenset(
     | ACTING
 )
 CLOCKS = frozenset({"now", "utcnow", "today"})
-# Besides every `__main__` and the command line: what `oauth_web` and one worker of the check service start with.
-PROGRAMS = ("ext_authz.process.worker", "oauth_web.program")
+# Besides every `__main__` and the command line: what the services and one worker of the check service start with.
+PROGRAMS = ("ext_authz.process.worker", "ext_authz.program", "oauth_web.program")
 # Settings come from somewhere.
 FILE_READERS = frozenset({"oauth_core.settings.sources"})
 

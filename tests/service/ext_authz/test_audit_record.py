@@ -18,7 +18,6 @@ from tests.support import forks
 from tests.support.audit_record import boots_of, is_closed, recorded
 from tests.support.authz_process import AuthzProcess, environ, remember, running_authz
 from tests.support.check_messages import check_request, read_answer
-from tests.support.processes import descendants_of
 from tests.support.programs import until
 from tests.support.small_disk import fill, small_disk
 from tests.support.tokens import NOTES, TIME, mint, new_key
@@ -169,7 +168,7 @@ def test_a_killed_worker_leaves_a_complete_chain_and_its_replacement_starts_a_ne
     message = check_request(token=mint(key, jti="jti-worker"))
     with running_authz(environ(redis, AUDIT_DIR=str(tmp_path))) as authz:
         authz.wait_for_health("SERVING")
-        (worker,) = descendants_of(authz.process.pid)
+        (worker,) = [event["pid"] for event in authz.log() if event["event"] == "worker.ready"]
         for _ in range(20):
             assert read_answer(authz.check(message)).status == 200
         os.kill(worker, signal.SIGKILL)

@@ -18,7 +18,7 @@ from tests.service.transports.workers import ready, two_workers
 from tests.support.authz_process import check_call, environ, running_authz
 from tests.support.check_messages import check_request, read_answer
 from tests.support.ports import free_port
-from tests.support.processes import alive
+from tests.support.processes import alive, children_of
 from tests.support.programs import until
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def test_workers_end_when_their_parent_has_ended(redis: RedisServer, transport: 
 
 def test_after_sigterm_neither_a_process_nor_a_file_is_left(redis: RedisServer, transport: str) -> None:
     with two_workers(redis, transport) as authz:
-        pids = [pid for _, pid in ready(authz)]
+        pids = [pid for _, pid in ready(authz)] + children_of(authz.process.pid)
         folder = Path(authz.address.removeprefix("unix:")).parent
         assert authz.terminate() == 0
         assert not any(map(alive, pids))
