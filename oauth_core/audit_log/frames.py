@@ -167,6 +167,12 @@ def read(data: bytes, offset: int = 0) -> Frame | None:
     return Frame(known, number, first, count, before, whole[HEAD_BYTES:], sha256(whole))
 
 
+def encoded(frame: Frame) -> bytes:
+    """Return the bytes of a frame as they are in its segment."""
+    numbers = (frame.number, frame.first, frame.count, len(frame.content), frame.before)
+    return _HEAD.pack(MARKER, frame.kind.value, *numbers) + frame.content
+
+
 def read_all(data: bytes) -> Iterator[Frame]:
     """Yield the complete frames of a segment in their order. Raises `FrameError` where no frame begins."""
     offset = 0

@@ -7,7 +7,7 @@ itself. A setting is one field with a `Setting` (`definitions`); the pages and t
 
 A new setting goes into the class of its program: `gateway` for all programs, `web` for the authorization server
 (lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`,
-`sealing` for the sealer, `alerting` for alerts.
+`sealing` for the sealer, `audit_sinks` for what leaves this machine, `alerting` for alerts.
 
 May import `flows` and what is below it. For a new setting begin with the class of its program, then `definitions`.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from oauth_core.errors import SettingsError
 from oauth_core.settings.alerting import AlertSettings
+from oauth_core.settings.audit_sinks import SinkSettings
 from oauth_core.settings.authz import AuthzSettings
 from oauth_core.settings.backup import BackupSettings
 from oauth_core.settings.definitions import definitions
@@ -52,6 +53,7 @@ __all__ = [
     "RedisSettings",
     "SealSettings",
     "ServiceSettings",
+    "SinkSettings",
     "TlsSettings",
     "WebSettings",
     "CommaList",
@@ -71,6 +73,7 @@ KINDS: tuple[type[GatewaySettings], ...] = (
     EnvoySettings,
     SealSettings,
     AlertSettings,
+    SinkSettings,
 )
 DEFINITIONS = definitions(KINDS)
 """Every setting, by the name of its field."""

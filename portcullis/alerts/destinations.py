@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from oauth_core.errors import SettingsError
 from oauth_core.settings.alerting import webhook_fault
 from portcullis.alerts.sending import BoundedSender
-from portcullis.alerts.webhook import Webhook, secret_of
+from portcullis.alerts.webhook import Webhook
+from portcullis.outgoing.secret_files import text_of
+from portcullis.outgoing.signed_webhooks import secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from oauth_core.settings import AlertSettings
     from oauth_core.settings.alerting import AlertDestination
     from portcullis.alerts.sending import Sender
 
-_LONGEST_FILE = 16_384
 MISSING = (
     "destinations of kind apprise need Apprise, which is not installed: "
     "pip install --require-hashes -r requirements/audit.txt, or pip install 'mcp-portcullis[audit]'"
@@ -58,7 +58,7 @@ def opened(settings: AlertSettings, names: Sequence[str] = ()) -> list[Destinati
 
 def _sender(one: AlertDestination) -> Sender:
     """Raises `ValueError`, whose message shows no secret."""
-    url = one.url if one.url_file is None else _text_of("url_file", one.url_file)
+    url = one.url if one.url_file is None else text_of("url_file", one.url_file)
     if url is None:
         raise ValueError("has no address")
     if one.kind == "apprise":
@@ -78,21 +78,6 @@ def _sender(one: AlertDestination) -> Sender:
     if one.secret_file is None:
         raise ValueError("has no secret_file")
     try:
-        return Webhook(url, secret_of(_text_of("secret_file", one.secret_file)))
+        return Webhook(url, secret_of(text_of("secret_file", one.secret_file)))
     except ValueError as error:
         raise ValueError(f"secret_file: the text {error}") from None
-
-
-def _text_of(key: str, path: Path) -> str:
-    """The text of a file, without white space around it. Raises `ValueError`."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LONGEST_FILE + 1)
-        text = data.decode("utf-8-sig").strip()
-    except OSError as error:
-        raise ValueError(f"{key}: {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{key}: {path}: it is not UTF-8") from None
-    if not text or len(data) > _LONGEST_FILE:
-        raise ValueError(f"{key}: {path}: it is empty or too long")
-    return text

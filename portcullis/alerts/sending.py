@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
+
+from portcullis.outgoing.retry_after import seconds_of
 
 if TYPE_CHECKING:
     from portcullis.alerts.alert import Alert
@@ -21,7 +20,6 @@ LONGEST_BUSY = 3600.0
 
 _TOO_MANY_REQUESTS, _UNAVAILABLE, _GONE = 429, 503, 410
 _DEFAULT_BUSY = 15.0
-_SECONDS = re.compile(r"[0-9]{1,18}")
 
 
 class NotTakenError(Exception):
@@ -54,22 +52,12 @@ class NotTakenError(Exception):
 def busy_seconds(status: int, retry_after: str | None, now: float) -> float:
     """Return for how many seconds an answer asks to be left alone: 0 if it does not, `LONGEST_BUSY` at most.
 
-    RFC 9110 section 10.2.3: `Retry-After` is a number of seconds or a date. It counts with 503, and with 429
-    (RFC 6585), which has a default. `now` is in seconds since the epoch.
+    `Retry-After` counts with 503, and with 429 (RFC 6585), which has a default. `now` is in seconds since the epoch.
     """
     if status not in {_TOO_MANY_REQUESTS, _UNAVAILABLE}:
         return 0.0
-    text = (retry_after or "").strip()
     default = _DEFAULT_BUSY if status == _TOO_MANY_REQUESTS else 0.0
-    if _SECONDS.fullmatch(text):
-        seconds = float(text)
-    else:
-        try:
-            moment = parsedate_to_datetime(text)
-            seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, TypeError, IndexError, OverflowError):
-            seconds = default
-    return min(max(seconds, default), LONGEST_BUSY)
+    return min(max(seconds_of(retry_after, now) or 0.0, default), LONGEST_BUSY)
 
 
 class Sender(Protocol):

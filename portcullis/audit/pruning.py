@@ -113,6 +113,8 @@ class Plan:
     """Sentences about segments that are old enough, and are not as they were sealed."""
     record_bytes: int = 0
     """Bytes of all segments before the deletion."""
+    unsent: int = 0
+    """Segments that stay because a sink does not have them yet."""
 
     @property
     def bytes(self) -> int:
@@ -155,8 +157,17 @@ class Pruning:
         with file_lock.held(self._notes.lock):
             yield
 
-    def plan(self, *, older_than: datetime | None = None, keep_bytes: int | None = None) -> Plan:
-        """Choose the segments that were sealed before `older_than`, or that are too much for `keep_bytes`."""
+    def plan(
+        self,
+        *,
+        older_than: datetime | None = None,
+        keep_bytes: int | None = None,
+        sent: int | None = None,
+    ) -> Plan:
+        """Choose the segments that were sealed before `older_than`, or that are too much for `keep_bytes`.
+
+        With `sent`, segments stay that have an entry of the tree from this one on.
+        """
         plan = Plan()
         candidates: list[tuple[_Span, Boot, int, int]] = []
         silent = self._sealed_before(self._now - _SILENT)
@@ -179,6 +190,9 @@ class Pruning:
         left = plan.record_bytes
         for span, boot, index, size in sorted(candidates, key=lambda one: one[0].last):
             if span.last >= old and (keep_bytes is None or left <= keep_bytes):
+                continue
+            if sent is not None and span.last >= sent:
+                plan.unsent += 1
                 continue
             if (fault := _fault_of(boot, index, span)) is not None:
                 plan.kept.append(f"{boot.key}, segment {index:06}: kept, {fault}")

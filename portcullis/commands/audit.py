@@ -15,6 +15,8 @@ _COMMANDS = {
     "tail": "Show the newest events, and follow new ones.",
     "detect": "Run the detection rules, and show what they find.",
     "rules": "List the detection rules.",
+    "ship": "Send the sealed record to the sinks of the settings.",
+    "sinks": "Show what each sink has, what waits, and what failed.",
     "seal": "Seal the record: build its tree, and sign checkpoints.",
     "key": "Print the public key of checkpoints; make the key if there is none.",
     "prune": "Delete the oldest segments, with a signed note of what was deleted.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,8 +23,12 @@ from portcullis.audit.shown import printable
 from portcullis.cli.audit_folder import AuditPlace, audit_place_options
 from portcullis.cli.command_record import WRITER, CommandRecorder, Intent, account
 from portcullis.cli.operator_commands import yes as yes_option
+from portcullis.sinks.cursors import Cursors
+from portcullis.sinks.sealed_records import tree_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from oauth_core.audit_log.signed_notes import Signer
     from portcullis.audit.pruning import Plan
 
@@ -58,6 +63,7 @@ def _bytes(_context: click.Context, _option: click.Parameter, given: str | None)
     "--keep-size", metavar="SIZE", callback=_bytes, help="Delete the oldest until all segments have: 50GB."
 )
 @click.option("--reason", default="retention", show_default=True, help="The reason in the signed note.")
+@click.option("--unsent", is_flag=True, help="Delete also what a sink does not have yet: it never gets it then.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
 @yes_option
 def command(
@@ -66,6 +72,7 @@ def command(
     older_than: datetime | None,
     keep_size: int | None,
     reason: str,
+    unsent: bool,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -73,23 +80,33 @@ def command(
 
     Only segments are deleted that are closed, sealed and unaltered. The sealed tree stays, so `portcullis audit
     verify` still proves the rest, and reports any other missing segment. Needs the sealer's key. The sealer may
-    run meanwhile.
+    run meanwhile. Segments stay that a sink (`portcullis audit
+    ship`) does not have yet, and the exit code is 1 then.
     """
     if older_than is None and keep_size is None:
         raise click.UsageError("give --older-than, --keep-size or both")
     remove_copies = partial(catalog.remove_with, place.audit_dir)
-    pruning = Pruning(place.audit_dir, _signer(place), now=datetime.now(UTC), remove_copies=remove_copies)
+    signer = _signer(place)
+    slowest = None if unsent else _slowest_sink(place.audit_dir, tree_name(signer.verifier))
+    pruning = Pruning(place.audit_dir, signer, now=datetime.now(UTC), remove_copies=remove_copies)
     try:
         with pruning.held(), catalog.held(place.audit_dir):
             if not dry_run and (finished := pruning.finish()):
                 click.echo(f"Finished an interrupted deletion: {finished} segments.")
-            plan = pruning.plan(older_than=older_than, keep_bytes=keep_size)
+            sent = None if slowest is None else slowest[1]
+            plan = pruning.plan(older_than=older_than, keep_bytes=keep_size, sent=sent)
             _show(plan)
-            if not plan.segments or dry_run:
-                return
-            if not yes:
-                click.confirm("Delete them for good?", abort=True)
-            _prune(place, pruning, plan, reason)
+            if plan.segments and not dry_run:
+                if not yes:
+                    click.confirm("Delete them for good?", abort=True)
+                _prune(place, pruning, plan, reason)
+        if slowest is not None and plan.unsent:
+            click.echo(
+                f"{plan.unsent} segments stay: the sink {slowest[0]} does not have them yet. "
+                f"See `portcullis audit sinks`; --unsent deletes them nevertheless",
+                err=True,
+            )
+            sys.exit(1)
     except file_lock.HeldError as error:
         raise click.ClickException(f"another run or a compaction (process {error.holder}) works now") from None
     except PruneError as error:
@@ -97,6 +114,21 @@ def command(
     except OSError as error:
         fault = f"{error.filename or place.audit_dir}: {error.strerror or error}"
         raise click.ClickException(f"{fault}; run it again to finish") from None
+
+
+def _slowest_sink(audit_dir: Path, tree: str) -> tuple[str, int] | None:
+    """The sink that has the fewest entries of the tree, and how many it has; `None` without a sink.
+
+    A sink whose place cannot be read has none, so that nothing is deleted that it may need.
+    """
+    cursors, found = Cursors(audit_dir), []
+    for name in cursors.names():
+        try:
+            cursor = cursors.read(name)
+            found.append((name, cursor.place.index if cursor.tree == tree else 0))
+        except (ValueError, OSError):
+            found.append((name, 0))
+    return min(found, key=lambda one: one[1], default=None)
 
 
 def _signer(place: AuditPlace) -> Signer:

@@ -243,6 +243,7 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
             faults += [fault for fault in error.faults if not fault.startswith(unset)]
     faults += faults_of_files(options.settings)
     faults += faults_of_alerts(options)
+    faults += faults_of_sinks(options)
     if faults or envoy is None:
         raise SettingsError(list(dict.fromkeys(faults)))
     return envoy
@@ -262,6 +263,29 @@ def faults_of_alerts(options: UpOptions) -> list[str]:
             if path is not None and not os.access(path, os.R_OK)
         ]
     return faults
+
+
+def faults_of_sinks(options: UpOptions) -> list[str]:
+    """The faults that would keep the record back from sinks: a missing package, and files that cannot be read."""
+    sinks = options.settings.audit_sinks
+    packages = {"otlp": "opentelemetry.proto", "nats": "nats"}
+    missing = sorted({name for sink in sinks if not _has_package(name := packages.get(sink.kind, ""))})
+    faults = [f"audit.sinks: not installed: {', '.join(missing)}; {_INSTALL}"] if missing else []
+    for sink in sinks:
+        faults += [
+            f"audit.sinks {sink.name}: {path}: it cannot be read"
+            for path in sink.files.values()
+            if not os.access(path, os.R_OK)
+        ]
+    return faults
+
+
+def _has_package(name: str) -> bool:
+    """Whether a package is installed, or none is needed."""
+    try:
+        return not name or find_spec(name) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
 
 
 def _check_commands(options: UpOptions) -> None:

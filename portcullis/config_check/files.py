@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oauth_core.settings import DEFINITIONS, SECRETS, AlertSettings
+from oauth_core.settings import DEFINITIONS, SECRETS, AlertSettings, SinkSettings
 from oauth_core.settings.production import Advice
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def check_files(
     for settings in loaded.values():
         if isinstance(settings, AlertSettings):
             yield from _of_destinations(settings)
+        if isinstance(settings, SinkSettings):
+            yield from _of_sinks(settings)
     for name, file in secrets.items():
         if file and _mode(Path(file)) & stat.S_IROTH:
             yield Advice(
@@ -48,6 +50,14 @@ def _of_destinations(settings: AlertSettings) -> Iterator[Advice]:
             if file is not None and _mode(file) & stat.S_IROTH:
                 text = f"{one.name}: {file} can be read by every user of this machine: chmod 600"
                 yield Advice("unsafe", "alerts.destinations", text)
+
+
+def _of_sinks(settings: SinkSettings) -> Iterator[Advice]:
+    for sink in settings.audit_sinks:
+        for file in sink.secret_files:
+            if _mode(file) & stat.S_IROTH:
+                text = f"{sink.name}: {file} can be read by every user of this machine: chmod 600"
+                yield Advice("unsafe", "audit.sinks", text)
 
 
 def _mode(path: Path) -> int:

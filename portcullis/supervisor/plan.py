@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from ext_authz.net.listen_addresses import distinct
 from oauth_core.net.public_urls import origin_of
-from oauth_core.settings import AlertSettings, AuthzSettings, EnvoySettings, WebSettings
+from oauth_core.settings import AlertSettings, AuthzSettings, EnvoySettings, SinkSettings, WebSettings
 from portcullis.alerts.outbox import lock_of
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.github_standin.settings import PREFIX
+from portcullis.sinks.cursors import Cursors
 from portcullis.supervisor import environment, redis_config
 from portcullis.supervisor.child import ChildSpec
 from portcullis.supervisor.probes import (
@@ -68,8 +69,9 @@ def make_plan(options: UpOptions, paths: RuntimePaths) -> Plan:
         (
             # The authority sends its challenges through Envoy.
             *((_acme(options, paths),) if options.settings.uses_acme else ()),
-            # No other program waits for alerts.
+            # No other program waits for alerts, or for sinks.
             *((_alerts(options, paths),) if options.settings.alerts_destinations else ()),
+            *((_sinks(options, paths),) if options.settings.audit_sinks else ()),
         ),
     )
     challenges = tuple(
@@ -227,6 +229,20 @@ def _alerts(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
         | {"AUDIT_SEAL_KEY": str(paths.audit_seal_key)},
         probe=LockProbe(lock_of(paths.alerts_outbox)),
         essential=False,  # without it, alerts wait; nothing else does
+    )
+
+
+def _sinks(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
+    """It gets no secret and no key: the settings file names the files of its secrets."""
+    return ChildSpec(
+        name="sinks",
+        command=(*_PYTHON, "portcullis", "audit", "ship", "--config", str(paths.config)),
+        environment=environment.plain(paths.environ)
+        | environment.outside(paths.environ)
+        | environment.settings_of(SinkSettings, paths.environ, paths.config, **_common(options, paths))
+        | {"AUDIT_SEAL_KEY": str(paths.audit_seal_key)},
+        probe=LockProbe(Cursors(paths.audit_dir).lock),
+        essential=False,  # without it, the record waits on the disk
     )
 
 

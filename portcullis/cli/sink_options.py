@@ -1,0 +1,79 @@
+"""The options of the commands about sinks: which settings, which audit folder, which public key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from oauth_core.errors import SettingsError
+from oauth_core.settings import SinkSettings, load
+from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
+from portcullis.cli.audit_folder import STATE_DIR, gateway_variables, key_of
+from portcullis.cli.settings_file import settings_file
+from portcullis.sinks.cursors import Cursors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oauth_core.audit_log.signed_notes import VerifierKey
+    from oauth_core.settings.audit_sinks import AuditSink
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True)
+class SinkPlace:
+    """The sinks of the settings, and the audit folder."""
+
+    sinks: tuple[AuditSink, ...]
+    audit_dir: Path
+
+    @property
+    def cursors(self) -> Cursors:
+        """The places of the sinks."""
+        return Cursors(self.audit_dir)
+
+    @property
+    def public_key(self) -> Path:
+        """The file of the public key of checkpoints."""
+        return SealKey(key_of(self.audit_dir)).public
+
+    def key(self) -> VerifierKey:
+        """The public key of checkpoints. Raises `SettingsError`."""
+        try:
+            return read_verifier(self.public_key)
+        except KeyFileError as error:
+            raise SettingsError([f"{error}; only what is sealed is sent, so a sealer must have run"]) from None
+
+
+def sink_options(command: F) -> F:
+    """Add `--config` and `--audit-dir`. The command gets `place`, a `SinkPlace`."""
+
+    @wraps(command)
+    def with_place(*given: Any, config: Path | None, audit_dir: Path | None, **options: Any) -> Any:
+        return command(*given, place=_place(config, audit_dir), **options)
+
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--config", type=path, help="The settings file, as for other commands."),
+        click.option(
+            "--audit-dir",
+            type=path,
+            help="The audit folder; else audit.dir of the settings, else that of the gateway in ./.portcullis.",
+        ),
+    ):
+        with_place = option(with_place)
+    return cast("F", with_place)
+
+
+def _place(config: Path | None, audit_dir: Path | None) -> SinkPlace:
+    variables = gateway_variables()
+    settings = load(SinkSettings, settings_file(config, variables), variables)
+    folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
+    if not folder.is_dir():
+        raise SettingsError([f"{folder} is not a folder; name the audit folder with --audit-dir"])
+    return SinkPlace(settings.audit_sinks, folder)

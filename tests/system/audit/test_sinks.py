@@ -1,0 +1,319 @@
+"""`portcullis audit ship`: what a sink gets, and when. The sink here is a receiver of OTLP in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oauth_core.audit_log.checkpoints import open_checkpoint
+from tests.support.audit_segments import SegmentWriter, event
+from tests.support.sinks import TOKEN, OtlpReceiver, SinkWorld, attributes, places, receiving_otlp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from click.testing import Result
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SinkWorld:
+    monkeypatch.chdir(tmp_path)
+    return SinkWorld(tmp_path)
+
+
+@pytest.fixture
+def collector(world: SinkWorld) -> Iterator[OtlpReceiver]:
+    with receiving_otlp() as receiver:
+        world.sink("siem", "otlp", receiver.url)
+        yield receiver
+
+
+def test_every_sealed_event_arrives_once_with_its_line_and_its_place(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    world.happen(3, 1, 2)
+    assert world.ship().exit_code == 0
+    assert dict(collector.events()) == world.lines()
+    found = [attributes(record) for record in collector.records()]
+    events = [one for one in found if one["portcullis.record"] == "event"]
+    assert [one["log.record.uid"] for one in events] == places(range(1, 7))
+    assert world.ship().exit_code == 0
+    assert len(collector.events()) == 6
+
+
+def test_events_of_several_programs_arrive_in_the_order_of_the_tree(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    other = SegmentWriter(world.audit_dir, "oauth_web")
+    for number in range(3):
+        world.happen(1)
+        other.write(event(100 + number, event="token.issued", outcome="success"))
+        world.sealed.seal()
+    world.ship()
+    found = [attributes(record) for record in collector.records()]
+    events = [
+        (one["portcullis.writer"], one["portcullis.sequence"]) for one in found if "portcullis.sequence" in one
+    ]
+    assert events == [(writer, number) for number in (1, 2, 3) for writer in ("ext_authz.0", "oauth_web")]
+
+
+def test_an_event_that_is_not_sealed_waits(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(1)
+    world.happen(1, sealed=False)
+    world.ship()
+    assert [number for number, _ in collector.events()] == [1]
+    world.sealed.seal()
+    world.ship()
+    assert [number for number, _ in collector.events()] == [1, 2]
+
+
+def test_the_newest_checkpoint_arrives_as_it_was_signed(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(2)
+    world.ship()
+    [note] = [
+        record.body.string_value
+        for record in collector.records()
+        if attributes(record)["portcullis.record"] == "checkpoint"
+    ]
+    assert open_checkpoint(note, world.sealed.signer.verifier) == world.sealed.checkpoint()
+
+
+def test_fields_have_the_names_of_the_semantic_conventions(world: SinkWorld, collector: OtlpReceiver) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    fields = {"user": "octocat", "user_id": 7, "source": "192.0.2.1", "mcp_claimed": True, "trace_id": trace}
+    world.writer.write(event(61, event="access.denied", outcome="denied", **fields))
+    world.sealed.seal()
+    world.ship()
+    [record] = [one for one in collector.records() if one.event_name == "portcullis.access.denied"]
+    found = attributes(record)
+    named = {"user.name": "octocat", "user.id": "7", "client.address": "192.0.2.1"}
+    assert named.items() <= found.items()
+    assert found["portcullis.event.mcp_claimed"] is True
+    assert (record.severity_text, record.severity_number) == ("WARNING", 13)
+    assert record.trace_id.hex() == trace
+    assert record.time_unix_nano == 1796018461 * 10**9
+    resource = attributes(collector.requests[0].resource_logs[0].resource)
+    assert resource["service.name"] == "portcullis"
+
+
+def test_a_sink_that_was_away_gets_everything_when_it_is_back(world: SinkWorld, collector: OtlpReceiver) -> None:
+    collector.status = 503
+    world.happen(2)
+    result = world.ship()
+    assert result.exit_code == 1
+    assert "siem: it answers 503; trying again" in result.stderr
+    assert world.states()["siem"]["lag_events"] == 2
+    assert world.states()["siem"]["fault"] == "it answers 503"
+    world.happen(1)
+    collector.status = 200
+    assert world.ship().exit_code == 0
+    assert dict(collector.events()) == world.lines()
+    state = world.states()["siem"]
+    assert (state["lag_events"], state["fault"]) == (0, "")
+
+
+def test_a_batch_that_is_too_large_is_sent_in_parts(world: SinkWorld, collector: OtlpReceiver) -> None:
+    collector.most = 3
+    world.happen(20)
+    assert world.ship().exit_code == 0
+    assert [number for number, _ in collector.events()] == list(range(1, 21))
+
+
+def test_records_that_a_sink_refuses_for_good_are_counted_and_not_repeated(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    collector.rejected = 1
+    world.happen(2)
+    result = world.ship()
+    assert result.exit_code == 0
+    assert "siem: it refused 1 records for good" in result.stderr
+    assert "a secret of the receiver" not in result.output
+    assert world.states()["siem"]["rejected"] == len(collector.requests)
+    assert "REFUSED" in world.run("sinks").stdout
+
+
+def test_what_was_sent_and_not_noted_is_sent_again_with_the_same_id(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    world.happen(2)
+    cursor = world.audit_dir / "sinks" / "siem.json"
+    world.ship()
+    assert cursor.exists()
+    before = cursor.read_text()
+    world.happen(1)
+    world.ship()
+    cursor.write_text(before)  # as after a crash between the answer and the note of it
+    world.ship()
+    ids = [attributes(record)["log.record.uid"] for record in collector.records()]
+    assert [one for one in ids if one in places([3])] == places([3, 3])
+
+
+def test_one_dead_sink_delays_no_other_one(world: SinkWorld, collector: OtlpReceiver) -> None:
+    with receiving_otlp() as gone:
+        world.sink("gone", "otlp", gone.url)
+    world.happen(5)
+    result = world.ship()
+    assert result.exit_code == 1
+    assert "not everything was taken by: gone" in result.stderr
+    assert dict(collector.events()) == world.lines()
+    assert world.states()["gone"]["lag_events"] == 5
+
+
+def test_a_new_sink_gets_the_record_from_its_beginning(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(2)
+    world.ship()
+    with receiving_otlp() as second:
+        world.sink("second", "otlp", second.url)
+        world.ship()
+        assert dict(second.events()) == world.lines()
+    assert len(collector.events()) == 2
+
+
+def test_a_header_comes_from_its_file_and_is_shown_nowhere(world: SinkWorld) -> None:
+    headers = world.root / "headers"
+    headers.write_text(f"Authorization: Bearer {TOKEN}\n")
+    with receiving_otlp() as receiver:
+        world.sink("siem", "otlp", receiver.url, f'headers_file = "{headers}"')
+        world.happen(1)
+        shown = world.ship().output
+        receiver.status = 401
+        world.happen(1)
+        shown += world.ship().output
+        assert receiver.authorization == {f"Bearer {TOKEN}"}
+    shown += world.run("sinks").output + (world.audit_dir / "sinks" / "siem.json").read_text()
+    assert "it answers 401" in shown
+    assert TOKEN not in shown
+
+
+def test_a_tree_that_was_rolled_back_is_not_sent(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(1)
+    world.ship()
+    kept = world.sealed.folder.checkpoint.read_text()
+    world.happen(1)
+    world.ship()
+    world.sealed.folder.checkpoint.write_text(kept)
+    result = world.ship()
+    assert result.exit_code == 1
+    assert "siem: the sealed tree is shorter than what was sent: it was rolled back" in result.stderr
+
+
+def test_a_checkpoint_of_another_key_is_not_believed(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(1)
+    note = world.sealed.folder.checkpoint.read_text()
+    world.sealed.folder.checkpoint.write_text(note.replace("time 2", "time 3"))
+    result = world.ship()
+    assert result.exit_code == 1
+    assert "siem: the checkpoint cannot be used" in result.stderr
+    assert collector.attempts == 0
+
+
+def test_a_frame_that_was_altered_is_not_sent_and_its_entry_is(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(1, 1, 1)
+    data = bytearray(world.writer.path.read_bytes())
+    place = data.rindex(b"PCA1", 0, data.rindex(b"PCA1"))
+    data[place + 100] ^= 1  # in the content of the second frame
+    world.writer.path.write_bytes(bytes(data))
+    world.ship()
+    assert [number for number, _ in collector.events()] == [1, 3]
+    entries = [attributes(one) for one in collector.records()]
+    indexes = [one["portcullis.index"] for one in entries if "portcullis.index" in one]
+    assert indexes == list(range(world.sealed.checkpoint().size))
+
+
+def test_the_lag_and_the_last_place_of_each_sink_are_shown(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(2)
+    world.ship()
+    world.happen(3)
+    sentence = world.run("sinks").stdout
+    assert "siem (otlp, http://127.0.0.1:" in sentence
+    assert "3 events wait" in sentence
+    assert "/v1/logs" not in sentence
+
+
+def test_a_forgotten_sink_gets_everything_again(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(2)
+    world.ship()
+    assert world.run("sinks", "--forget", "siem").exit_code == 0
+    world.ship()
+    assert [number for number, _ in collector.events()] == [1, 2, 1, 2]
+    assert world.run("sinks", "--forget", "other").exit_code == 2
+
+
+def test_a_cursor_that_is_none_is_named_and_nothing_is_sent(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(1)
+    (world.audit_dir / "sinks").mkdir()
+    for content in ("{", '{"v": 1}', "[" * 60_000, '{"v":1,"place":{"index":-1,"events":0}}'):
+        (world.audit_dir / "sinks" / "siem.json").write_text(content)
+        result = world.ship()
+        assert "siem.json is no cursor of a sink" in str(result.exception)
+    assert collector.attempts == 0
+
+
+def test_without_a_sink_the_program_says_so(world: SinkWorld) -> None:
+    assert "audit.sinks is empty" in str(world.ship().exception)
+
+
+def prune(world: SinkWorld, *more: str) -> Result:
+    """Run retention over everything, with these options too."""
+    return world.run("prune", "--keep-size", "0", "--yes", *more)
+
+
+def test_retention_keeps_what_a_sink_does_not_have_yet(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(2)
+    world.writer.close()
+    world.sealed.seal()
+    collector.status = 503
+    world.ship()
+    result = prune(world)
+    assert result.exit_code == 1
+    assert "1 segments stay: the sink siem does not have them yet" in result.stderr
+    assert world.writer.path.exists()
+    collector.status = 200
+    world.ship()
+    assert prune(world).exit_code == 0
+    assert not world.writer.path.exists()
+    assert dict(collector.events()) == world.lines()
+
+
+def test_with_an_option_retention_does_not_wait_and_the_entries_are_still_sent(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    world.happen(2)
+    world.writer.close()
+    world.sealed.seal()
+    collector.status = 503
+    world.ship()
+    assert prune(world, "--unsent").exit_code == 0
+    collector.status = 200
+    world.sealed.seal()
+    assert world.ship().exit_code == 0
+    records = [attributes(record) for record in collector.records()]
+    kinds = [one["portcullis.record"] for one in records if one.get("portcullis.writer") == "ext_authz.0"]
+    assert kinds == ["entry", "entry", "entry"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "more", "fault"),
+    [
+        ("otlp", "http://collector.example.com/v1/logs", "", "only loopback addresses may use http"),
+        ("otlp", "ftp://collector.example.com/v1/logs", "", "must be https://HOST"),
+        ("otlp", "https://user:secret@collector.example.com", "", "must not have a user or a password"),
+        ("syslog", "tcp://log.example.com:514", "", "only loopback addresses may use tcp"),
+        ("syslog", "tls://log.example.com/path", "", "must be tls://HOST:PORT and nothing else"),
+        ("syslog", "tls://log.example.com", 'proof = "frames"', "frames are too long for messages of syslog"),
+        ("nats", "nats://nats.example.com:4222", "", "only loopback addresses may use nats"),
+        ("nats", "tls://nats.example.com", 'subject = "a.>"', "subject must be words"),
+        ("webhook", "https://hook.example.com", "", "a webhook needs secret_file"),
+        ("otlp", "https://c.example.com", 'cert_file = "/c"', "cert_file and key_file belong together"),
+        ("syslog", "tls://log.example.com", 'headers_file = "/h"', "headers_file is for otlp"),
+    ],
+)
+def test_an_address_or_a_file_that_cannot_work_is_named(
+    world: SinkWorld, kind: str, url: str, more: str, fault: str
+) -> None:
+    world.sink("siem", kind, url, more)
+    shown = str(world.ship().exception)
+    assert fault in shown
+    assert "secret@" not in shown
