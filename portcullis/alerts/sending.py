@@ -52,7 +52,7 @@ class NotTakenError(Exception):
 def busy_seconds(status: int, retry_after: str | None, now: float) -> float:
     """Return for how many seconds an answer asks to be left alone: 0 if it does not, `LONGEST_BUSY` at most.
 
-    `Retry-After` counts with 503, and with 429 (RFC 6585), which has a default. `now` is in seconds since the epoch.
+    `Retry-After` counts with 503, and with 429 (RFC 6585), which has a default. `now` is in seconds of the epoch.
     """
     if status not in {_TOO_MANY_REQUESTS, _UNAVAILABLE}:
         return 0.0
