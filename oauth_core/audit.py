@@ -245,7 +245,7 @@ class AuditEvent:
     provider: str | None = None
     """Where that account is."""
     operator: str | None = None
-    """The account of the operating system that ran a command."""
+    """The account that ran a command, or `detection:` and the rule of an automatic response."""
     service: str | None = None
     """The name of the MCP service."""
     grant_id: str | None = None

@@ -7,7 +7,8 @@ itself. A setting is one field with a `Setting` (`definitions`); the pages and t
 
 A new setting goes into the class of its program: `gateway` for all programs, `web` for the authorization server
 (lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`,
-`sealing` for the sealer, `audit_sinks` for what leaves this machine, `alerting` for alerts.
+`sealing` for the sealer, `audit_sinks` for what leaves this machine, `detecting` for detection, `alerting` for
+alerts.
 
 May import `flows` and what is below it. For a new setting begin with the class of its program, then `definitions`.
 """
@@ -23,6 +24,7 @@ from oauth_core.settings.audit_sinks import SinkSettings
 from oauth_core.settings.authz import AuthzSettings
 from oauth_core.settings.backup import BackupSettings
 from oauth_core.settings.definitions import definitions
+from oauth_core.settings.detecting import DetectionSettings
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
 from oauth_core.settings.sealing import SealSettings
@@ -48,6 +50,7 @@ __all__ = [
     "AlertSettings",
     "AuthzSettings",
     "BackupSettings",
+    "DetectionSettings",
     "EnvoySettings",
     "GatewaySettings",
     "RedisSettings",

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.settings.definitions import Setting
-from oauth_core.settings.gateway import GatewaySettings
+from oauth_core.settings.detecting import DetectionSettings
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 
@@ -113,8 +113,8 @@ def _check_names(destinations: tuple[AlertDestination, ...]) -> tuple[AlertDesti
     return destinations
 
 
-class AlertSettings(GatewaySettings):
-    """Where alerts go, and which."""
+class AlertSettings(DetectionSettings):
+    """Where alerts go, and which; and what detection does by itself."""
 
     alerts_destinations: Annotated[
         tuple[AlertDestination, ...],
@@ -199,6 +199,12 @@ class AlertSettings(GatewaySettings):
             key="alerts.metrics_listen",
         ),
     ] = None
+
+    @model_validator(mode="after")
+    def _responses_are_reported(self) -> AlertSettings:
+        if self.detection_responses and not self.alerts_destinations:
+            raise ValueError("detection.responses needs alerts.destinations: an alert reports each response")
+        return self
 
     @property
     def quiet_hours(self) -> tuple[time, time, tzinfo] | None:

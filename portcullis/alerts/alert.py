@@ -17,6 +17,8 @@ TEST_RULE = "test"
 """The rule of an alert that an operator sends to try a destination."""
 INCOMPLETE = "detection_incomplete"
 """The rule of alerts that say that the rules do not see everything."""
+RESPONSE = "automatic_response"
+"""The rule of alerts about automatic responses that ended after the alert of their finding, or without one."""
 _WIDTH = 100
 
 
@@ -54,6 +56,8 @@ class Alert:
     advice: str = ""
     causes: int = 0
     """Further causes of the rule for which this alert stands, when it is sent. Each of them has no other alert."""
+    done: Sequence[str] = ()
+    """The automatic responses, each with its result."""
 
     def document(self) -> dict[str, Any]:
         """The alert as JSON has it."""
@@ -93,6 +97,7 @@ class Alert:
             lines.append(f"because: {printable(self.because)}")
         if self.false_alarms:
             lines.append(f"how sure: expected false alarms are: {'; '.join(map(printable, self.false_alarms))}")
+        lines += ["", "done automatically:", *(f"  {printable(each)}" for each in self.done)] if self.done else []
         for label, commands in (("see its extent", self.extent), ("end it", self.end)):
             lines += ["", f"{label}:", *(f"  {command}" for command in commands)] if commands else []
         if self.advice:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from portcullis.alerts.alert import INCOMPLETE, Alert
+from portcullis.alerts.alert import INCOMPLETE, RESPONSE, Alert
 from portcullis.alerts.outbox import LOOK_FAULT, LOOKED, Found, new_id
+from portcullis.alerts.responding import State
 from portcullis.audit import moments
 from portcullis.audit.reading import SLACK
+from portcullis.detection import automatic
 from portcullis.detection.detecting import Detection, before
+from portcullis.detection.levels import reaches
 from portcullis.detection.responses import filled
 
 if TYPE_CHECKING:
@@ -19,10 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portcullis.alerts.outbox import Outbox
+    from portcullis.alerts.responding import Responder, Response
     from portcullis.audit.sealing import Sealing
     from portcullis.detection.detecting import Finding
     from portcullis.detection.rules import DetectionRule
 
+RESPONSE_LEVEL = "high"
+"""The lowest level of an alert that reports automatic responses."""
 FIRST_SECONDS = 3600.0
 """How far the first look of a rule goes back."""
 LONGEST_SECONDS = 7 * 86_400.0
@@ -65,6 +71,8 @@ class Looker:
     sealing: Callable[[], Sealing]
     window: float
     interval: float
+    responder: Responder | None = None
+    """Carries out the automatic responses, if there are any in the settings."""
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     processor: Callable[[], float] = time.process_time
@@ -80,6 +88,7 @@ class Looker:
         """Run the rules that are due. Return the seconds until the next ones are. Raises `OutboxError`."""
         faults: list[str] = []
         ran = False
+        self._retry_responses(outbox)
         for batch in self._batches:
             if batch.due > self.monotonic():
                 continue
@@ -88,9 +97,13 @@ class Looker:
             took = self.processor() - began
             batch.due = self.monotonic() + max(self.interval, SHARE * took)
         if ran:
+            if self.responder is not None and self.responder.ledger.fault is not None:
+                faults.append(f"automatic responses cannot be noted: {self.responder.ledger.fault}")
             self._conclude(list(dict.fromkeys(faults)), outbox)
             outbox.prune(self.now())
-        return max(0.0, min((batch.due for batch in self._batches), default=self.interval) - self.monotonic())
+        wait = max(0.0, min((batch.due for batch in self._batches), default=self.interval) - self.monotonic())
+        due = None if self.responder is None else self.responder.next_due()
+        return wait if due is None else min(wait, max(1.0, due - self.now()))
 
     def _look(self, rules: Sequence[DetectionRule], outbox: Outbox) -> list[str]:
         """Look with these rules; return the faults."""
@@ -109,8 +122,10 @@ class Looker:
             detection.run(self.audit_dir, rules, sealing)
         except OSError as error:
             return [f"the events cannot be kept for the rules: {error.strerror or error}"]
+        # Before the outbox is written: on a full disk rights end although no alert can be stored.
+        responses = self._respond(detection.findings)
         for finding in detection.findings:
-            self._add(finding, until, outbox)
+            self._add(finding, until, outbox, responses)
         # Events that a writer stores late have earlier times, and events that are not sealed yet count later.
         following = before(until, SLACK.total_seconds())
         outbox.look_from(names, min(following, detection.left_out_since or following))
@@ -124,9 +139,59 @@ class Looker:
             faults.append("the newest events are not sealed: the sealer has ended or is late")
         return faults
 
-    def _add(self, finding: Finding, raised: str, outbox: Outbox) -> None:
+    def _respond(self, findings: Sequence[Finding]) -> list[Response]:
+        """Carry out the responses to these findings; return those that are new."""
+        if self.responder is None:
+            return []
+        wanted = [target for finding in findings for target in self._targets(finding)]
+        return self.responder.respond(wanted, self.now())
+
+    def _targets(self, finding: Finding) -> list[automatic.Target]:
+        if self.responder is None:
+            return []
+        return automatic.targets(finding, self.responder.actions.get(finding.rule.name, ()))
+
+    def _retry_responses(self, outbox: Outbox) -> None:
+        """Attempt again what failed. An alert reports each response that ended."""
+        for ended in [] if self.responder is None else self.responder.retry(self.now()):
+            self._report(ended, outbox)
+
+    def _add(self, finding: Finding, raised: str, outbox: Outbox, responses: Sequence[Response]) -> None:
         found = found_of(finding, raised, self.gateway)
-        outbox.add(found, self.lowest, now=self.now(), window=self.window)
+        known = [] if self.responder is None else self.responder.of(self._targets(finding))
+        if known:
+            alert = found.alert
+            level = alert.level if reaches(alert.level, RESPONSE_LEVEL) else RESPONSE_LEVEL
+            alert = replace(alert, level=level, done=tuple(one.sentence for one in known))
+            found = replace(found, alert=alert)
+        is_alert = outbox.add(found, self.lowest, now=self.now(), window=self.window)
+        stored = outbox.find(found.alert.id) if is_alert else None
+        if stored is not None and tuple(stored.alert.done) == tuple(found.alert.done):
+            return
+        # The finding has no alert of its own, so each response that changed something or should have has one.
+        for one in known:
+            if one in responses and one.state is not State.NOTHING:
+                self._report(one, outbox)
+
+    def _report(self, response: Response, outbox: Outbox) -> None:
+        raised = moments.recorded(datetime.fromtimestamp(self.now(), UTC))
+        alert = Alert(
+            id=new_id(),
+            raised=raised,
+            rule=RESPONSE,
+            title="Automatic response",
+            level=RESPONSE_LEVEL,
+            reason=f"The rule {response.rule} has a response in the settings, and a finding led to it.",
+            subject=f"{response.action} {response.value}",
+            gateway=self.gateway.issuer,
+            node=self.gateway.node,
+            extent=(
+                f"portcullis audit search --operator detection:{response.rule} --since -1d",
+                f"portcullis audit detect --rule {response.rule} --since -1d",
+            ),
+            done=(response.sentence,),
+        )
+        outbox.add(Found(alert, alert.subject, raised), self.lowest, now=self.now(), window=self.window)
 
     def _conclude(self, faults: Sequence[str], outbox: Outbox) -> None:
         """Keep the present fault for `list`; one that lasts makes an alert."""

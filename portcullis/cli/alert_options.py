@@ -34,6 +34,8 @@ class AlertPlace:
     settings: AlertSettings
     audit_dir: Path
     outbox: Path
+    config: Path | None = None
+    """The settings file that the command line names."""
 
     @property
     def node(self) -> str:
@@ -111,4 +113,4 @@ def _place(config: Path | None, audit_dir: Path | None) -> AlertPlace:
     folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
     if not folder.is_dir():
         raise SettingsError([f"{folder} is not a folder; name the audit folder with --audit-dir"])
-    return AlertPlace(settings, folder, (settings.alerts_outbox or folder.parent / FILE_NAME).absolute())
+    return AlertPlace(settings, folder, (settings.alerts_outbox or folder.parent / FILE_NAME).absolute(), config)

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 WRITER = "command"
 """The writer of operators' commands in the audit record."""
 
+AUTOMATIC = "detection:"
+"""The beginning of the operator of automatic responses; the name of the rule follows."""
+
 _SECONDS = 5.0
 """Seconds that a command waits for the disk; it starts its writer just before."""
 
-_RECORDER, _SETTINGS = "portcullis.recorder", "portcullis.settings"
+_RECORDER, _SETTINGS, _RULE = "portcullis.recorder", "portcullis.settings", "portcullis.rule"
 """Keys in the context of a command."""
 
 
@@ -118,8 +121,25 @@ def operator_audit() -> CommandRecorder:
     return made
 
 
+def run_for_rule(context: click.Context, rule: str) -> None:
+    """Let the command of this context, and those below it, be the automatic response of a detection rule."""
+    context.meta[_RULE] = rule
+
+
+def rule_of_command() -> str | None:
+    """The detection rule whose automatic response the present command is, or `None` for an operator's command."""
+    context = click.get_current_context(silent=True)
+    rule = None if context is None else context.meta.get(_RULE)
+    return rule if isinstance(rule, str) else None
+
+
 def account() -> str:
-    """The account that runs this command; behind `sudo` also the account that used it."""
+    """The account that runs this command; behind `sudo` also the account that used it.
+
+    For an automatic response it is `detection:` and the name of the rule, which no account can be called.
+    """
+    if (rule := rule_of_command()) is not None:
+        return f"{AUTOMATIC}{rule}"
     # Not `getpass.getuser`, which believes the variables of the environment.
     try:
         account = pwd.getpwuid(os.getuid()).pw_name

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from oauth_core.errors import SettingsError
+from portcullis.detection import automatic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from oauth_core.settings import AlertSettings
     from portcullis.detection.rules import DetectionRule
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -64,3 +66,19 @@ def chosen_rules(names: Sequence[str], folders: Sequence[Path]) -> list[Detectio
     if unknown:
         raise click.UsageError(f"there is no rule {', '.join(unknown)}; `portcullis audit rules` lists them")
     return [rule for rule in rules if not names or not {rule.name, rule.id}.isdisjoint(names)]
+
+
+def rules_of(settings: AlertSettings) -> list[DetectionRule]:
+    """Return the shipped rules and those of the settings. Raises `SettingsError`."""
+    return chosen_rules((), [settings.alerts_rules] if settings.alerts_rules else [])
+
+
+def faults_of_responses(settings: AlertSettings) -> list[str]:
+    """Return why automatic responses of the settings cannot be carried out."""
+    if not settings.detection_responses:
+        return []
+    try:
+        rules = rules_of(settings)
+    except SettingsError as error:
+        return [f"detection.responses cannot be checked: {fault}" for fault in error.faults]
+    return automatic.faults(settings.detection_responses, rules)

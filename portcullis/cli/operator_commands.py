@@ -22,7 +22,7 @@ from oauth_core.store.records.notices import NoticeStore
 from oauth_core.store.records.revocation import IncompleteError
 from oauth_core.store.replication import is_replicated
 from oauth_core.store.writable import writable
-from portcullis.cli.command_record import keep_settings, operator_audit
+from portcullis.cli.command_record import keep_settings, operator_audit, rule_of_command
 from portcullis.cli.json_option import as_json as as_json  # noqa: PLC0414 - operators' commands take it from here
 from portcullis.cli.operator_settings import operator_settings
 from portcullis.cli.settings_file import beside_option
@@ -45,6 +45,11 @@ _NOT_REPLICATED = (
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class NothingToEndError(click.ClickException):
+    """The grant, token or client that a command should end is not there."""
+
 
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
@@ -268,7 +273,8 @@ def _warn(text: str) -> None:
 
 def by_operator(reason: str | None) -> str:
     """The reason for the audit log."""
-    return f"by the operator: {reason}" if reason else "by the operator"
+    actor = "by the operator" if rule_of_command() is None else "by detection"
+    return f"{actor}: {reason}" if reason else actor
 
 
 def format_time(seconds: int) -> str:

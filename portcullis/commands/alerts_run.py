@@ -20,19 +20,22 @@ from portcullis.alerts.destinations import lowest_levels, opened
 from portcullis.alerts.metrics import Counts
 from portcullis.alerts.outbox import Outbox, OutboxError
 from portcullis.alerts.quiet_hours import QuietHours
+from portcullis.alerts.responding import FILE_NAME, Ledger, LedgerError, Responder
 from portcullis.cli.alert_options import alert_options
-from portcullis.cli.detection_rules import chosen_rules
+from portcullis.cli.automatic_responses import ResponseCommands
+from portcullis.cli.detection_rules import faults_of_responses, rules_of
 from portcullis.cli.event_output import sealing_of
 from portcullis.detection.levels import LEVELS, reaches
 
 if TYPE_CHECKING:
+    from oauth_core.settings.detecting import ActionName
     from portcullis.alerts.looking import Looker
     from portcullis.cli.alert_options import AlertPlace
 
 _NICE = 10
 _ONCE_SECONDS = 120.0
 _STOP_SECONDS = 3.0
-_AGAIN_SECONDS = 30.0
+_AGAIN_SECONDS = 10.0
 
 
 @click.command("run")
@@ -70,20 +73,50 @@ def command(place: AlertPlace, *, once: bool) -> None:
 
 def _looker(place: AlertPlace) -> Looker:
     settings = place.settings
-    rules = chosen_rules((), [settings.alerts_rules] if settings.alerts_rules else [])
+    rules = rules_of(settings)
     # Imported here, as in `chosen_rules`: DuckDB may be missing.
     from portcullis.alerts.looking import Gateway, Looker  # noqa: PLC0415
 
+    responder = _responder(place)
     lowest = lowest_levels(settings)
     least = max(lowest.values(), key=LEVELS.index)
+    responding = {} if responder is None else responder.actions
     return Looker(
         place.audit_dir,
-        [rule for rule in rules if reaches(rule.level, least)],
+        [rule for rule in rules if reaches(rule.level, least) or rule.name in responding],
         lowest,
         Gateway(settings.issuer, place.node),
         lambda: sealing_of(place.audit_dir),
         window=float(settings.alerts_window),
         interval=float(settings.alerts_interval),
+        responder=responder,
+    )
+
+
+def _responder(place: AlertPlace) -> Responder | None:
+    """The automatic responses of the settings. Raises `SettingsError` if one cannot be."""
+    settings = place.settings
+    if not settings.detection_responses:
+        return None
+    if faults := faults_of_responses(settings):
+        raise SettingsError(faults)
+    # Imported here: it imports the commands.
+    from portcullis.cli.main import cli  # noqa: PLC0415
+
+    never = frozenset({*settings.detection_never, *(one.lower() for one in settings.detection_never)})
+    try:
+        ledger = Ledger.read(place.outbox.with_name(FILE_NAME))
+    except LedgerError as error:
+        raise SettingsError([f"automatic responses: {error}"]) from None
+    actions: dict[str, list[ActionName]] = {}
+    for one in settings.detection_responses:
+        actions.setdefault(one.rule, []).append(one.action)
+    return Responder(
+        ledger,
+        actions,
+        settings.detection_responses_per_hour,
+        never,
+        ResponseCommands(cli, place.config, never).carry_out,
     )
 
 

@@ -24,6 +24,7 @@ from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     Ended,
+    NothingToEndError,
     as_json,
     by_operator,
     end_as_far_as_possible,
@@ -223,7 +224,7 @@ def revoke(settings: WebSettings, client_id: str, reason: str | None, *, sibling
     intent = Intent(EventKind.CLIENT_REVOKED, f"{client_id}{' --siblings' if siblings else ''}", reason)
     known, revoked, ended = with_redis(settings, run, intent=intent, must_last=True)
     if not known and not ended.count:
-        raise click.ClickException("there is no such client")
+        raise NothingToEndError("there is no such client")
     for one in revoked:
         operator_audit().record(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=one)
     _record_revoked(ended, reason)

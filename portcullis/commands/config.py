@@ -16,6 +16,7 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.settings import (
     DEFINITIONS,
     KINDS,
+    AlertSettings,
     AuthzSettings,
     EnvoySettings,
     GatewaySettings,
@@ -32,6 +33,7 @@ from oauth_core.settings.production import (
     web_advice,
 )
 from portcullis.certificates.pair import faults_of_files_here
+from portcullis.cli.detection_rules import faults_of_responses
 from portcullis.cli.operator_commands import state_option
 from portcullis.cli.settings_file import beside_option, settings_file
 from portcullis.config_check.certificates import check_certificates
@@ -71,6 +73,8 @@ def check(config: Path | None, state_dir: Path, *, production: bool, offline: bo
     found = survey(config, environ)
     if isinstance(tls := found.loaded.get(EnvoySettings.__name__), EnvoySettings):
         found = replace(found, faults=(*found.faults, *faults_of_files_here(tls)))
+    if isinstance(alerts := found.loaded.get(AlertSettings.__name__), AlertSettings):
+        found = replace(found, faults=(*found.faults, *faults_of_responses(alerts)))
     advice = list(_advice(config, found, environ))
     if not offline:
         advice += _redis_server_advice(found)

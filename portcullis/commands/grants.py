@@ -14,6 +14,7 @@ from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.named_people import find_person, user_option
 from portcullis.cli.operator_commands import (
+    NothingToEndError,
     as_json,
     by_operator,
     format_time,
@@ -91,7 +92,7 @@ def revoke(settings: WebSettings, grant_id: str, reason: str | None, *, as_json:
     intent = Intent(EventKind.GRANT_REVOKED, grant_id, reason)
     grant = with_redis(settings, run, intent=intent, must_last=True)
     if grant is None:
-        raise click.ClickException("there is no such grant")
+        raise NothingToEndError("there is no such grant")
     operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
     click.echo(json.dumps(grant_document(grant)) if as_json else "The grant is revoked.")
 

@@ -23,6 +23,7 @@ from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.named_people import find_person, user_option
 from portcullis.cli.operator_commands import (
     Ended,
+    NothingToEndError,
     as_json,
     by_operator,
     format_time,
@@ -143,7 +144,7 @@ def revoke(
     kind = EventKind.GRANT_REVOKED if named.jti is None else EventKind.TOKEN_REVOKED
     subject = named.jti or (named.grant.grant_id if named.grant else "")
     if not with_redis(settings, run, intent=Intent(kind, subject, reason), must_last=True):
-        raise click.ClickException("there is no active token with that id")
+        raise NothingToEndError("there is no active token with that id")
     operator_audit().record(
         kind,
         reason=by_operator(reason),

@@ -28,6 +28,7 @@ from portcullis.audit.seal_key import KEY_NAME, SealKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.certificates.folder import CertificateFolder
 from portcullis.certificates.pair import AuthoritiesFollower, Follower, faults_of_files
+from portcullis.cli.detection_rules import faults_of_responses
 from portcullis.programs import envoy as envoy_program
 from portcullis.programs import redis
 from portcullis.supervisor import adoption_note, console_output, operator_environment, plan, redis_config, reserve
@@ -250,7 +251,7 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
 
 
 def faults_of_alerts(options: UpOptions) -> list[str]:
-    """The faults that would keep alerts back: a missing package, and files that cannot be read."""
+    """The faults that would keep alerts back: a missing package, unreadable files, and impossible responses."""
     destinations = options.settings.alerts_destinations
     needed = {"duckdb", "sigma"} if destinations else set()
     needed |= {"apprise"} & {one.kind for one in destinations}
@@ -262,7 +263,7 @@ def faults_of_alerts(options: UpOptions) -> list[str]:
             for path in (one.url_file, one.secret_file)
             if path is not None and not os.access(path, os.R_OK)
         ]
-    return faults
+    return [*faults, *faults_of_responses(options.settings)]
 
 
 def faults_of_sinks(options: UpOptions) -> list[str]:

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 class Need:
     """The common properties of the events that a rule selects: one of `names` (in lower case), and all `fields`.
 
-    `None` stands for any name.
+    `None` stands for any name. `reasons` are those that the events can have, in lower case, or `None` for any.
     """
 
     names: frozenset[str] | None = None
     fields: frozenset[str] = frozenset()
+    reasons: frozenset[str] | None = None
 
     def fits(self, event: Mapping[str, Any]) -> bool:
         """Return whether the event has what is needed."""

@@ -176,16 +176,19 @@ def _bound(condition: object) -> Need:
         if isinstance(value, SigmaExists):
             return Need(fields=frozenset({name}) if value.exists else frozenset())
         if isinstance(value, SigmaString):
-            is_event = name == "event" and not value.contains_special()
-            return Need(frozenset({str(value).lower()}) if is_event else None, frozenset({name}))
+            exactly = None if value.contains_special() else frozenset({str(value).lower()})
+            return Need(
+                exactly if name == "event" else None,
+                frozenset({name}),
+                exactly if name == "reason" else None,
+            )
         return Need()
     if isinstance(condition, ConditionAND):
         found = Need()
         for each in map(_bound, condition.args):
-            names = found.names if each.names is None else each.names
-            if each.names is not None and found.names is not None:
-                names = found.names & each.names
-            found = Need(names, found.fields | each.fields)
+            found = Need(
+                _both(found.names, each.names), found.fields | each.fields, _both(found.reasons, each.reasons)
+            )
         return found
     if isinstance(condition, ConditionOR):
         return _any(map(_bound, condition.args))
@@ -198,6 +201,19 @@ def _any(needs: Iterable[Need]) -> Need:
         if found is None:
             found = each
             continue
-        names = None if found.names is None or each.names is None else found.names | each.names
-        found = Need(names, found.fields & each.fields)
+        found = Need(
+            _either(found.names, each.names), found.fields & each.fields, _either(found.reasons, each.reasons)
+        )
     return found or Need()
+
+
+def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    """The values that fit both; `None` stands for all values."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other
+
+
+def _either(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    """The values that fit one or both; `None` stands for all values."""
+    return None if one is None or other is None else one | other

@@ -36,6 +36,14 @@ def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> s
 
     `web` is the environment of the authorization server; the file takes the stand-in's variables from it.
     """
+    values = variables(options, paths)
+    if options.standin:
+        values |= {name: web[name] for name in _OF_STANDIN if name in web}
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def variables(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
+    """The variables with which a command reaches this gateway, without those of the stand-in."""
     values = {"PORTCULLIS_CONFIG": str(paths.config), "ISSUER": options.settings.issuer}
     if paths.redis is not None:
         values["REDIS_URL"] = f"unix://{quote(str(paths.redis.socket))}"
@@ -49,13 +57,11 @@ def render(options: UpOptions, paths: RuntimePaths, web: Mapping[str, str]) -> s
         values["ASSERTION_KEY_FILE"] = str(paths.assertion_key_file)
     if paths.jwks_verification_key is not None:
         values["JWKS_VERIFICATION_KEY"] = paths.jwks_verification_key
-    if options.standin:
-        values |= {name: web[name] for name in _OF_STANDIN if name in web}
     values["ACME_DIR"] = str(paths.acme_dir.absolute())
     values["AUDIT_DIR"] = str(paths.audit_dir)
     values["AUDIT_SEAL_KEY"] = str(paths.audit_seal_key)
     values["ALERTS_OUTBOX"] = str(paths.alerts_outbox)
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+    return values
 
 
 def path(state_dir: Path) -> Path:

@@ -14,7 +14,7 @@ from portcullis.alerts.outbox import lock_of
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.github_standin.settings import PREFIX
 from portcullis.sinks.cursors import Cursors
-from portcullis.supervisor import environment, redis_config
+from portcullis.supervisor import environment, operator_environment, redis_config
 from portcullis.supervisor.child import ChildSpec
 from portcullis.supervisor.probes import (
     CertificateProbe,
@@ -213,11 +213,23 @@ def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
 
 
 def _alerts(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
-    """It gets no secret: the settings file names the files of its secrets."""
+    """It gets no secret: the settings file names the files of its secrets.
+
+    With automatic responses it gets those with which operators' commands reach the gateway.
+    """
+    rights: dict[str, str] = {}
+    if options.settings.detection_responses:
+        of_web = environment.settings_of(WebSettings, paths.environ, paths.config)
+        rights = {name: value for name, value in of_web.items() if not name.startswith("GITHUB_")}
+        given = operator_environment.variables(options, paths)
+        for name in given:
+            rights.pop(name.removesuffix("_FILE"), None)
+        rights |= given
     return ChildSpec(
         name="alerts",
         command=(*_PYTHON, "portcullis", "alerts", "run", "--config", str(paths.config)),
-        environment=environment.plain(paths.environ)
+        environment=rights
+        | environment.plain(paths.environ)
         | environment.outside(paths.environ)
         | environment.settings_of(
             AlertSettings,

@@ -79,6 +79,7 @@ BELONGS = {
         # Operators' commands hand it on to the stores.
         "portcullis.commands",
         "portcullis.cli.operator_commands",
+        "portcullis.cli.automatic_responses",
         "portcullis.supervisor.probes",
     ),
     "requests": ("portcullis.certificates.authority",),

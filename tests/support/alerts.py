@@ -160,14 +160,19 @@ class AlertWorld:
         (root / "secret").write_text(f"{SECRET}\n", encoding="utf-8")
         self._destinations: list[str] = []
         self._alerts = ""
+        self._detection = ""
+        self._responses: list[str] = []
         self._writer: SegmentWriter | None = None
         self.configure()
 
-    def configure(self, alerts: str = "") -> None:
-        """Write the settings file, with these lines in the table `[alerts]`."""
+    def configure(self, alerts: str = "", *, detection: str = "") -> None:
+        """Write the settings file, with these lines in the tables `[alerts]` and `[detection]`."""
         self._alerts = alerts or self._alerts
+        self._detection = detection or self._detection
         audit = f'[audit]\ndir = "{self.audit_dir}"\nnode = "{NODE}"\n'
-        text = f"{GATEWAY}{audit}[alerts]\n{self._alerts}\n{''.join(self._destinations)}"
+        alerts = f"[alerts]\n{self._alerts}\n{''.join(self._destinations)}"
+        detection = f"[detection]\n{self._detection}\n{''.join(self._responses)}"
+        text = f"{GATEWAY}{audit}{alerts}{detection}"
         self.config.write_text(text, encoding="utf-8")
 
     def webhook(self, name: str, url: str, *more: str) -> None:
@@ -177,6 +182,11 @@ class AlertWorld:
     def service(self, name: str, url: str, *more: str) -> None:
         """Add an Apprise URL."""
         self._add(name, "apprise", url, *more)
+
+    def respond(self, rule: str, action: str) -> None:
+        """Add an automatic response."""
+        self._responses.append(f'[[detection.responses]]\nrule = "{rule}"\naction = "{action}"\n')
+        self.configure()
 
     def _add(self, name: str, kind: str, url: str, *more: str) -> None:
         file = self.root / f"{name}.url"

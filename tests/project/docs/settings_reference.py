@@ -18,6 +18,7 @@ from oauth_core.settings import DEFINITIONS, KINDS
 from oauth_core.settings.alerting import AlertDestination
 from oauth_core.settings.audit_sinks import AuditSink
 from oauth_core.settings.definitions import Definition, definitions
+from oauth_core.settings.detecting import AutomaticResponse
 from oauth_core.settings.identity_headers import IdentityHeaders
 from oauth_core.settings.json_schema import file_schema
 from oauth_core.settings.roles import PermissionSettings, RoleSettings
@@ -40,6 +41,7 @@ OF_STRUCTURES: dict[str, type[BaseModel]] = {
     "identity_headers": IdentityHeaders,
     "alerts.destinations": AlertDestination,
     "audit.sinks": AuditSink,
+    "detection.responses": AutomaticResponse,
     "trusted_issuers": TrustedIssuerSettings,
 }
 _MARKED = re.compile(r"(<!-- settings: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

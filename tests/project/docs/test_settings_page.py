@@ -39,9 +39,8 @@ def test_a_stale_table_is_noticed_and_written_again() -> None:
 def test_the_page_of_settings_has_every_table_once() -> None:
     marked = settings_reference.marked(settings_reference.PAGES[0].read_text(encoding="utf-8"))
     wanted = {definition.table or settings_reference.TOP for definition in definitions(KINDS).values()}
-    assert sorted(marked) == sorted(
-        {*wanted, "identity_headers", "services", "alerts.destinations", "audit.sinks"}
-    )
+    structures = {"identity_headers", "services", "alerts.destinations", "audit.sinks", "detection.responses"}
+    assert sorted(marked) == sorted({*wanted, *structures})
 
 
 def test_secrets_are_marked() -> None:
