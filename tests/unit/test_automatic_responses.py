@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -104,7 +104,7 @@ def test_a_finding_about_two_people_blocks_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("person", [True, False])
 def test_a_client_is_revoked_only_where_it_acts_as_itself(tmp_path: Path, person: bool) -> None:
-    who = {"user": "mona", "user_id": 7} if person else {}
+    who: dict[str, Any] = {"user": "mona", "user_id": 7} if person else {}
     events = several(
         3, EventKind.ACCESS_ALLOWED, jti="t", client_id="robot", source=lambda number: f"203.0.{number}.1", **who
     )
@@ -144,8 +144,8 @@ def responder(path: Path, commands: Scripted, *, most: int = 10, never: tuple[st
     return Responder(Ledger.read(path), {"rule": ["revoke_grant"]}, most, frozenset(never), commands.carry_out)
 
 
-def target(value: str = "grant-1", last: str = "2026-11-30T06:00:00.000000Z", **fields: object) -> Target:
-    return Target("rule", "revoke_grant", value, last, **fields)  # type: ignore[arg-type]
+def target(value: str = "grant-1", last: str = "2026-11-30T06:00:00.000000Z", **fields: Any) -> Target:
+    return Target("rule", "revoke_grant", value, last, **fields)
 
 
 def test_a_target_is_ended_once_for_one_event_also_by_the_next_process(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_what_changed_nothing_does_not_use_the_limit_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given", [{"people": ("Mona", "id:7")}, {"people": ("id:8",)}, {"clients": ("https://app.example/C",)}]
 )
-def test_an_exempt_identity_is_not_concerned(tmp_path: Path, given: dict[str, object]) -> None:
+def test_an_exempt_identity_is_not_concerned(tmp_path: Path, given: dict[str, Any]) -> None:
     commands = Scripted()
     made = responder(tmp_path / FILE_NAME, commands, never=("mona", "id:8", "https://app.example/C"))
     [held] = made.respond([target(**given)], NOW)
@@ -252,10 +252,11 @@ def test_where_nothing_can_be_written_the_limit_and_the_memory_hold(tmp_path: Pa
     folder.rmdir()
     assert [one.state for one in made.respond([target("one"), target("two")], NOW)] == [State.DONE, State.HELD]
     assert made.respond([target("one")], NOW) == []
-    assert made.ledger.fault is not None
+    faults_seen = [made.ledger.fault is not None]
     folder.mkdir()
     made.respond([target("three")], NOW + 3601)
-    assert made.ledger.fault is None
+    faults_seen.append(made.ledger.fault is not None)
+    assert faults_seen == [True, False]
     assert {one.value for one in Ledger.read(folder / FILE_NAME).known.values()} == {"one", "two", "three"}
 
 

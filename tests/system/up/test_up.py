@@ -55,6 +55,8 @@ def up(tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str], receiv
     secret = private_files.write(folder / "webhook.secret", SECRET)
     tables += '\n[alerts]\ninterval = 1\n\n[[alerts.destinations]]\nname = "hook"\nkind = "webhook"\n'
     tables += f'url = "{receiver.url}"\nsecret_file = "{secret}"\n'
+    # With a response the program for alerts does not start without the rights of an operator.
+    tables += '\n[[detection.responses]]\nrule = "refresh_token_reuse"\naction = "revoke_grant"\n'
     with gateway(folder, CONFIG + tables) as running_gateway:
         yield running_gateway
 
