@@ -1,7 +1,7 @@
-"""A small real check service over gRPC, spoken with envoy-data-plane's classes, independent of our own.
+"""A small real check service over gRPC. It uses the classes of envoy-data-plane and shares no code with ours.
 
-It follows the rules of the real one as far as routing goes: the token `good` opens every service, and a
-request whose host and path do not belong to the service its route names is refused.
+It follows the routing rules of the real one: the token `good` gives access to every service, and a request
+whose host and path do not belong to the service that its route names is refused.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ Decide = Callable[["Check"], CheckResponse]
 
 @dataclass(frozen=True)
 class Check:
-    """One question as it arrived: the service and the step that the route names, and the request."""
+    """One check request as it arrived: the service and the step that the route names, and the headers of the
+    request.
+    """
 
     service: str | None
     step: str | None
@@ -57,7 +59,9 @@ class Check:
 
 @dataclass
 class CheckService:
-    """A running check service: what it was asked, and how it decides; tests may replace `decide`."""
+    """A running check service with the check requests it received and its decision, `decide`, which a test may
+    replace.
+    """
 
     decide: Decide
     usual: Decide
@@ -65,7 +69,7 @@ class CheckService:
 
 
 def allow(headers: dict[str, str] | None = None) -> CheckResponse:
-    """Let the request through, with the identity of its caller and further headers."""
+    """Allow the request, with the identity of the caller and further headers."""
     options = [
         HeaderValueOption(
             header=HeaderValue(key=name, value=value),
@@ -81,7 +85,7 @@ def allow(headers: dict[str, str] | None = None) -> CheckResponse:
 
 
 def undecided() -> CheckResponse:
-    """Let the request through to the check that has its body."""
+    """Allow the request up to the second check, which receives its body."""
     return CheckResponse(
         status=Status(code=0),
         ok_response=OkHttpResponse(),
@@ -90,7 +94,7 @@ def undecided() -> CheckResponse:
 
 
 def deny(status: StatusCode, headers: dict[str, str], told: dict[str, str] | None = None) -> CheckResponse:
-    """Refuse the request, and tell the access log something of it."""
+    """Refuse the request, and write `told` to the access log."""
     options = [HeaderValueOption(header=HeaderValue(key=name, value=value)) for name, value in headers.items()]
     return CheckResponse(
         status=Status(code=7),

@@ -1,4 +1,4 @@
-"""Two gateways for the tests, each with everything behind it: one as in production, one for a single machine."""
+"""Two gateways for the tests, each with its servers: one as in production, one for a single machine."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _local() -> Iterator[World]:
 
 @pytest.fixture
 def world(_production: World) -> World:
-    """A gateway as in production: an https issuer, a second host, no stand-in."""
+    """A gateway as in production: an https issuer, a second host, no GitHub stand-in."""
     _production.forget()
     return _production
 
 
 @pytest.fixture
 def local(_local: World) -> World:
-    """A gateway of a single machine: the issuer is a loopback address, the stand-in for GitHub is there."""
+    """A gateway of a single machine: the issuer is a loopback address, and the GitHub stand-in runs."""
     _local.forget()
     return _local

@@ -1,4 +1,4 @@
-"""The WebAssembly module that counts connections, made from its text, and a host for it without Envoy.
+"""The WebAssembly module that counts connections, compiled from its text, and a host that runs it without Envoy.
 
 `python -m tests.envoy.connections_module` writes `connections.wasm` again.
 """
@@ -30,15 +30,18 @@ _CALLED = (
 
 
 def compiled() -> bytes:
-    """The module, as its text says."""
+    """The module, compiled from its text."""
     return bytes(wasmtime.wat2wasm(SOURCE.read_text(encoding="utf-8")))
 
 
 class Host:
-    """One copy of the module, with the functions that Envoy offers it."""
+    """One instance of the module, with the functions that Envoy offers to it."""
 
     def __init__(self, configuration: bytes) -> None:
-        """Start and configure it. The key of its hash is always the same, so that a test has one outcome."""
+        """Start and configure the module.
+
+        The key of its hash is constant, so that a test always has the same outcome.
+        """
         self._randomness = random.Random(7)  # noqa: S311 - a test
         self._changed = b""
         self.shared: dict[bytes, bytes] = {}
@@ -67,7 +70,7 @@ class Host:
         assert self._call("proxy_on_configure", 1, len(configuration)) == 1
 
     def opened(self, peer: str) -> bool:
-        """A connection from this address; whether it may go on."""
+        """Open a connection from this address. Return whether the module accepts it."""
         self.peer = peer.encode()
         closed = self.closed
         goes_on = bool(self._call("proxy_on_new_connection", CONTEXT) == 0)
@@ -75,12 +78,12 @@ class Host:
         return goes_on
 
     def ended(self, peer: str) -> None:
-        """The end of one, refused or not."""
+        """End a connection from this address, refused or not."""
         self.peer = peer.encode()
         self._call("proxy_on_delete", CONTEXT)
 
     def place(self, peer: str) -> tuple[bytes, int]:
-        """Where a connection from this address is counted. There must be no other connection."""
+        """The index of the counter for this address. There must be no other connection."""
         self.opened(peer)
         part = self.shared[self._changed]
         (place,) = [number for number, byte in enumerate(part) if byte]
@@ -90,7 +93,7 @@ class Host:
         return found
 
     def counted(self) -> int:
-        """How many are counted now, in all."""
+        """The number of all counted connections."""
         return int.from_bytes(self.shared[b"all"], "little")
 
     def _call(self, name: str, *numbers: int) -> Any:

@@ -1,4 +1,4 @@
-"""Settings to render a configuration for: of a single machine, and of the example for production."""
+"""Settings to render a configuration for: those of a single machine, and those of the production example."""
 
 from __future__ import annotations
 

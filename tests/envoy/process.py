@@ -1,4 +1,4 @@
-"""A real Envoy, started with a configuration and stopped again, and a client that can send it anything."""
+"""A real Envoy, started with a configuration and stopped again, and a client that can send any bytes to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST_ANSWER = 60
 
 @dataclass(frozen=True)
 class Answer:
-    """A response that has been read to its end. Header names are in lower case."""
+    """A response, read to its end. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Gate:
-    """A running Envoy: where it listens, the host its issuer is known by, its log and its process."""
+    """A running Envoy: the port it listens on, the host of its issuer, its log and its process."""
 
     port: int
     host: str
@@ -60,7 +60,7 @@ class Gate:
         headers: Mapping[str, str] | None = None,
         body: bytes | Iterator[bytes] | None = None,
     ) -> Answer:
-        """Send a request with exactly this path; an iterator as body is sent in chunks. Bodies are JSON."""
+        """Send a request with exactly this path. Bodies are JSON; an iterator as body is sent in chunks."""
         with contextlib.closing(self.connect()) as connection:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             connection.putheader("Host", self.host if host is None else host)
@@ -81,16 +81,16 @@ class Gate:
             return Answer(response.status, names, response.read())
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection, for a test that reads a response bit by bit."""
+        """A connection, for a test that reads a response piece by piece."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=_LONGEST_ANSWER)
 
     def head(self, method: str, target: str, *lines: str) -> bytes:
-        """The head of an HTTP/1.1 request with these lines in it, written without any check."""
+        """The head of an HTTP/1.1 request with these lines, written without validation."""
         first = (f"{method} {target} HTTP/1.1", f"Host: {self.host}", "Connection: close")
         return "\r\n".join((*first, *lines, "", "")).encode()
 
     def raw(self, request: bytes) -> bytes:
-        """Send these bytes as they are; return what comes back until Envoy closes the connection."""
+        """Send these bytes unchanged. Return the received bytes when Envoy closes the connection."""
         answer = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=_LONGEST_ANSWER) as connection:
             connection.sendall(request)
@@ -101,11 +101,11 @@ class Gate:
 
 
 def unchanged(_: dict[str, Any]) -> None:
-    """The configuration of the HTTP connection manager as it is."""
+    """The unchanged configuration of the HTTP connection manager."""
 
 
 def never_refill(part: Any) -> None:
-    """Make every token bucket in `part` run out for good, so that the speed of a test makes no difference."""
+    """Make every token bucket in `part` never refill, so that the speed of a test makes no difference."""
     match part:
         case {"fill_interval": _}:
             part["fill_interval"] = "3600s"

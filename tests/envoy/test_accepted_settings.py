@@ -1,4 +1,4 @@
-"""Every setting that Portcullis accepts gives a configuration that Envoy accepts too."""
+"""For every setting that Portcullis accepts, it renders a configuration that Envoy accepts."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ _MANY_WORDS = "-".join("a" * 32)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A certificate, its key and an authority, as files that exist; Envoy reads them while it validates."""
+    """A certificate, its key and an authority, as existing files; Envoy reads them when it validates."""
     folder = tmp_path_factory.mktemp("tls")
     authority = Authority(folder, "authority")
     made = authority.identity("gate.example")
@@ -103,7 +103,7 @@ def _services(**fields: object) -> dict[str, object]:
     return {"issuer": "https://auth.example", "services": [{"name": "a", "upstream": "http://a:1/mcp"} | fields]}
 
 
-@pytest.mark.timeout(600)  # each example is a configuration to render and an Envoy to start
+@pytest.mark.timeout(600)  # each example renders a configuration and starts an Envoy
 @settings(examples(6), phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 @given(_SETTINGS, st.none() | _TLS)
 @example(_services() | {"identity_headers": {"user_id": "x-auth-request-user", "scope": ""}}, None)
@@ -127,7 +127,7 @@ def test_every_accepted_setting_is_accepted_by_envoy(
     try:
         rendered: Any = render(EnvoySettings.model_validate(fields), trusted_cas=str(files["tls_client_ca"]))
     except (ValidationError, SettingsError):
-        assume(False)  # refused with a sentence, which other tests look at
+        assume(False)  # a refusal with a message, which other tests check
     config = files["folder"] / "envoy.json"
     config.write_text(json.dumps(rendered), encoding="utf-8")
     run = subprocess.run(

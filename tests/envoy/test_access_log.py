@@ -1,4 +1,4 @@
-"""One line of JSON for each request, with nothing in it that must stay secret."""
+"""The access log has one line of JSON for each request and contains no secret."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _line_of(world: World, path: str) -> tuple[dict[str, Any], str]:
     raise AssertionError(f"no line for {path}")
 
 
-def test_a_line_says_who_did_what_and_how_it_ended(world: World) -> None:
+def test_a_line_has_the_user_the_request_and_its_outcome(world: World) -> None:
     world.gate.ask("/time/mcp/logged?code=SECRET-CODE", headers=GOOD | {"Cookie": "SECRET-COOKIE"})
     entry, text = _line_of(world, "/time/mcp/logged")
     assert (entry["method"], entry["status"], entry["route"]) == ("GET", 200, "time")

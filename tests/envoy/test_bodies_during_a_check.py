@@ -1,4 +1,4 @@
-"""Bodies that arrive during a check. Envoy holds their beginning, and must read on when the check has ended."""
+"""Bodies that arrive during a check. Envoy buffers the first part, and must read on when the check ends."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def gateway() -> Iterator[World]:
 @pytest.mark.parametrize("size", [100_000, 131_072, 170_000, SMALLEST_BODY_BUFFER, 400_000, 600_000])
 @pytest.mark.parametrize("is_chunked", [False, True])
 @pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp/deep"])
-def test_a_body_of_any_size_is_read_to_its_end_or_refused_however_it_arrives(
+def test_a_body_of_any_size_is_read_completely_or_refused_with_any_timing(
     gateway: World, path: str, is_chunked: bool, size: int, at_once: int
 ) -> None:
     is_too_large = size > SMALLEST_BODY_BUFFER
@@ -72,7 +72,7 @@ def test_a_body_of_any_size_is_read_to_its_end_or_refused_however_it_arrives(
 
 
 def _answer_of(gateway: World, path: str, at_once: int, size: int, *, is_chunked: bool) -> bytes:
-    """The beginning of the answer to a body of which `at_once` bytes arrive during the check."""
+    """The first bytes of the answer to a body of which `at_once` bytes arrive during the check."""
     is_decided = _held_checks(gateway)
     length = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {size}"
     authorization = f"Authorization: {GOOD['authorization']}"
@@ -89,7 +89,7 @@ def _answer_of(gateway: World, path: str, at_once: int, size: int, *, is_chunked
 @pytest.mark.parametrize("at_once", [33_000, 66_000])
 @pytest.mark.parametrize("size", [100_000, 170_000, SMALLEST_BODY_BUFFER, 400_000, 600_000])
 @pytest.mark.parametrize("path", ["/time/mcp", "/time/mcp/deep"])
-def test_a_body_over_http2_is_read_to_its_end_or_refused_too(
+def test_a_body_over_http2_is_read_completely_or_refused(
     gateway: World, path: str, size: int, at_once: int
 ) -> None:
     is_decided = _held_checks(gateway)
@@ -122,7 +122,7 @@ def test_a_body_over_http2_is_read_to_its_end_or_refused_too(
 
 
 def _as_the_window_allows(stream: h2.connection.H2Connection, most: int, left: int) -> int:
-    """Add DATA to what is to be sent. Return how many bytes of the `left` ones of the body it has."""
+    """Add DATA to the bytes to send. Return how many bytes of the `left` ones of the body it contains."""
     added = 0
     while piece := min(most - added, left - added, stream.local_flow_control_window(1), 16_384):
         added += piece
@@ -131,16 +131,16 @@ def _as_the_window_allows(stream: h2.connection.H2Connection, most: int, left: i
 
 
 def _held_checks(gateway: World) -> Event:
-    """Let every check wait for the event. Then allow, where there are rules by the check that has the whole body.
+    """Make every check wait for the event. Where there are rules, only the check with the whole body then allows.
 
-    As our own, it refuses the beginning of a body.
+    Like our own, it refuses the first part of a body.
     """
     gateway.forget()
     is_decided = Event()
 
     def decide(check: Check) -> CheckResponse:
         assert is_decided.wait(60)
-        if check.headers.get(PARTIAL_BODY) == "true":  # Envoy holds somewhat more than it sends
+        if check.headers.get(PARTIAL_BODY) == "true":  # Envoy buffers somewhat more than it sends
             return deny(StatusCode.PayloadTooLarge, {})
         return undecided() if check.step == "headers" and check.service == "time" else allow()
 
@@ -149,7 +149,10 @@ def _held_checks(gateway: World) -> Event:
 
 
 def _sent_at_once(connection: socket.socket, envoy: int, data: bytes) -> bytes:
-    """Send while Envoy is stopped, so that Envoy finds it all at once. Return what the connection refuses."""
+    """Send while Envoy is stopped, so that Envoy reads it all at once.
+
+    Return the bytes that the socket did not accept.
+    """
     os.kill(envoy, signal.SIGSTOP)
     try:
         stat = Path(f"/proc/{envoy}/stat")
@@ -167,7 +170,7 @@ def _sent_at_once(connection: socket.socket, envoy: int, data: bytes) -> bytes:
 
 
 def _answer_to(connection: socket.socket, rest: bytes) -> bytes:
-    """Send the rest until Envoy answers. Return the beginning of the answer."""
+    """Send the rest until Envoy answers. Return the first bytes of the answer."""
     connection.setblocking(False)
     while True:
         readable, _, _ = select.select([connection], [connection] if rest else [], [], 60)

@@ -1,4 +1,4 @@
-"""Web pages: allowed origins get CORS headers and preflights without a token; foreign ones are refused."""
+"""Web pages: allowed origins get CORS headers and preflights without a token; other origins are refused."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def test_a_preflight_is_answered_without_a_token(world: World, path: str) -> Non
 
 @pytest.mark.requirement("oauth21:cors-token")
 @pytest.mark.parametrize("headers", [GOOD, {}])
-def test_an_answer_and_a_refusal_alike_can_be_read_by_an_allowed_page(
-    world: World, headers: dict[str, str]
-) -> None:
+def test_an_allowed_page_can_read_answers_and_refusals(world: World, headers: dict[str, str]) -> None:
     answer = world.gate.ask("/time/mcp", headers=headers | {"Origin": APP})
     assert answer.status == (200 if headers else 401)
     assert answer.headers["access-control-allow-origin"] == APP
@@ -69,7 +67,9 @@ def test_an_answer_and_a_refusal_alike_can_be_read_by_an_allowed_page(
 @pytest.mark.parametrize(
     "origin", [FOREIGN, "null", "https://app.example.com.evil.example", "http://app.example.com", f"{APP}:444", ""]
 )
-def test_a_foreign_page_is_refused_with_or_without_a_preflight(world: World, path: str, origin: str) -> None:
+def test_a_page_of_another_origin_is_refused_with_and_without_a_preflight(
+    world: World, path: str, origin: str
+) -> None:
     for answer in (
         world.gate.ask(path, method="OPTIONS", headers=_preflight(origin)),
         world.gate.ask(path, method="POST", headers=GOOD | {"Origin": origin}, body=b"{}"),
@@ -81,10 +81,8 @@ def test_a_foreign_page_is_refused_with_or_without_a_preflight(world: World, pat
 
 @pytest.mark.parametrize("origin", [APP, FOREIGN, None])
 @pytest.mark.parametrize("path", CLIENT_PATHS)
-def test_every_answer_where_pages_may_call_says_that_it_depends_on_the_origin(
-    world: World, path: str, origin: str | None
-) -> None:
-    """A browser keeps answers. It must not give one that names the origin of one page to another page."""
+def test_every_answer_on_paths_for_pages_varies_by_origin(world: World, path: str, origin: str | None) -> None:
+    """A browser caches answers. It must not give an answer that names the origin of one page to another page."""
     sent = {"Origin": origin} if origin else {}
     for answer in (
         world.gate.ask(path, headers=GOOD | sent),
@@ -113,7 +111,7 @@ def test_every_answer_where_pages_may_call_says_that_it_depends_on_the_origin(
     ],
 )
 @pytest.mark.parametrize("origin", [(), (f"Origin: {APP}",)])
-def test_what_a_service_says_about_its_answer_is_kept_and_not_repeated(
+def test_the_vary_header_of_a_service_is_kept_without_repetitions(
     world: World, said: list[str], answered: list[str], origin: tuple[str, ...]
 ) -> None:
     asked = ("Authorization: Bearer good", *origin, *(f"X-Answer-Varies-By: {value}" for value in said))
@@ -123,7 +121,7 @@ def test_what_a_service_says_about_its_answer_is_kept_and_not_repeated(
 
 
 def _parameters(world: World, asked: str, origin: str = APP) -> list[str]:
-    """The names of parameters that the answer to a preflight allows."""
+    """The names of parameter headers that the answer to a preflight allows."""
     sent = _preflight(origin) | {"Access-Control-Request-Headers": asked}
     answer = world.gate.ask("/time/mcp", method="OPTIONS", headers=sent)
     allowed = answer.headers.get("access-control-allow-headers", "")
@@ -131,8 +129,8 @@ def _parameters(world: World, asked: str, origin: str = APP) -> list[str]:
     return sorted(name for name in _names(allowed) if "param" in name)
 
 
-def test_a_page_may_send_headers_that_a_server_names_for_parameters(world: World) -> None:
-    """MCP revision 2026-07-28: a tool's parameters may be repeated in headers that begin with `Mcp-Param-`."""
+def test_a_page_may_send_headers_for_tool_parameters(world: World) -> None:
+    """MCP revision 2026-07-28: headers that begin with `Mcp-Param-` may repeat the parameters of a tool."""
     assert _parameters(world, "authorization,mcp-param-region,Mcp-Param-Tenant_Id") == [
         "mcp-param-region",
         "mcp-param-tenant_id",
@@ -149,7 +147,7 @@ def test_pages_for_people_do_not_depend_on_an_origin(world: World, path: str) ->
     assert "vary" not in world.gate.ask(path, headers={"Origin": APP}).headers
 
 
-def test_two_origins_are_one_too_many(world: World) -> None:
+def test_two_origin_headers_are_refused(world: World) -> None:
     request = world.gate.head(
         "GET", "/time/mcp", "Authorization: Bearer good", f"Origin: {APP}", f"Origin: {FOREIGN}"
     )
@@ -171,14 +169,14 @@ def test_on_one_machine_pages_of_that_machine_may_call_from_any_port(
 
 
 @pytest.mark.parametrize("origin", ["http://localhost.evil.example", "http://localhost:1@evil.example", FOREIGN])
-def test_on_one_machine_other_pages_may_not(local: World, origin: str) -> None:
+def test_on_one_machine_other_pages_are_refused(local: World, origin: str) -> None:
     assert local.gate.ask("/time/mcp", headers=GOOD | {"Origin": origin}).status == 403
 
 
 @pytest.mark.requirement("oauth21:cors-authorize")
 @pytest.mark.parametrize("origin", [APP, FOREIGN, "null"])
 @pytest.mark.parametrize("path", ["/authorize", "/authorize/consent", "/callback", "/"])
-def test_no_script_reads_the_pages_for_people_but_their_forms_can_be_sent(
+def test_scripts_cannot_read_the_pages_for_people_but_forms_can_be_sent(
     world: World, path: str, origin: str
 ) -> None:
     answer = world.gate.ask(path, method="POST", headers={"Origin": origin}, body=b"a=b")

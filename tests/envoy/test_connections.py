@@ -1,4 +1,4 @@
-"""How many connections one address may have open at Envoy, and what is left for the others."""
+"""The limit of open connections of one address at Envoy, and the connections that remain for other addresses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST = 400
 
 @pytest.fixture(scope="module")
 def counting() -> Iterator[World]:
-    """A gateway that takes few connections."""
+    """A gateway that accepts few connections."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overload, "MOST_CONNECTIONS", MOST)
         with world_of(issuer="https://gate.example.com", local=False, connections_per_address=LIMIT) as world:
@@ -32,17 +32,17 @@ def counting() -> Iterator[World]:
 
 
 class Connections:
-    """What some addresses hold open at a gateway."""
+    """The open connections of some addresses to a gateway."""
 
     def __init__(self, world: World) -> None:
-        """Begin without any."""
+        """Start without a connection."""
         self.world = world
         self.open: list[socket.socket] = []
 
     def another(self, address: str) -> socket.socket | None:
-        """One more from this address, or None where Envoy closes it at once."""
+        """Open one more connection from this address. Return None if Envoy closes it at once."""
         connection = socket.create_connection(("127.0.0.1", self.world.gate.port), 20, source_address=(address, 0))
-        # Envoy reads no request on a connection that it refuses. On another one it answers this one.
+        # Envoy reads no request on a connection that it refuses. It answers this request on an accepted one.
         connection.sendall(self.world.gate.head("GET", "/healthz").replace(b"Connection: close\r\n", b""))
         with contextlib.suppress(ConnectionResetError):
             if connection.recv(65536):
@@ -52,11 +52,11 @@ class Connections:
         return None
 
     def as_many_as_possible(self, address: str, most: int) -> int:
-        """Open so many, or as many as Envoy takes; how many these are."""
+        """Open at most `most` connections. Return the number that Envoy accepted."""
         return next((number for number in range(most) if self.another(address) is None), most)
 
     def close(self) -> None:
-        """End all, and wait until Envoy has seen it."""
+        """Close all, and wait until Envoy has noticed it."""
         for connection in self.open:
             connection.shutdown(socket.SHUT_WR)
         for connection in self.open:
@@ -73,19 +73,19 @@ def connections(counting: World) -> Iterator[Connections]:
     held.close()
 
 
-def test_one_address_has_its_limit_and_the_others_have_theirs(connections: Connections) -> None:
+def test_each_address_has_its_own_limit(connections: Connections) -> None:
     assert connections.as_many_as_possible("127.0.0.2", 30) == LIMIT
     assert connections.as_many_as_possible("127.0.0.3", 30) == LIMIT
     assert connections.another("127.0.0.2") is None
 
 
-def test_a_connection_that_ends_makes_room_for_the_next(connections: Connections) -> None:
+def test_a_closed_connection_makes_room_for_the_next(connections: Connections) -> None:
     for _ in range(3):
         assert connections.as_many_as_possible("127.0.0.2", 30) == LIMIT
         connections.close()
 
 
-def test_refused_connections_leave_nothing_counted(connections: Connections) -> None:
+def test_refused_connections_are_not_counted(connections: Connections) -> None:
     assert connections.as_many_as_possible("127.0.0.2", LIMIT) == LIMIT
     assert [connections.another("127.0.0.2") for _ in range(50)] == [None] * 50
     connections.close()
@@ -103,14 +103,14 @@ def test_a_connection_without_a_complete_request_counts(connections: Connections
         assert connections.another("127.0.0.3")
 
 
-def test_a_hundred_hostile_addresses_leave_room_for_newcomers(connections: Connections) -> None:
+def test_a_hundred_hostile_addresses_leave_connections_for_new_addresses(connections: Connections) -> None:
     took = [connections.as_many_as_possible(f"127.0.1.{number}", 2 * LIMIT) for number in range(1, 101)]
     assert took[0] == LIMIT
     assert sum(took) < MOST
     assert all(connections.another(f"127.0.2.{number}") for number in range(1, 21))
 
 
-def test_behind_a_proxy_of_the_operators_connections_are_not_counted() -> None:
+def test_behind_the_operators_proxy_connections_are_not_counted() -> None:
     with world_of(
         issuer="https://gate.example.com", local=False, connections_per_address=LIMIT, trusted_proxies=1
     ) as world:
@@ -119,21 +119,21 @@ def test_behind_a_proxy_of_the_operators_connections_are_not_counted() -> None:
         held.close()
 
 
-def test_zero_is_no_limit() -> None:
+def test_zero_means_no_limit() -> None:
     with world_of(issuer="https://gate.example.com", local=False, connections_per_address=0) as world:
         held = Connections(world)
         assert held.as_many_as_possible("127.0.0.2", 40) == 40
         held.close()
 
 
-def test_the_module_is_what_its_text_says() -> None:
+def test_the_committed_module_equals_its_compiled_text() -> None:
     assert MODULE.read_bytes() == compiled()
 
 
 NETWORKS = st.one_of(
     st.integers(0, 2**32 - 1).map(lambda number: f"{ipaddress.IPv4Address(number)}"),
     st.integers(0, 2**64 - 1),
-    # Few bits set, so that runs of zeros, which are written short, are at every place.
+    # Few bits are set, so that runs of zeros, which have a short form, occur at every position.
     st.sets(st.integers(0, 63), max_size=3).map(lambda bits: sum(1 << bit for bit in bits)),
 )
 HOSTS = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 1, 1 << 48, 0xFFFF << 32, 2**64 - 1]))
@@ -155,12 +155,13 @@ def test_the_addresses_of_one_network_have_one_count(
     module: Host, first: Any, other: Any, hosts: list[int], port: int
 ) -> None:
     (place,) = {module.place(_peer(first, host, port)) for host in hosts}
-    if other != first:  # two networks share a count by chance, one time in a million, and not among these
+    # two networks have the same count with a probability of one in a million, and these two do not
+    if other != first:
         assert module.place(_peer(other, hosts[0], port)) != place
     assert module.counted() == 0
 
 
-def test_an_ipv4_address_counts_as_itself_however_it_is_written() -> None:
+def test_an_ipv4_address_has_one_count_in_both_notations() -> None:
     module = Host(b"2 1000 20")
     assert module.opened("192.0.2.1:1")
     assert module.opened("[::ffff:192.0.2.1]:2")
@@ -171,7 +172,7 @@ def test_an_ipv4_address_counts_as_itself_however_it_is_written() -> None:
 @pytest.mark.parametrize(
     "peer", ["", "/run/some.sock", "[", "[]", "[::", "[:::::::::::]:1", "[1:2:3:4:5:6:7:8:9:a]:1"]
 )
-def test_what_is_no_address_breaks_nothing(peer: str) -> None:
+def test_an_invalid_address_breaks_nothing(peer: str) -> None:
     module = Host(b"5 1000 20")
     for _ in range(3):
         module.opened(peer)
@@ -182,7 +183,7 @@ def test_what_is_no_address_breaks_nothing(peer: str) -> None:
 
 
 @pytest.mark.parametrize(("hostile", "left"), [(1, 1900), (10, 1300), (100, 300)])
-def test_networks_that_take_all_they_can_leave_some_for_the_others(hostile: int, left: int) -> None:
+def test_networks_that_open_all_they_can_leave_connections_for_others(hostile: int, left: int) -> None:
     module = Host(b"1000 2000 20")
     for network in range(hostile):
         while module.opened(f"10.0.0.{network}:1"):
@@ -190,4 +191,4 @@ def test_networks_that_take_all_they_can_leave_some_for_the_others(hostile: int,
         module.ended(f"10.0.0.{network}:1")
     assert 2000 - module.counted() >= left
     served = [module.opened(f"192.0.2.{network}:1") for network in range(200)]
-    assert served.count(False) <= 1, "which is one that shares a count by chance"
+    assert served.count(False) <= 1, "at most one shares a count by chance"

@@ -1,4 +1,4 @@
-"""The device flow's two addresses, behind a real Envoy; what is only spelled alike leads nowhere."""
+"""The two paths of the device flow behind a real Envoy. Similar paths are not found."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def test_the_device_flow_reaches_the_authorization_server_without_a_token(world:
 
 
 @pytest.mark.parametrize("path", ["/devices", "/device/x", "/device_authorization/x"])
-def test_what_is_only_spelled_alike_leads_nowhere(world: World, path: str) -> None:
+def test_a_similar_path_is_not_found(world: World, path: str) -> None:
     assert world.gate.ask(path).status == 404

@@ -1,4 +1,4 @@
-"""Row R38 for all that Envoy listens on, the plain listener beside TLS included: a service has one way in."""
+"""Row R38 for every listener of Envoy, the plain one beside TLS included: all routes to a service are checked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _managers(settings: EnvoySettings) -> Iterator[dict[str, Any]]:
     for listener in rendered["static_resources"]["listeners"]:
         for chain in listener["filter_chains"]:
             counting, manager = (network_filter["typed_config"] for network_filter in chain["filters"])
-            # Anything else, a TCP proxy say, would carry bytes past the check.
+            # Another filter, for example a TCP proxy, would forward bytes without a check.
             assert counting["@type"].endswith(".wasm.v3.Wasm")
             assert counting["config"]["name"] == "portcullis.connections"
             assert manager["@type"].endswith(".HttpConnectionManager")
@@ -57,7 +57,7 @@ def _managers(settings: EnvoySettings) -> Iterator[dict[str, Any]]:
 
 
 def _said(part: object, key: str) -> Iterator[object]:
-    """All that is said under `key`, however deep."""
+    """All values of `key`, at any depth."""
     if isinstance(part, dict):
         for name, value in part.items():
             if name == key:
@@ -69,16 +69,16 @@ def _said(part: object, key: str) -> Iterator[object]:
 
 
 def _leads(route: dict[str, Any]) -> str | None:
-    """The cluster of a route, if it leads to one in the only way that we use."""
+    """The cluster of a route, if the route names one in the only form that we use."""
     (action,) = {"route", "direct_response", "redirect"} & route.keys()
     return str(route["route"]["cluster"]) if action == "route" else None
 
 
 @every
-def test_every_way_to_a_service_on_every_listener_is_checked_for_that_service(settings: EnvoySettings) -> None:
+def test_every_route_to_a_service_on_every_listener_is_checked_for_that_service(settings: EnvoySettings) -> None:
     ways: dict[str, int] = {}
     for manager in _managers(settings):
-        assert not manager.get("rds"), "routes that somebody else could change"
+        assert not manager.get("rds"), "routes that another program could change"
         checks = [each for each in manager["http_filters"] if each["name"] == CHECK]
         for host in manager["route_config"]["virtual_hosts"]:
             for route in host["routes"]:
@@ -94,13 +94,13 @@ def test_every_way_to_a_service_on_every_listener_is_checked_for_that_service(se
                 ways[told] = ways.get(told, 0) + 1
     assert ways.keys() == {service.name for service in settings.resolved_services}
     assert set(ways.values()) <= {1, 2, 3, 4}, (
-        "a path, with a slash, and what is below it; another address is another listener"
+        "the path, the path with a slash, and the paths below it; another address is another listener"
     )
 
 
 @every
-def test_nothing_in_a_route_leads_anywhere_but_by_its_cluster(settings: EnvoySettings) -> None:
-    """No mirror, no weights, no cluster that a header names, no script that could send a request elsewhere."""
+def test_a_route_sends_requests_only_to_its_cluster(settings: EnvoySettings) -> None:
+    """No mirror, no weights, no cluster from a header, no script that could send a request elsewhere."""
     for manager in _managers(settings):
         routes = [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
         assert sorted(map(str, _said(manager["route_config"], "cluster"))) == sorted(
@@ -110,14 +110,14 @@ def test_nothing_in_a_route_leads_anywhere_but_by_its_cluster(settings: EnvoySet
             assert list(_said(manager["route_config"], key)) == [], key
         assert manager.get("upgrade_configs") is None
         assert manager.get("internal_redirect_policy") is None
-        # What stands before the check must not be able to let a request by it.
+        # A filter before the check must not be able to let a request bypass it.
         names = {each["name"].rpartition(".")[2] for each in manager["http_filters"]}
         before = {"header_mutation", "vary", "cors", "rbac", "local_ratelimit", "ext_authz", "refusals", "bodies"}
         assert names <= before | {"shares", "buffer", "addresses", "lua", "router"}
 
 
 @pytest.mark.parametrize("settings", [WITH_TLS, WITH_ACME], ids=["tls", "acme"])
-def test_the_plain_listener_only_redirects_and_answers_the_authority(settings: EnvoySettings) -> None:
+def test_the_plain_listener_only_redirects_and_answers_acme_challenges(settings: EnvoySettings) -> None:
     plain = [manager for manager in _managers(settings) if manager["route_config"]["name"] == "redirect"]
     assert len(plain) == 1
     routes = [route for host in plain[0]["route_config"]["virtual_hosts"] for route in host["routes"]]

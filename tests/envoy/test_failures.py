@@ -1,4 +1,6 @@
-"""When something behind Envoy is away or broken, nobody gets in, and callers learn only when to come back."""
+"""When a server behind Envoy is unreachable or broken, no call is allowed, and callers learn only
+when to retry.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def upstream() -> Iterator[Upstream]:
         yield server
 
 
-def test_without_a_check_service_every_call_is_503_and_reaches_nobody(folder: Path, upstream: Upstream) -> None:
+def test_without_a_check_service_every_call_is_503_and_reaches_no_service(
+    folder: Path, upstream: Upstream
+) -> None:
     upstream.received.clear()
     with _lone_gate(folder, f"http://{upstream.address}/mcp") as gate:
         for method in ("GET", "POST", "DELETE", "OPTIONS"):
@@ -73,7 +77,7 @@ def test_without_a_check_service_every_call_is_503_and_reaches_nobody(folder: Pa
     assert upstream.received == []
 
 
-def test_a_check_service_that_never_answers_lets_nobody_in(folder: Path, upstream: Upstream) -> None:
+def test_every_call_is_503_when_the_check_service_never_answers(folder: Path, upstream: Upstream) -> None:
     upstream.received.clear()
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(folder / "silent.sock"))
@@ -84,7 +88,7 @@ def test_a_check_service_that_never_answers_lets_nobody_in(folder: Path, upstrea
     assert upstream.received == []
 
 
-def test_a_check_service_that_fails_lets_nobody_in(world: World) -> None:
+def test_every_call_is_503_when_the_check_service_fails(world: World) -> None:
     def fail(_: object) -> CheckResponse:
         raise RuntimeError
 
@@ -95,13 +99,13 @@ def test_a_check_service_that_fails_lets_nobody_in(world: World) -> None:
     assert world.received == []
 
 
-def test_an_empty_denial_lets_nobody_in(world: World) -> None:
+def test_an_empty_denial_refuses_the_call(world: World) -> None:
     world.checks.decide = lambda _: CheckResponse(status=Status(code=16))
     assert world.gate.ask("/time/mcp", headers=GOOD).status == 403
     assert world.received == []
 
 
-def test_a_service_that_is_away_is_503_and_its_address_stays_secret(folder: Path) -> None:
+def test_an_unreachable_service_is_503_and_its_address_stays_secret(folder: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -136,7 +140,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     [(True, "localhost", 200), (False, "localhost", 503), (True, "127.0.0.1", 503)],
     ids=["trusted", "unknown authority", "certificate of another host"],
 )
-def test_an_https_service_must_prove_who_it_is(
+def test_an_https_service_needs_a_valid_certificate(
     folder: Path, certificate: tuple[Path, Path], trusted: bool, host: str, status: int
 ) -> None:
     key, chain = certificate

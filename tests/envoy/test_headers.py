@@ -1,4 +1,4 @@
-"""What a caller says about himself never reaches a service, however it is spelled."""
+"""Identity headers from a caller never reach a service, in any notation."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_a_forged_identity_header_is_replaced_by_the_true_one(world: World, name
 
 
 @pytest.mark.parametrize("name", IDENTITY_HEADERS)
-def test_a_forged_identity_header_is_gone_before_the_check_and_on_every_route(world: World, name: str) -> None:
+def test_a_forged_identity_header_is_removed_before_the_check_and_on_every_route(world: World, name: str) -> None:
     world.gate.ask("/time/mcp", headers={name: FORGED})
     assert name not in world.only_asked().headers
     world.gate.ask("/token", headers={name: FORGED})
     assert name not in world.only_received().headers
 
 
-def test_a_repeated_forged_header_is_gone_altogether(world: World) -> None:
+def test_a_repeated_forged_header_is_removed_completely(world: World) -> None:
     request = world.gate.head("GET", "/token", "X-User-Id: a", "x-user-id: b")
     assert b" 200 OK" in world.gate.raw(request)
     assert "x-user-id" not in world.only_received().headers
@@ -50,7 +50,7 @@ def test_a_header_with_an_underscore_is_refused(world: World, name: str) -> None
 
 @pytest.mark.parametrize("name", ["x.user.id", "X~User~Id", "x-user.name", "X!Token-Scope", "x+client+id"])
 @pytest.mark.parametrize("path", ["/time/mcp", "/token"])
-def test_a_name_that_a_service_could_read_as_ours_is_gone_on_every_route(
+def test_a_header_that_a_service_could_read_as_ours_is_removed_on_every_route(
     world: World, name: str, path: str
 ) -> None:
     assert world.gate.ask(path, headers=GOOD | {name: FORGED}).status == 200
@@ -58,8 +58,8 @@ def test_a_name_that_a_service_could_read_as_ours_is_gone_on_every_route(
 
 
 @pytest.mark.parametrize("name", ["X-User-Id", "X-User-Id, X-Client-Id", "Authorization", "close, x-user-id"])
-def test_the_true_identity_cannot_be_declared_a_header_of_the_connection(world: World, name: str) -> None:
-    """RFC 9110 section 7.6.1 lets a sender list headers that the next hop must drop: ours must not be dropped."""
+def test_a_caller_cannot_drop_the_true_identity_with_the_connection_header(world: World, name: str) -> None:
+    """RFC 9110 section 7.6.1 lets a sender list headers that the next hop must drop. Ours must not be dropped."""
     answer = world.gate.ask("/time/mcp", headers=GOOD | {"Connection": name})
     if answer.status == 200:
         headers = world.only_received().headers
@@ -69,7 +69,7 @@ def test_the_true_identity_cannot_be_declared_a_header_of_the_connection(world: 
 
 
 @pytest.mark.requirement("mcp:no-passthrough")
-def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_server(world: World) -> None:
+def test_the_token_reaches_the_authorization_server_but_no_service(world: World) -> None:
     world.gate.ask("/time/mcp", headers=GOOD)
     assert "authorization" not in world.only_received().headers
     world.forget()
@@ -117,7 +117,7 @@ def test_the_token_does_not_reach_the_service_but_does_reach_the_authorization_s
     ],
 )
 @pytest.mark.parametrize("path", ["/time/mcp", "/token"])
-def test_what_only_a_proxy_may_say_is_not_believed_from_a_caller(world: World, name: str, path: str) -> None:
+def test_a_header_that_only_a_proxy_may_set_is_removed(world: World, name: str, path: str) -> None:
     world.gate.ask(path, headers=GOOD | {name: FORGED})
     assert FORGED not in world.only_received().headers.get(name.lower(), [])
 
@@ -126,7 +126,9 @@ def test_what_only_a_proxy_may_say_is_not_believed_from_a_caller(world: World, n
     "name", ["X_HTTP_METHOD_OVERRIDE", "X_Forwarded_Host", "Proxy_Authorization", "X-Forwarded_Host", "_method"]
 )
 @pytest.mark.parametrize("path", ["/time/mcp", "/token"])
-def test_what_only_a_proxy_may_say_is_refused_with_underscores(world: World, name: str, path: str) -> None:
+def test_a_header_that_only_a_proxy_may_set_is_refused_with_underscores(
+    world: World, name: str, path: str
+) -> None:
     assert world.gate.ask(path, headers=GOOD | {name: FORGED}).status == 400
     assert world.received == []
 
@@ -151,7 +153,7 @@ def test_a_header_that_no_proxy_sets_reaches_the_service(world: World, name: str
     assert world.only_received().headers[name.lower()] == ["value"]
 
 
-def test_the_callers_address_is_not_what_he_says(world: World) -> None:
+def test_a_caller_cannot_set_its_own_address(world: World) -> None:
     world.gate.ask("/time/mcp", headers=GOOD | {"X-Forwarded-For": "10.9.8.7", "X-Forwarded-Proto": "https"})
     (address,) = world.only_received().headers["x-forwarded-for"]
     assert "10.9.8.7" not in address
@@ -159,7 +161,7 @@ def test_the_callers_address_is_not_what_he_says(world: World) -> None:
     assert world.only_received().headers["x-forwarded-proto"] == ["http"]
 
 
-def test_a_request_id_is_made_here(world: World) -> None:
+def test_the_gateway_replaces_the_callers_request_id(world: World) -> None:
     world.gate.ask("/time/mcp", headers=GOOD | {"X-Request-Id": FORGED})
     (request_id,) = world.only_received().headers["x-request-id"]
     assert request_id != FORGED
@@ -171,13 +173,13 @@ def test_a_header_that_the_check_service_sets_overwrites_the_callers(world: Worl
     assert world.only_received().headers["x-extra"] == ["true one"]
 
 
-def test_an_answer_of_the_check_service_that_would_split_a_header_lets_nobody_through(world: World) -> None:
+def test_a_check_answer_that_would_split_a_header_fails_the_request(world: World) -> None:
     world.checks.decide = lambda _: allow({"x-extra": "a\r\nx-user-id: 2"})
     assert world.gate.ask("/time/mcp", headers=GOOD).status >= 500
     assert world.received == []
 
 
-def test_a_cookie_of_the_sign_in_is_not_told_to_a_service_on_the_same_host(world: World) -> None:
+def test_a_sign_in_cookie_never_reaches_a_service_on_the_same_host(world: World) -> None:
     session = {"Cookie": "__Host-portcullis-session=secret; other=1"}
     world.gate.ask("/time/mcp", headers=GOOD | session)
     assert "cookie" not in world.only_received().headers

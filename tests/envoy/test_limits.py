@@ -1,4 +1,4 @@
-"""Sizes and counts are bounded, and what is too much is answered, not crashed on."""
+"""Sizes and counts are limited, and a request beyond a limit gets an answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_body_up_to_the_limit_arrives_whole(world: World, path: str, limit: in
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("path", "limit"), [("/time/mcp", REQUEST_LIMIT), ("/register", WEB_LIMIT)])
-def test_a_body_over_the_limit_is_413_and_reaches_nobody(
+def test_a_body_over_the_limit_is_413_and_reaches_no_service(
     world: World, path: str, limit: int, chunked: bool
 ) -> None:
     body = _pieces(limit + 1) if chunked else b"x" * (limit + 1)
@@ -41,7 +41,7 @@ def test_a_body_over_the_limit_is_413_and_reaches_nobody(
     assert world.received == []
 
 
-def test_what_envoy_refuses_by_itself_is_json_like_every_other_refusal(world: World) -> None:
+def test_refusals_of_envoy_itself_are_json_like_all_others(world: World) -> None:
     foreign = {"Origin": "https://evil.example"}
     for status, answer in {
         403: world.gate.ask("/token", method="POST", headers=foreign, body=b"{}"),
@@ -57,14 +57,14 @@ def test_what_envoy_refuses_by_itself_is_json_like_every_other_refusal(world: Wo
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 429])
-def test_a_refusal_of_the_check_keeps_its_own_words(world: World, status: int) -> None:
+def test_a_refusal_of_the_check_service_is_not_rewritten(world: World, status: int) -> None:
     world.checks.decide = lambda _: deny(StatusCode(status), {"x-own": "words"})
     answer = world.gate.ask("/time/mcp", headers=GOOD)
     assert (answer.status, answer.headers["x-own"]) == (status, "words")
     assert "error_description" not in answer.json
 
 
-def test_a_caller_without_a_token_is_refused_before_his_body_is_awaited(world: World) -> None:
+def test_a_caller_without_a_token_is_refused_before_its_body_arrives(world: World) -> None:
     request = world.gate.head("POST", "/time/mcp", "Content-Length: 100000") + b"only the beginning"
     assert world.gate.raw(request).startswith(b"HTTP/1.1 401 ")
     assert world.received == []
@@ -108,7 +108,7 @@ def test_an_upgrade_is_not_forwarded(world: World, upgrade: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["gate.example.com:443", "elsewhere.example:443"])
-def test_connect_opens_no_tunnel_and_is_answered_at_once(world: World, host: str) -> None:
+def test_connect_is_refused_at_once(world: World, host: str) -> None:
     answer = world.gate.raw(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert world.received == []

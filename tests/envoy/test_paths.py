@@ -1,4 +1,4 @@
-"""No spelling of a path reaches a service unless the check service saw that very path for that very service."""
+"""A service receives a path, in any notation, only if the check service checked that path for that service."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def test_an_encoded_slash_is_refused(world: World, path: str) -> None:
         ("/.well-known/oauth-protected-resource/../../time/mcp", "/time/mcp"),
     ],
 )
-def test_a_roundabout_path_is_made_straight_before_it_is_checked(world: World, path: str, meant: str) -> None:
+def test_a_path_is_normalized_before_the_check(world: World, path: str, meant: str) -> None:
     assert world.gate.ask(path).status == 401
     assert world.only_asked().path == meant
     assert world.received == []
 
 
 @pytest.mark.parametrize("path", ["/time/mcp/../../token", "//token", "/./token"])
-def test_a_roundabout_path_to_the_authorization_server_arrives_straight(world: World, path: str) -> None:
+def test_a_path_to_the_authorization_server_arrives_normalized(world: World, path: str) -> None:
     assert world.gate.ask(path).status == 200
     assert world.only_received().target == "/token"
 
 
 @pytest.mark.parametrize("path", ["/time/mcp/..", "/time/mcp/../..", "/../../time", "/time/mcp/%2e%2e/x"])
-def test_dots_do_not_climb_out_of_a_service(world: World, path: str) -> None:
+def test_dot_segments_cannot_leave_a_service(world: World, path: str) -> None:
     world.gate.ask(path, headers=GOOD)
     assert [request for request in world.received if request.upstream != "oauth_web"] == []
 
@@ -66,7 +66,7 @@ def test_dots_do_not_climb_out_of_a_service(world: World, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/time/mcp;x", "/time/mcp%20", "/time/mcp%00", "/time/mcp%3f", "/time/mcp%23", "*"]
 )
-def test_a_path_that_only_looks_alike_reaches_no_service(world: World, path: str) -> None:
+def test_a_path_that_resembles_a_service_reaches_none(world: World, path: str) -> None:
     assert world.gate.ask(path, headers=GOOD).status in {400, 404}
     assert world.received == []
 
@@ -76,8 +76,8 @@ def test_the_query_does_not_choose_the_route(world: World) -> None:
     assert world.gate.ask("/unknown#/../time/mcp", headers=GOOD).status in {400, 404}
 
 
-def test_an_absolute_target_counts_more_than_the_host_header_and_both_are_checked(world: World) -> None:
-    """RFC 9112 section 3.2.2: the target wins. The check service must be told the host that was acted upon."""
+def test_an_absolute_target_overrides_the_host_header_and_both_are_checked(world: World) -> None:
+    """RFC 9112 section 3.2.2: the target has priority. The check service must receive the host that Envoy used."""
     request = world.gate.head("GET", f"http://{FILES}/time/mcp", "Authorization: Bearer good")
     assert b" 200 OK" in world.gate.raw(request)
     assert (world.only_asked().host, world.only_asked().service) == (FILES, "root")
@@ -110,7 +110,7 @@ _PIECES = st.sampled_from(
 
 @examples(400)
 @given(pieces=st.lists(_PIECES, max_size=8), host=st.sampled_from(["gate.example.com", FILES]))
-def test_whatever_is_sent_a_service_gets_only_what_was_checked_for_it(
+def test_a_service_receives_only_requests_that_were_checked_for_it(
     world: World, pieces: list[str], host: str
 ) -> None:
     world.forget()

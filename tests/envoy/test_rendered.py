@@ -1,4 +1,4 @@
-"""The rendered configuration: no door in it is open by mistake, Envoy accepts it, and people can read it."""
+"""The rendered configuration has no unchecked route, Envoy accepts it, and people can read it."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def _manager(settings: EnvoySettings) -> dict[str, Any]:
 
 def _routes(settings: EnvoySettings) -> Iterator[tuple[str, dict[str, Any]]]:
     for host in _manager(settings)["route_config"]["virtual_hosts"]:
-        assert "typed_per_filter_config" not in host, "a whole host must not be able to turn a filter off"
+        assert "typed_per_filter_config" not in host, "a whole host must not be able to disable a filter"
         for route in host["routes"]:
             yield host["name"], route
 
 
 @both
-def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settings: EnvoySettings) -> None:
+def test_every_route_to_a_service_is_checked_and_names_its_service(settings: EnvoySettings) -> None:
     services = {service.name for service in settings.resolved_services}
     seen = set()
     for _, route in _routes(settings):
@@ -69,7 +69,7 @@ def test_every_route_to_a_service_is_checked_and_says_which_service_it_is(settin
     assert seen == services
 
 
-def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_want_them() -> None:
+def test_the_check_receives_whole_bodies_as_bytes_only_where_tool_rules_need_them() -> None:
     first, *others = LOCAL.services
     rules = PermissionSettings.model_validate({"tools": {"*": "mcp.time.read"}})
     ruled = first.model_copy(update={"permissions": rules})
@@ -80,7 +80,7 @@ def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_wan
             continue
         ruled_one = route["route"]["cluster"] == f"service_{first.name}"
         headers = checks[CHECK]["check_settings"]["context_extensions"]
-        # A check says "the body decides" only where it is told that the body comes.
+        # A check answers "the body decides" only if the route names the step, so that a body follows.
         assert ("portcullis.body_bytes" in headers) is (BODIES in checks) is ruled_one
         if ruled_one:
             assert headers["portcullis.body_bytes"] == "4096"
@@ -88,17 +88,19 @@ def test_bodies_go_to_the_check_whole_and_as_bytes_and_only_where_tool_rules_wan
             last = {"portcullis.service": first.name, "portcullis.body_bytes": "4096"}
             assert checks[BODIES]["check_settings"]["context_extensions"] == last
     filters = {each["name"]: each["typed_config"] for each in _manager(settings)["http_filters"]}
-    assert "with_request_body" not in filters[CHECK], "nothing is held before the headers are good"
+    assert "with_request_body" not in filters[CHECK], "no body is buffered before the headers are accepted"
     assert filters[BODIES]["with_request_body"] == {
         "max_request_bytes": SMALLEST_BODY_BUFFER,
         "pack_as_bytes": True,
     }
-    assert filters[BODIES]["filter_enabled_metadata"]["invert"] is True, "it asks unless the first said yes"
+    assert filters[BODIES]["filter_enabled_metadata"]["invert"] is True, (
+        "the second check runs unless the first one allowed"
+    )
     assert filters[REFUSALS]["filter_enabled_metadata"]["invert"] is True
     assert BODIES not in {each["name"] for each in _manager(LOCAL)["http_filters"]}
 
 
-def test_every_path_that_no_service_may_claim_leads_to_the_authorization_server() -> None:
+def test_every_path_that_no_service_may_claim_goes_to_the_authorization_server() -> None:
     matches = [
         str(route["match"].get("path") or route["match"].get("path_separated_prefix"))
         for _, route in _routes(LOCAL)
@@ -117,7 +119,7 @@ def test_the_check_is_off_only_where_no_service_is(settings: EnvoySettings) -> N
 
 
 @both
-def test_the_check_service_failing_means_refused(settings: EnvoySettings) -> None:
+def test_a_failure_of_the_check_service_refuses_the_request(settings: EnvoySettings) -> None:
     checks = [each for each in _manager(settings)["http_filters"] if each["name"] in CHECKS]
     assert len(checks) > 1
     for check in checks:
@@ -130,9 +132,9 @@ def test_the_check_service_failing_means_refused(settings: EnvoySettings) -> Non
 
 
 @both
-def test_the_check_stands_before_everything_that_works_for_a_request(settings: EnvoySettings) -> None:
+def test_the_check_runs_before_every_filter_that_processes_a_request(settings: EnvoySettings) -> None:
     names = [http_filter["name"].rpartition(".")[2] for http_filter in _manager(settings)["http_filters"]]
-    if settings.issuer.startswith("https://"):  # first in, so last out: it marks every answer
+    if settings.issuer.startswith("https://"):  # it is first in, so last out, and marks every answer
         assert names.pop(0) == "header_mutation"
     assert names == [
         "vary",
@@ -150,7 +152,7 @@ def test_the_check_stands_before_everything_that_works_for_a_request(settings: E
 
 
 @both
-def test_the_last_host_and_the_last_routes_of_every_host_lead_nowhere(settings: EnvoySettings) -> None:
+def test_the_last_host_and_the_last_routes_of_every_host_reach_no_server(settings: EnvoySettings) -> None:
     hosts = _manager(settings)["route_config"]["virtual_hosts"]
     assert hosts[-1]["domains"] == ["*"]
     assert [route["direct_response"]["status"] for route in hosts[-1]["routes"]] == [421, 421]
@@ -162,7 +164,9 @@ def test_the_last_host_and_the_last_routes_of_every_host_lead_nowhere(settings: 
 
 
 @both
-def test_envoy_accepts_what_is_rendered_in_both_notations(settings: EnvoySettings, tmp_path: Path) -> None:
+def test_envoy_accepts_the_rendered_configuration_in_both_notations(
+    settings: EnvoySettings, tmp_path: Path
+) -> None:
     texts = {"envoy.yaml": to_yaml(render(settings)), "envoy.json": json.dumps(render(settings))}
     for name, text in texts.items():
         config = tmp_path / name
@@ -175,7 +179,7 @@ def test_envoy_accepts_what_is_rendered_in_both_notations(settings: EnvoySetting
 
 
 @both
-def test_yaml_and_json_say_the_same(settings: EnvoySettings) -> None:
+def test_yaml_and_json_are_equal(settings: EnvoySettings) -> None:
     assert yaml.safe_load(to_yaml(render(settings))) == json.loads(json.dumps(render(settings)))
 
 
@@ -207,7 +211,7 @@ _VALUES = st.recursive(
 
 
 @given(_VALUES)
-def test_every_value_survives_the_way_through_yaml(value: object) -> None:
+def test_every_value_survives_a_round_trip_through_yaml(value: object) -> None:
     assert yaml.safe_load(to_yaml(value)) == value
 
 
@@ -219,7 +223,7 @@ def test_the_typed_message_and_the_rendering_agree() -> None:
 
 
 @pytest.mark.parametrize("name", ["ext_authz", "oauth_web", "service_time", "service_far"])
-def test_every_cluster_is_bounded_and_impatient(name: str) -> None:
+def test_every_cluster_has_limits_and_short_timeouts(name: str) -> None:
     rendered: Any = render(LOCAL)
     cluster = next(c for c in rendered["static_resources"]["clusters"] if c["name"] == name)
     assert cluster["connect_timeout"] == "2s"
@@ -237,7 +241,7 @@ def _run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_prints_what_the_function_returns() -> None:
+def test_the_command_prints_the_result_of_the_function() -> None:
     plain = _run("--config", str(EXAMPLE))
     assert (plain.returncode, plain.stderr) == (0, "")
     assert plain.stdout == to_yaml(render(PRODUCTION))
@@ -245,7 +249,7 @@ def test_the_command_prints_what_the_function_returns() -> None:
     assert _run(PORTCULLIS_CONFIG=str(EXAMPLE)).stdout == plain.stdout
 
 
-def test_the_command_takes_the_folder_of_the_sockets(tmp_path: Path) -> None:
+def test_the_command_accepts_the_folder_of_the_sockets(tmp_path: Path) -> None:
     config = tmp_path / "portcullis.toml"
     config.write_text(
         'issuer = "http://localhost:1"\n[[services]]\nname = "time"\ncommand = ["x"]\n', encoding="utf-8"
@@ -254,7 +258,7 @@ def test_the_command_takes_the_folder_of_the_sockets(tmp_path: Path) -> None:
     assert "path: /run/elsewhere/service-time.sock" in run.stdout.replace('"', "")
 
 
-def test_the_command_says_what_is_wrong_in_readable_lines(tmp_path: Path) -> None:
+def test_the_command_reports_faults_in_readable_lines(tmp_path: Path) -> None:
     run = _run("--config", str(EXAMPLE), ENVOY_ADMIN="0.0.0.0:9901", WEB_UPSTREAM="nowhere")
     assert run.returncode == 2
     assert run.stdout == ""
@@ -263,7 +267,7 @@ def test_the_command_says_what_is_wrong_in_readable_lines(tmp_path: Path) -> Non
     assert second.startswith("portcullis: envoy.web_upstream: is neither")
 
 
-def test_the_example_is_fresh() -> None:
+def test_the_example_is_up_to_date() -> None:
     assert (ROOT / "envoy" / "envoy.yaml").read_text(encoding="utf-8") == to_yaml(render(PRODUCTION))
 
 

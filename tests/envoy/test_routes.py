@@ -1,4 +1,4 @@
-"""Which request reaches what, seen from the servers behind a real Envoy."""
+"""Which request reaches which server behind a real Envoy."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_authorization_servers_paths_reach_it_without_a_token(world: World, 
         (FILES, "/anything/at/all", "root", "/anything/at/all"),
     ],
 )
-def test_a_service_gets_its_path_and_what_is_below_it(
+def test_a_service_gets_its_path_and_the_paths_below_it(
     world: World, host: str | None, path: str, service: str, upstream_path: str
 ) -> None:
     answer = world.gate.ask(f"{path}?q=1", host=host, headers=GOOD)
@@ -65,7 +65,7 @@ def test_a_service_gets_its_path_and_what_is_below_it(
     assert (check.service, check.host, check.path) == (service, host or world.gate.host, f"{path}?q=1")
 
 
-def test_a_service_sees_its_own_host_name_and_no_origin(world: World) -> None:
+def test_a_service_receives_its_own_host_name_and_no_origin(world: World) -> None:
     world.gate.ask("/time/mcp", headers=GOOD | {"origin": "https://app.example.com"})
     world.gate.ask("/time/mcp/deep", headers=GOOD)
     by_name = {request.upstream: request for request in world.received}
@@ -77,7 +77,7 @@ def test_a_service_sees_its_own_host_name_and_no_origin(world: World) -> None:
 @pytest.mark.parametrize(
     "path", ["/time/mcpx", "/time", "/time/mc", "/Time/mcp", "/TIME/MCP", "/unknown", "/tokens"]
 )
-def test_a_path_that_belongs_to_nobody_is_not_found(world: World, path: str) -> None:
+def test_a_path_without_a_service_is_not_found(world: World, path: str) -> None:
     answer = world.gate.ask(path, headers=GOOD)
     assert (answer.status, answer.json) == (404, {"error": "not_found"})
     assert answer.headers["content-type"] == "application/json"
@@ -86,7 +86,7 @@ def test_a_path_that_belongs_to_nobody_is_not_found(world: World, path: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/_github", "/_github/login/oauth/authorize"])
-def test_the_stand_in_is_reached_only_where_there_is_one(world: World, local: World, path: str) -> None:
+def test_the_stand_in_is_reachable_only_where_it_runs(world: World, local: World, path: str) -> None:
     assert local.gate.ask(path).json["upstream"] == "github_standin"
     assert world.gate.ask(path).status == 404
 
@@ -115,11 +115,11 @@ def test_an_unknown_host_is_refused(world: World, host: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["gate.example.com:443", "GATE.example.com"])
-def test_a_host_may_be_spelled_with_its_default_port_and_in_any_case(world: World, host: str) -> None:
+def test_a_host_may_have_its_default_port_and_any_case(world: World, host: str) -> None:
     assert world.gate.ask("/time/mcp", host=host, headers=GOOD).status == 200
 
 
-def test_a_services_own_host_serves_its_metadata_and_nothing_else_of_the_authorization_server(
+def test_a_services_own_host_serves_only_its_metadata_of_the_authorization_server(
     world: World,
 ) -> None:
     assert world.gate.ask("/.well-known/oauth-protected-resource", host=FILES).json["upstream"] == "oauth_web"
@@ -128,7 +128,7 @@ def test_a_services_own_host_serves_its_metadata_and_nothing_else_of_the_authori
         assert world.gate.ask(path, host=FILES).status == 401
 
 
-def test_a_refusal_of_the_check_service_reaches_the_caller_and_the_request_reaches_nobody(world: World) -> None:
+def test_a_refusal_of_the_check_service_reaches_the_caller_and_the_request_no_service(world: World) -> None:
     world.checks.decide = lambda _: deny(StatusCode.Forbidden, {"www-authenticate": 'Bearer error="x"'})
     answer = world.gate.ask("/time/mcp", headers=GOOD, method="POST", body=b"{}")
     assert (answer.status, answer.json) == (403, {"error": "refused"})
@@ -143,7 +143,7 @@ def test_no_method_reaches_a_service_without_a_token(world: World, method: str, 
     assert world.received == []
 
 
-def test_http_2_is_understood_without_tls(world: World) -> None:
+def test_http_2_works_without_tls(world: World) -> None:
     with httpx2.Client(http1=False, http2=True, trust_env=False) as client:
         url = f"http://127.0.0.1:{world.gate.port}/time/mcp"
         answer = client.get(url, headers=GOOD | {"host": world.gate.host})
@@ -152,7 +152,7 @@ def test_http_2_is_understood_without_tls(world: World) -> None:
     assert world.only_received().upstream == "time"
 
 
-def test_answers_do_not_say_which_programs_run_here(world: World) -> None:
+def test_answers_do_not_reveal_the_programs_of_the_gateway(world: World) -> None:
     for path, headers in (("/time/mcp", GOOD), ("/time/mcp", {}), ("/token", {}), ("/unknown", {})):
         answer = world.gate.ask(path, headers=headers)
         revealing = [name for name in answer.headers if name in {"server", "x-powered-by"} or "envoy" in name]
@@ -182,7 +182,7 @@ def test_no_redirect_of_a_service_names_an_upstream(world: World, said: str, pub
     assert answer.status == 307
     wanted = None if public is None else f"https://{world.gate.host}{public}"
     assert answer.headers.get("location") == wanted
-    # A name with a dot may be one of the public internet; this one is the upstream's own.
+    # A name with a dot may be a public one; this one is only the upstream's.
     world.forget()
     upstream = world.settings.services[1].upstream
     assert upstream is not None
@@ -193,7 +193,7 @@ def test_no_redirect_of_a_service_names_an_upstream(world: World, said: str, pub
 @pytest.mark.parametrize(
     "said", ["https://accounts.example/login?x=1", "https://gate.example.com/time/mcp/x", "x", "?y"]
 )
-def test_a_redirect_to_the_outside_is_left_as_it_is(world: World, said: str) -> None:
+def test_a_redirect_to_another_host_is_unchanged(world: World, said: str) -> None:
     answer = world.gate.ask(f"/time/mcp/redirect?to={quote(said, safe='')}", headers=GOOD)
     assert answer.headers["location"] == said
 
@@ -211,7 +211,7 @@ OVERRIDES = (
 @pytest.mark.parametrize(
     "name", [*OVERRIDES, "HTTP-Method-Override", "X-Tunneled-Method", "X-HTTP.Method-Override"]
 )
-def test_no_header_names_another_method_than_the_one_that_was_checked(world: World, name: str) -> None:
+def test_no_header_reaches_a_service_that_names_another_method(world: World, name: str) -> None:
     told = {"mcp-method": "tools/call", "x-methodology": "agile"}
     world.gate.ask("/time/mcp", headers=GOOD | told | {name: "DELETE"})
     received = world.only_received()

@@ -1,4 +1,4 @@
-"""Event streams pass through as they happen, and end when the check service says they must."""
+"""Event streams pass without delay, and end when the check service says so."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_the_answer_to_a_post_may_be_a_stream_too(world: World) -> None:
     assert world.only_received().body == b"{}"
 
 
-def test_the_check_service_can_bound_the_life_of_a_stream(world: World) -> None:
+def test_the_check_service_can_limit_the_duration_of_a_stream(world: World) -> None:
     world.checks.decide = lambda _: allow({"x-envoy-upstream-rq-timeout-ms": "300"})
     with contextlib.closing(world.gate.connect()) as connection:
         connection.request("GET", "/time/mcp/stream", headers=GOOD | {"Host": world.gate.host})
         response = connection.getresponse()
         assert response.read1() == b"data: first\n\n"
-        with pytest.raises(http.client.IncompleteRead):  # cut off, not ended: the server behind had more to say
+        with pytest.raises(http.client.IncompleteRead):  # cut off, not ended: the server had more to send
             response.read()
     assert "x-envoy-upstream-rq-timeout-ms" not in world.only_received().headers

@@ -1,4 +1,4 @@
-"""Addresses in the settings: what is understood, what is refused, and that all faults are told together."""
+"""Addresses in the settings: which are accepted, which are refused, and that all faults are reported together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _settings(**fields: object) -> EnvoySettings:
         ("unix:/run/x.sock", UnixAddress(Path("/run/x.sock"))),
     ],
 )
-def test_an_address_of_our_own_is_a_host_and_port_or_a_socket(text: str, place: object) -> None:
+def test_an_address_of_our_programs_is_a_host_and_port_or_a_socket(text: str, place: object) -> None:
     assert parse(text) == place
 
 
@@ -70,7 +70,7 @@ def test_a_service_is_a_url_or_a_socket_with_a_path(text: str, upstream: Upstrea
         "unix:/" + "x" * 107,
     ],
 )
-def test_anything_else_is_no_address(text: str) -> None:
+def test_any_other_text_is_refused_as_an_address(text: str) -> None:
     with pytest.raises(ValueError, match="is n"):
         parse(text)
 
@@ -94,13 +94,13 @@ def test_anything_else_is_no_address(text: str) -> None:
         "unix:a.sock:/mcp",
     ],
 )
-def test_anything_else_is_no_service(text: str) -> None:
+def test_any_other_text_is_refused_as_a_service(text: str) -> None:
     with pytest.raises(ValueError, match=r"is n|must|path"):
         parse_upstream(text)
 
 
 @given(st.text(alphabet="unix:/host.[]@?#%\\ 0189\x00\r\n", max_size=40))
-def test_no_text_at_all_makes_the_parsers_stumble(text: str) -> None:
+def test_any_text_is_parsed_or_refused_with_a_value_error(text: str) -> None:
     for read in (parse, parse_upstream):
         try:
             result = read(text)
@@ -114,7 +114,7 @@ def test_no_text_at_all_makes_the_parsers_stumble(text: str) -> None:
     "admin",
     ["0.0.0.0:9901", "[::]:9901", "10.0.0.1:9901", "envoy:9901", "localhost.evil.example:1"],
 )
-def test_the_admin_interface_is_for_this_machine_only(admin: str) -> None:
+def test_an_admin_interface_that_others_can_reach_is_refused(admin: str) -> None:
     with pytest.raises(SettingsError, match=r"envoy\.admin: .*is open to others"):
         topology(_settings(envoy_admin=admin))
 
@@ -124,7 +124,7 @@ def test_the_admin_interface_may_be_on_loopback_or_a_socket(admin: str) -> None:
     assert topology(_settings(envoy_admin=admin)).admin == parse(admin.replace("localhost", "127.0.0.1"))
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     with pytest.raises(SettingsError) as caught:
         topology(
             _settings(
@@ -150,12 +150,12 @@ def test_every_fault_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("name", ["web_upstream", "authz_upstream"])
 @pytest.mark.parametrize("places", [(), ("web:9000", "web:9001", "WEB:9000")])
-def test_each_program_of_ours_is_somewhere_and_nowhere_twice(name: str, places: tuple[str, ...]) -> None:
+def test_each_of_our_programs_needs_an_address_and_no_duplicates(name: str, places: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match=rf"envoy\.{name}"):
         topology(_settings(**{name: places}))
 
 
 @pytest.mark.parametrize("listen", [(), ("127.0.0.1:80", "127.0.0.1:80")])
-def test_envoy_listens_somewhere_and_nowhere_twice(listen: tuple[str, ...]) -> None:
+def test_envoy_needs_a_listening_address_and_no_duplicates(listen: tuple[str, ...]) -> None:
     with pytest.raises(SettingsError, match=r"envoy\.listen"):
         topology(_settings(envoy_listen=listen))

@@ -1,4 +1,4 @@
-"""Which Envoys are taken: `up` refuses an older one with a sentence, before it starts anything."""
+"""Which versions of Envoy are accepted: `up` refuses an older one with a message before it starts a program."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ OLDER = "version: dc2d3098ae5641555f15c71d5bb5ce0060a8015c/1.35.9/Clean/RELEASE/
 
 
 def a_program(folder: Path, says: str, code: int = 0) -> str:
-    """A program that prints `says` whatever it is asked."""
+    """A program that prints `says` for any arguments."""
     file = folder / "envoy"
     file.write_text(f"#!/bin/sh\necho '{says}'\nexit {code}\n")
     file.chmod(0o755)
     return str(file)
 
 
-def test_the_envoy_of_these_tests_is_taken() -> None:
+def test_the_envoy_of_these_tests_is_accepted() -> None:
     check_version(envoy_path())
 
 
 @pytest.mark.parametrize("version", ["1.36.0", "1.36.2", "1.40.0-dev", "2.0.0"])
-def test_newer_versions_are_taken(tmp_path: Path, version: str) -> None:
+def test_newer_versions_are_accepted(tmp_path: Path, version: str) -> None:
     check_version(a_program(tmp_path, f"envoy  version: 0a1b/{version}/Clean/RELEASE/BoringSSL"))
 
 
@@ -46,7 +46,7 @@ def test_an_older_version_is_refused_with_both_versions(tmp_path: Path, version:
     assert refusal.value.faults == (f"{program} is Envoy {have}; Portcullis needs Envoy {want} or later",)
 
 
-def test_a_program_that_is_no_envoy_is_refused(tmp_path: Path) -> None:
+def test_a_program_that_is_not_envoy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is not Envoy"):
         check_version(a_program(tmp_path, "hello"))
     with pytest.raises(SettingsError, match="No such file"):
@@ -62,7 +62,7 @@ def test_an_operator_can_name_another_program(tmp_path: Path) -> None:
             envoy_server(environ)
 
 
-def test_up_refuses_an_older_envoy_before_it_starts_anything(tmp_path: Path) -> None:
+def test_up_refuses_an_older_envoy_before_it_starts_a_program(tmp_path: Path) -> None:
     program = a_program(tmp_path, OLDER)
     file = tmp_path / "portcullis.toml"
     file.write_text(CONFIG)

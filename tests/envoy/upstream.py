@@ -1,4 +1,4 @@
-"""A small real HTTP server for the place behind Envoy: it answers with what it received, and remembers it."""
+"""A small real HTTP server behind Envoy. It records each request and returns it in the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Received:
-    """One request as it arrived. Header names are in lower case; values of repeated ones stand in order."""
+    """One request as it arrived. Header names are in lower case; values of repeated headers are in order."""
 
     upstream: str
     method: str
@@ -37,7 +37,7 @@ class Received:
 
 @dataclass
 class Upstream:
-    """A running server: its name, the address Envoy is told, and everything it received."""
+    """A running server: its name, its address for Envoy, and all requests it received."""
 
     name: str
     address: str
@@ -106,14 +106,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: what arrived is in `received`."""
+        """Write no log: `received` has the requests."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that Envoy dropped is no fault of this server."""
+        """A connection that Envoy drops is not an error of this server."""
 
 
 class _UnixServer(_Server):
@@ -130,7 +130,7 @@ class _UnixServer(_Server):
 
 @contextlib.contextmanager
 def serving(name: str, place: Path | None = None, *, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
-    """Run a server on the Unix socket `place`, or on a free loopback port, for as long as the context lasts."""
+    """Run a server on the Unix socket `place`, or on a free loopback port, until the context ends."""
     handler = type("Handler", (_Handler,), {})
     server: _Server
     if place is not None:

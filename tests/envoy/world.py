@@ -1,4 +1,4 @@
-"""A gateway with everything behind it: a real Envoy, servers for it to reach, and a check service to ask."""
+"""A gateway for tests: a real Envoy, servers behind it, and a check service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REQUEST_LIMIT = SMALLEST_BODY_BUFFER
 
 @dataclass(frozen=True)
 class World:
-    """A gateway with everything behind it."""
+    """A gateway with its servers."""
 
     settings: EnvoySettings
     gate: Gate
@@ -42,17 +42,17 @@ class World:
         return [request for upstream in self.upstreams for request in upstream.received]
 
     def only_received(self) -> Received:
-        """The one request that came through."""
+        """The one request that reached a server."""
         (request,) = self.received
         return request
 
     def only_asked(self) -> Check:
-        """The one question that the check service was asked."""
+        """The one request that the check service received."""
         (check,) = self.checks.asked
         return check
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Delete all records."""
         for upstream in self.upstreams:
             upstream.received.clear()
             upstream.more.clear()
@@ -71,7 +71,7 @@ def world_of(
 ) -> Iterator[World]:
     """A gateway with further settings, and with `rules` for the service `time`.
 
-    `change` may do to the rendered configuration what no setting does.
+    `change` may modify the rendered configuration in ways that no setting allows.
     """
     with contextlib.ExitStack() as stack:
         # Not pytest's own folder: its path may be too long for a Unix socket.

@@ -1,1 +1,3 @@
-"""Every rule at the edge, tried by sending what breaks it, raw, through a real Envoy; and the table of it."""
+"""Every rule at the edge, tested through a real Envoy with raw requests that break it; and the table of the
+results.
+"""

@@ -1,4 +1,4 @@
-"""One rule at the edge, and one request that puts it to the test."""
+"""One rule at the edge, and one request that tests it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TIME = ("time /mcp",)
 
 @dataclass(frozen=True)
 class Case:
-    """`sent` says in short what `request` is.
+    """`sent` describes `request` in short.
 
-    `wanted` are the answers of which one must come; `reaches` are the requests that must arrive behind Envoy, each
-    a server and its target, in order. Nothing may, unless said.
+    `wanted` are the accepted answers. `reaches` are the requests that must arrive behind Envoy, each a server
+    and its target, in order; by default none may arrive.
     """
 
     section: str
@@ -35,5 +35,5 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Like no other case's."""
+        """A name that no other case has."""
         return f"{self.section}: {self.sent}"

@@ -1,4 +1,4 @@
-"""Every case, in the order of the page."""
+"""All cases, in the order of the page."""
 
 from __future__ import annotations
 

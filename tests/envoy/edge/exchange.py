@@ -1,4 +1,4 @@
-"""Says anything to a server, byte for byte, and tells what came back: answers, or the fate of a stream."""
+"""A client that sends any bytes to a server and returns the result: the answers, or how the stream ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ Fields = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Back:
-    """What came back: statuses in order, or how it ended without one; and all the bytes, for what they say."""
+    """The result: the statuses in order, or how the stream ended without a status; and all received
+    bytes as text.
+    """
 
     answers: tuple[str, ...]
     text: str = ""
@@ -36,12 +38,12 @@ class Back:
 
 @dataclass(frozen=True)
 class Http1:
-    """Bytes for one connection, sent as they are. `HOST` in them stands for the host of the gateway."""
+    """Bytes for one connection, sent unchanged. `HOST` in them is replaced by the host of the gateway."""
 
     data: bytes
 
     def send(self, port: int, host: str) -> Back:
-        """Everything that comes until the server closes the connection."""
+        """Return all bytes that arrive until the server closes the connection."""
         came = b""
         with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
             with contextlib.suppress(ConnectionError):
@@ -55,13 +57,13 @@ class Http1:
 
 @dataclass(frozen=True)
 class Http2:
-    """One request on one connection: header fields in this very order and spelling, and DATA for a body."""
+    """One request on one connection: header fields in exactly this order and spelling, and DATA for a body."""
 
     fields: Fields
     body: bytes | None = None
 
     def send(self, port: int, host: str) -> Back:
-        """The status, or how the stream or the connection was ended."""
+        """Return the status, or how the stream or the connection ended."""
         block = http2_codec.header_block(
             (name.encode(), value.replace("HOST", host).encode()) for name, value in self.fields
         )
@@ -96,20 +98,20 @@ def _fate(connection: socket.socket) -> Back:
 def http1(
     method: str, target: str, *lines: str, body: bytes = b"", host: str = "HOST", token: bool = True
 ) -> Http1:
-    """A request in HTTP/1.1 with a good token, and these lines in its head."""
+    """A request in HTTP/1.1 with a valid token and these lines in its head."""
     head = [f"{method} {target} HTTP/1.1", f"Host: {host}", "Connection: close"]
     head += ["Authorization: Bearer good"] if token else []
     return Http1("\r\n".join((*head, *lines, "", "")).encode("latin-1") + body)
 
 
 def posted(target: str, *lines: str, body: bytes = b"{}", token: bool = True) -> Http1:
-    """A POST of JSON with a good length."""
+    """A POST of JSON with a correct length."""
     length = f"Content-Length: {len(body)}"
     return http1("POST", target, "Content-Type: application/json", length, *lines, body=body, token=token)
 
 
 def http2_fields(changes: Iterable[tuple[str, str | None]] = (), *more: tuple[str, str]) -> Fields:
-    """A good request in HTTP/2, with fields changed, or left out where the change is `None`, and more after."""
+    """A valid request in HTTP/2 with changed fields; the change `None` removes a field. Further fields follow."""
     good = {":method": "GET", ":scheme": "http", ":authority": "HOST", ":path": "/time/mcp"}
     fields: dict[str, str | None] = {**good, "authorization": "Bearer good", **dict(changes)}
     return (*((name, value) for name, value in fields.items() if value is not None), *more)

@@ -1,4 +1,4 @@
-"""Requests in HTTP/1.1 whose end two programs could see at different places: smuggling."""
+"""Requests in HTTP/1.1 whose end two programs could locate differently: request smuggling."""
 
 from __future__ import annotations
 

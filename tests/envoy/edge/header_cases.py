@@ -1,4 +1,4 @@
-"""Credentials and headers that only a proxy, or only we, may set."""
+"""Credentials, and headers that only a proxy or only Portcullis may set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests in HTTP/2 that no honest client sends, and good ones, under the same rules as in HTTP/1.1."""
+"""Malformed requests in HTTP/2, and valid ones that must follow the same rules as in HTTP/1.1."""
 
 from __future__ import annotations
 

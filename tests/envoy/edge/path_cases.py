@@ -1,4 +1,4 @@
-"""Every way to spell a path, and what becomes of it."""
+"""All variants of writing a path, and the expected result of each."""
 
 from __future__ import annotations
 

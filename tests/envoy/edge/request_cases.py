@@ -1,4 +1,4 @@
-"""Requests that break a rule plainly: origin, host, method, type, size, pace and number."""
+"""Requests that break a rule for the origin, host, method, type, size, duration or number of requests."""
 
 from __future__ import annotations
 

@@ -37,12 +37,12 @@ class Record:
         self._seen: dict[str, tuple[str, str]] = {}
 
     def saw(self, case: Case, came_back: str, reached: str) -> None:
-        """`case` was sent."""
+        """Record the result of `case`."""
         self._seen[case.name] = came_back, reached
 
     @property
     def is_complete(self) -> bool:
-        """Whether every case was sent and ended as it must."""
+        """Whether every case was sent and had an accepted result."""
         return self._seen.keys() == {case.name for case in self._cases}
 
     def write(self) -> None:
@@ -59,7 +59,7 @@ class Record:
 
 
 def page(rows: Sequence[dict[str, Any]]) -> str:
-    """The page that says what `rows`, the contents of `docs/generated/edge-rules.json`, say."""
+    """The page for `rows`, the contents of `docs/generated/edge-rules.json`."""
     parts = [_PREFACE]
     for section, group in groupby(rows, key=lambda row: row["section"]):
         parts.append(f"\n## {section}\n\n| rule | sent | came back | reached |\n|---|---|---|---|\n")

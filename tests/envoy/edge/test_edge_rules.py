@@ -1,4 +1,7 @@
-"""Every rule at the edge holds against what breaks it. A complete run writes `docs/generated/edge-rules.md`."""
+"""Every rule at the edge refuses a request that breaks it.
+
+A complete run writes `docs/generated/edge-rules.md`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ PRODUCTION = "https://gate.example.com"
 
 @pytest.fixture(scope="module")
 def usual() -> Iterator[World]:
-    """A gateway as in production, but that it waits no second before it closes a connection it gave up."""
+    """A gateway as in production, except that it closes a refused connection without a delay of one second."""
 
     def change(manager: dict[str, Any]) -> None:
         manager["delayed_close_timeout"] = "0.05s"
@@ -34,7 +37,7 @@ def usual() -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[World]:
-    """The same, with less patience than any setting gives it, so that nobody has to wait a minute here."""
+    """The same with timeouts shorter than any setting allows, so that these tests do not take a minute."""
 
     def change(manager: dict[str, Any]) -> None:
         manager["request_headers_timeout"] = manager["request_timeout"] = "0.5s"
@@ -45,7 +48,7 @@ def hasty() -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[World]:
-    """The same, where an address may ask five times at once and then once a minute."""
+    """The same with a limit of five requests at once and then one a minute for each address."""
 
     def change(manager: dict[str, Any]) -> None:
         _refill_every_minute(manager)
@@ -55,7 +58,7 @@ def strict() -> Iterator[World]:
 
 
 def _refill_every_minute(part: Any) -> None:
-    """Make every token bucket in `part` slow, so that how fast this test runs makes no difference."""
+    """Make every token bucket in `part` refill slowly, so that the speed of this test makes no difference."""
     match part:
         case {"fill_interval": _}:
             part["fill_interval"] = "60s"
@@ -75,19 +78,21 @@ def whole() -> Iterator[RunningGateway]:
 
 @pytest.fixture(scope="module")
 def record() -> Iterator[Record]:
-    """What came back."""
+    """The record of the results."""
     record = Record(CASES)
     yield record
     if record.is_complete:
         record.write()
 
 
-def test_no_two_cases_have_one_name() -> None:
+def test_case_names_are_unique() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.gate != "whole"], ids=lambda case: case.name)
-def test_it_is_refused_or_made_harmless(case: Case, request: pytest.FixtureRequest, record: Record) -> None:
+def test_a_request_that_breaks_a_rule_is_refused_or_made_harmless(
+    case: Case, request: pytest.FixtureRequest, record: Record
+) -> None:
     world: World = request.getfixturevalue(case.gate)
     world.forget()
     back = case.request.send(world.gate.port, world.gate.host)
@@ -98,7 +103,7 @@ def test_it_is_refused_or_made_harmless(case: Case, request: pytest.FixtureReque
         assert line.lower() in back.text.lower()
     for received in world.received:
         assert FORGED not in str(received.headers)
-        # Whatever arrived at a service was checked, with the path and for the service it arrived at.
+        # Every request that arrived at a service was checked for that service.
         if received.upstream != "oauth_web":
             assert received.upstream in {check.service for check in world.checks.asked}
             assert "authorization" not in received.headers
@@ -106,7 +111,9 @@ def test_it_is_refused_or_made_harmless(case: Case, request: pytest.FixtureReque
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.gate == "whole"], ids=lambda case: case.name)
-def test_the_authorization_server_refuses_it(case: Case, whole: RunningGateway, record: Record) -> None:
+def test_the_authorization_server_refuses_a_request_that_breaks_a_rule(
+    case: Case, whole: RunningGateway, record: Record
+) -> None:
     place = urlsplit(whole.url)
     back = case.request.send(place.port or 80, place.netloc)
     assert str(back) in case.wanted, back.text

@@ -1,4 +1,4 @@
-"""What the authorization server itself refuses, asked through the Envoy of a whole gateway."""
+"""Requests that the authorization server itself refuses, sent through the Envoy of a whole gateway."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""Other people's Envoys: the examples for Istio and Envoy Gateway, and the manifests for Kubernetes."""
+"""Envoys that other projects configure: the examples for Istio and Envoy Gateway, and the manifests for
+Kubernetes.
+"""

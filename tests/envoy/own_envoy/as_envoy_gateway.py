@@ -1,4 +1,7 @@
-"""What Envoy Gateway (1.9) makes of `envoy/envoy-gateway/`: a filter per policy, on where a route says so."""
+"""The configuration that Envoy Gateway 1.9 generates from `envoy/envoy-gateway/`: one filter for each policy.
+
+A filter is off until a route enables it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _ESCAPED = {"RejectRequest": "REJECT_REQUEST"}
 
 
 def manager(*, bodies: bool = False, as_bytes: bool = True) -> Json:
-    """The HTTP connection manager of the gateway; `as_bytes` is what the patch of `tool-rules.yaml` does."""
+    """The HTTP connection manager of the gateway. `as_bytes` is the effect of the patch in `tool-rules.yaml`."""
     policies = [d for d in documents(ENVOY_GATEWAY / "security-policies.yaml") if d["kind"] == "SecurityPolicy"]
     checking = [policy for policy in policies if "extAuth" in policy["spec"]]
     traffic = document(ENVOY_GATEWAY / "client-traffic-policy.yaml", "ClientTrafficPolicy", "portcullis")["spec"]
@@ -40,7 +43,7 @@ def _name(policy: Json) -> str:
 
 
 def _on(policies: list[Json], route: str) -> Json:
-    """What a route says: a policy of its own takes the place of the gateway's."""
+    """The configuration of a route. A policy for the route replaces that of the gateway."""
     by_target = {(ref["kind"], ref["name"]): p for p in policies for ref in p["spec"]["targetRefs"]}
     policy = by_target.get(("HTTPRoute", route), by_target["Gateway", "portcullis"])
     if "extAuth" not in policy["spec"]:

@@ -1,7 +1,7 @@
-"""What Istio makes of `envoy/istio/`: the filters that pilot generates for a CUSTOM policy (istio 1.32).
+"""The configuration that Istio generates from `envoy/istio/`: the filters of a CUSTOM policy in Istio 1.32.
 
-The policy becomes shadow rules of an RBAC filter, which decide nothing but leave the name of the rule that
-matched; ext_authz asks only about requests that have such a name. No route can tell it anything.
+The policy becomes shadow rules of an RBAC filter. They decide nothing, but record the name of the rule that
+matched; ext_authz checks only requests that have such a name. No route can send it context.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def manager(*, bodies: bool = False) -> Json:
         "@type": MANAGER,
         "stat_prefix": "in",
         "use_remote_address": True,
-        # What `DECODE_AND_MERGE_SLASHES` comes to.
+        # The effect of `DECODE_AND_MERGE_SLASHES`.
         "normalize_path": True,
         "merge_slashes": True,
         "route_config": {"virtual_hosts": virtual_hosts()},

@@ -1,4 +1,6 @@
-"""Envoys as Istio and Envoy Gateway run them from our examples, before the real check service and an echo."""
+"""Envoys that Istio and Envoy Gateway would run from our examples, with the real check service and
+an echo server.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ def redis(key: SigningKey) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def bearer(redis: RedisServer, key: SigningKey) -> Issue:
-    """A live token for the services of the example, as a header, but for what is changed."""
+    """A valid token for the services of the example, as a header; keyword arguments change its claims."""
 
     def make(**changes: Any) -> tuple[str, str]:
         good = {
@@ -60,7 +62,7 @@ def authz(redis: RedisServer) -> Iterator[AuthzProcess]:
 
 @pytest.fixture(scope="session")
 def authz_with_rules(redis: RedisServer) -> Iterator[AuthzProcess]:
-    """The same, and the last service in the file, `memory`, has tool rules."""
+    """The same with tool rules for the last service in the file, `memory`."""
     with running_authz(environ(redis), config=SETTINGS.read_text(encoding="utf-8") + TOOL_RULES) as service:
         service.wait_for_health("SERVING")
         yield service
@@ -70,7 +72,7 @@ def authz_with_rules(redis: RedisServer) -> Iterator[AuthzProcess]:
 def envoy(
     authz: AuthzProcess, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[AuthzEnvoy]:
-    """An Envoy of each kind."""
+    """One Envoy of each kind."""
     folder = tmp_path_factory.mktemp("envoy")
     with running_envoy(folder, socket_of(authz), manager=MANAGERS[request.param]()) as running:
         yield running
@@ -80,7 +82,7 @@ def envoy(
 def envoy_with_rules(
     authz_with_rules: AuthzProcess, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[AuthzEnvoy]:
-    """An Envoy of each kind that sends bodies, before the check service with tool rules."""
+    """One Envoy of each kind that sends bodies to the check service with tool rules."""
     folder = tmp_path_factory.mktemp("envoy")
     manager = MANAGERS[request.param](bodies=True)
     with running_envoy(folder, socket_of(authz_with_rules), manager=manager) as running:

@@ -1,4 +1,4 @@
-"""The example files, read as what their control planes make of them: the routes of an Envoy."""
+"""The example files, read as their control planes read them: as routes of an Envoy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Issue = Callable[..., tuple[str, str]]
 
 
 def documents(path: Path) -> list[Json]:
-    """What stands in a file of Kubernetes."""
+    """The contents of a file of Kubernetes documents."""
     return [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
 
 
@@ -41,9 +41,9 @@ def document(path: Path, kind: str, name: str) -> Json:
 
 
 def virtual_hosts(per_route: dict[str, Json] | None = None) -> list[Json]:
-    """The HTTPRoutes of the listeners with TLS, as Envoy has them; `per_route` by the route's name.
+    """The HTTPRoutes of the listeners with TLS, as virtual hosts; `per_route` maps a route's name to its filters.
 
-    Every answer says in `x-route` which route it came by.
+    The header `x-route` of every answer names the route.
     """
     hosts: dict[str, list[tuple[int, Json]]] = {}
     for route in documents(ROUTES):
@@ -74,7 +74,7 @@ def virtual_hosts(per_route: dict[str, Json] | None = None) -> list[Json]:
 
 
 def _set_headers(rule: Json) -> list[Json]:
-    """What both make of `RequestHeaderModifier`: the value as it stands, with Envoy's command operators."""
+    """The translation of `RequestHeaderModifier` by both: the value unchanged, with Envoy's command operators."""
     return [
         {
             "header": {"key": each["name"], "value": each["value"]},

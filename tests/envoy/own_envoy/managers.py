@@ -1,4 +1,6 @@
-"""The Envoys that other projects run: the configuration of each, made of our examples, and the socket it calls."""
+"""The Envoys of other projects: the configuration of each, generated from our examples, and the socket of the
+check.
+"""
 
 from __future__ import annotations
 

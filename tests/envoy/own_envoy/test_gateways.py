@@ -1,6 +1,6 @@
-"""Through Envoys that we did not configure: who gets through, and what the services are told.
+"""Envoys that we did not configure: which requests they allow, and which headers the services receive.
 
-Neither tells the check service which service a route leads to, but for the one route that does so in the example.
+Neither names the service of a route to the check service, except for the one route of the example that does.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ JSON = ("Content-Type", "application/json")
 
 
 @pytest.mark.parametrize(("host", "path"), [(TIME, "/mcp"), (TIME, "/mcp/x"), (AUTH, "/memory/mcp")])
-def test_a_service_asks_for_a_token_and_one_that_is_good_becomes_an_identity(
+def test_a_service_requires_a_token_and_receives_the_identity_of_a_valid_one(
     envoy: AuthzEnvoy, bearer: Issue, host: str, path: str
 ) -> None:
     refused = envoy.post(path, host=host)
@@ -62,7 +62,7 @@ def test_a_service_asks_for_a_token_and_one_that_is_good_becomes_an_identity(
     assert "forged" not in reply.body
 
 
-def test_the_authorization_server_is_open_and_nobody_forges_an_identity_there_either(envoy: AuthzEnvoy) -> None:
+def test_the_authorization_server_needs_no_token_and_receives_no_forged_identity(envoy: AuthzEnvoy) -> None:
     forged = [(name, "forged") for name in (*IdentityHeaders().guarded, "x.user.id", "X-Original-Url")]
     for host, path in OPEN:
         reply = envoy.post(path, forged, host=host)
@@ -70,7 +70,7 @@ def test_the_authorization_server_is_open_and_nobody_forges_an_identity_there_ei
         assert "forged" not in reply.body, (host, path)
 
 
-def test_the_authorization_server_learns_the_callers_address_and_not_what_the_caller_claims(
+def test_the_authorization_server_receives_the_true_address_instead_of_a_claimed_one(
     envoy: AuthzEnvoy,
 ) -> None:
     claims = [("X-Portcullis-Address", "192.0.2.1"), ("x-portcullis-address", "192.0.2.2")]
@@ -88,7 +88,9 @@ def test_a_header_with_an_underscore_is_refused(envoy: AuthzEnvoy, bearer: Issue
 
 
 @pytest.mark.parametrize("name", ["x.user.id", "X~User~Name", "x!token+scope", "X-Portcullis-Assertion"])
-def test_an_identity_in_disguise_never_arrives(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
+def test_a_forged_identity_header_with_other_punctuation_never_arrives(
+    envoy: AuthzEnvoy, bearer: Issue, name: str
+) -> None:
     assert "forged" not in envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).body
 
 
@@ -119,7 +121,7 @@ def test_an_identity_in_disguise_never_arrives(envoy: AuthzEnvoy, bearer: Issue,
         *("X-Proto-Override", "X-IP-Override", "X-HTTP-Host-Override", "Method-Override", "X-Tunneled-Method"),
     ],
 )
-def test_what_only_a_proxy_may_say_never_arrives(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
+def test_a_header_that_only_a_proxy_may_set_never_arrives(envoy: AuthzEnvoy, bearer: Issue, name: str) -> None:
     assert "forged" not in envoy.post("/mcp", [(name, "forged"), bearer()], host=TIME).body
 
 
@@ -149,7 +151,7 @@ SPELLINGS = (
 )
 
 
-def test_no_spelling_of_a_request_reaches_a_service_without_a_token(envoy: AuthzEnvoy) -> None:
+def test_no_variant_of_a_path_reaches_a_service_without_a_token(envoy: AuthzEnvoy) -> None:
     for host in HOSTS:
         for path in SPELLINGS:
             reply = envoy.post(path, host=host)
@@ -161,28 +163,26 @@ def test_a_path_that_is_open_at_the_issuer_is_not_open_at_a_service(envoy: Authz
     assert envoy.post(path, host=TIME).status in {401, 404}
 
 
-def test_a_token_for_one_service_does_not_open_another(envoy: AuthzEnvoy, bearer: Issue) -> None:
+def test_a_token_for_one_service_is_refused_at_another(envoy: AuthzEnvoy, bearer: Issue) -> None:
     only_time = bearer(aud=(f"https://{TIME}/mcp",))
     assert envoy.post("/mcp", [only_time], host=TIME).status == 200
     assert envoy.post("/memory/mcp", [only_time], host=AUTH).status == 401
 
 
-def test_a_revoked_token_and_one_in_the_query_do_not_get_through(envoy: AuthzEnvoy, bearer: Issue) -> None:
+def test_a_revoked_token_and_a_token_in_the_query_are_refused(envoy: AuthzEnvoy, bearer: Issue) -> None:
     assert envoy.post("/mcp", [bearer(jti="never-lived")], host=TIME).status == 401
     assert envoy.post("/mcp?access_token=x", [bearer()], host=TIME).status == 400
 
 
-def test_how_long_an_answer_may_take_is_for_the_check_to_say_and_not_for_the_caller(
-    envoy: AuthzEnvoy, bearer: Issue
-) -> None:
-    """Envoy acts on this header; had it arrived from outside, it would be among what the service sees."""
+def test_a_caller_cannot_set_the_timeout_of_a_request(envoy: AuthzEnvoy, bearer: Issue) -> None:
+    """Envoy acts on this header. If it had accepted it from outside, the service would have received it."""
     reply = envoy.post("/mcp", [("x-envoy-upstream-rq-timeout-ms", "99999999"), bearer()], host=TIME)
     assert reply.status == 200
     assert "99999999" not in reply.body
 
 
 @pytest.mark.parametrize("kind", MANAGERS)
-def test_without_a_check_service_nobody_gets_through_and_clients_keep_their_tokens(
+def test_without_a_check_service_every_call_is_503_and_clients_can_still_get_tokens(
     redis: RedisServer, bearer: Issue, tmp_path: Path, kind: str
 ) -> None:
     with running_authz(environ(redis), config=SETTINGS.read_text(encoding="utf-8")) as own:
@@ -209,7 +209,7 @@ def test_tool_rules_are_decided_from_the_body(envoy_with_rules: AuthzEnvoy, bear
     assert envoy_with_rules.post("/mcp", reader, host=TIME, body=call("anything")).status == 200
 
 
-def test_parameters_of_the_media_type_and_references_of_an_unknown_kind_are_for_the_service(
+def test_media_type_parameters_are_accepted_and_unknown_reference_types_are_left_to_the_service(
     envoy_with_rules: AuthzEnvoy, bearer: Issue
 ) -> None:
     def status(body: bytes, kind: str = "application/json", scope: str = "mcp.memory") -> int:
@@ -227,7 +227,7 @@ def test_parameters_of_the_media_type_and_references_of_an_unknown_kind_are_for_
 
 
 @pytest.mark.parametrize("manager", [{"bodies": False}, {"bodies": True, "as_bytes": False}], ids=["none", "text"])
-def test_a_body_that_does_not_come_or_comes_as_text_opens_nothing(
+def test_a_body_that_is_not_sent_or_is_sent_as_text_is_refused(
     authz_with_rules: AuthzProcess, bearer: Issue, tmp_path: Path, manager: dict[str, bool]
 ) -> None:
     with running_envoy(

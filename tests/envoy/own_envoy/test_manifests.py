@@ -1,7 +1,8 @@
-"""The manifests: Kubernetes knows every field, they confine our programs, and our programs take the settings.
+"""The manifests: Kubernetes accepts every field, they confine our programs, and our programs accept the settings.
 
-Kubernetes' own kinds are held against its published schemas. Those of custom resources are not ours to carry
-along: with `CRDS` naming a folder of `CustomResourceDefinition` files, the examples are held against them too.
+Kubernetes' own kinds are validated with its published schemas. The schemas of custom resources are not in this
+repository: if `CRDS` names a folder of `CustomResourceDefinition` files, the examples are validated with them
+too.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ PATCHES = (METRICS / "proxy.yaml", ALERTS / "containers.yaml")
 
 
 def _patched(program: str) -> Json:
-    """The StatefulSet of a program as `metrics/` and `alerts/` change it."""
+    """The StatefulSet of a program with the changes from `metrics/` and `alerts/`."""
     deployment = document(BASE / f"{program}.yaml", "StatefulSet", program)
     pod = deployment["spec"]["template"]["spec"]
     for path in PATCHES:
@@ -81,11 +82,11 @@ CUSTOM = [d for d in _all() if d not in BUILT_IN]
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("resource", BUILT_IN, ids=_name)
-def test_kubernetes_knows_every_field(resource: Json, version: str) -> None:
+def test_kubernetes_accepts_every_field(resource: Json, version: str) -> None:
     validate(resource, version, strict=True)
 
 
-def test_a_field_that_an_old_kubernetes_does_not_know_would_be_seen() -> None:
+def test_a_field_that_an_old_kubernetes_lacks_is_detected() -> None:
     resource = document(BASE / "ext-authz.yaml", "StatefulSet", "ext-authz")
     resource["spec"]["template"]["spec"]["containers"][0]["lifecycle"] = {"preStop": {"sleep": {"seconds": 10}}}
     validate(resource, KUBERNETES[1], strict=True)
@@ -93,14 +94,14 @@ def test_a_field_that_an_old_kubernetes_does_not_know_would_be_seen() -> None:
         validate(resource, KUBERNETES[0], strict=True)
 
 
-def test_the_page_makes_the_namespace_before_anything_in_it() -> None:
+def test_the_page_creates_the_namespace_before_its_contents() -> None:
     page = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
     commands = [line.strip() for line in page.splitlines() if line.strip().startswith("kubectl ")]
     assert commands[0] == "kubectl apply -f kubernetes/base/namespace.yaml"
     assert any("create secret" in command for command in commands[1:])
 
 
-def test_a_field_that_kubernetes_does_not_know_would_be_seen() -> None:
+def test_a_field_that_kubernetes_lacks_is_detected() -> None:
     resource = document(BASE / "ext-authz.yaml", "StatefulSet", "ext-authz")
     resource["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFileSystem"] = True
     with pytest.raises(ValidationError):
@@ -109,7 +110,7 @@ def test_a_field_that_kubernetes_does_not_know_would_be_seen() -> None:
 
 @pytest.mark.skipif("CRDS" not in os.environ, reason="CRDS names no folder of CustomResourceDefinition files")
 @pytest.mark.parametrize("resource", CUSTOM, ids=_name)
-def test_the_published_definition_knows_every_field(resource: Json) -> None:
+def test_the_published_definition_has_every_field(resource: Json) -> None:
     group, _, version = resource["apiVersion"].partition("/")
     schemas = [
         served["schema"]["openAPIV3Schema"]
@@ -132,7 +133,7 @@ def _definitions() -> list[Json]:
 
 
 def _closed(schema: Any) -> Any:
-    """The schema as the API server means it: members it does not name are unknown."""
+    """The schema as the API server interprets it: unnamed members are unknown."""
     if isinstance(schema, list):
         return [_closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -153,7 +154,7 @@ def _pods() -> Iterator[tuple[str, Json]]:
 
 
 def _environment(container: Json) -> dict[str, str]:
-    """Its variables, as in a pod with the name `pod-0`. A value from a Secret would be a KeyError."""
+    """The variables of a container in a pod with the name `pod-0`. A value from a Secret raises KeyError."""
     return {
         each["name"]: "pod-0"
         if each.get("valueFrom") == {"fieldRef": {"fieldPath": "metadata.name"}}
@@ -162,7 +163,7 @@ def _environment(container: Json) -> dict[str, str]:
     }
 
 
-def test_every_pod_is_confined_as_the_strictest_standard_of_kubernetes_asks() -> None:
+def test_every_pod_meets_the_restricted_pod_security_standard() -> None:
     labels = document(BASE / "namespace.yaml", "Namespace", "portcullis")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     for name, pod in _pods():
@@ -184,7 +185,7 @@ def test_every_pod_is_confined_as_the_strictest_standard_of_kubernetes_asks() ->
         assert {"livenessProbe", "startupProbe", "lifecycle"} <= set(pod["containers"][0])
 
 
-def test_both_programs_have_the_same_probes_but_for_what_says_that_one_is_ready() -> None:
+def test_the_probes_of_both_programs_differ_only_in_their_kind() -> None:
     probes = [
         {kind: dict(container[kind]) for kind in ("readinessProbe", "livenessProbe", "startupProbe")}
         for container in (pod["containers"][0] for _, pod in _pods())
@@ -196,7 +197,7 @@ def test_both_programs_have_the_same_probes_but_for_what_says_that_one_is_ready(
     assert probes[0] == probes[1]
 
 
-def test_secrets_are_files_and_each_program_is_given_its_own() -> None:
+def test_secrets_are_files_and_each_program_has_only_its_own() -> None:
     for name, pod in _pods():
         container = pod["containers"][0]
         env = _environment(container)
@@ -209,7 +210,7 @@ def test_secrets_are_files_and_each_program_is_given_its_own() -> None:
             names = {mount["name"] for mount in other["volumeMounts"]}
             assert ("secrets" in names) == (other["name"] == name)
             assert ("alerts" in names) == (other["name"] == "alerts")
-    assert not any(d["kind"] == "Secret" for d in _all()), "nothing secret stands in a file of ours"
+    assert not any(d["kind"] == "Secret" for d in _all()), "a manifest contains a secret"
 
 
 def _container(pod: Json, name: str) -> Json:
@@ -223,7 +224,7 @@ def _mounts(container: Json) -> dict[str, Json]:
     return {mount.pop("mountPath"): mount for mount in copy.deepcopy(container["volumeMounts"])}
 
 
-def test_each_pod_has_a_record_that_stays_and_a_sealer_that_alone_has_the_key() -> None:
+def test_each_pod_has_a_persistent_audit_record_and_only_the_sealer_has_the_key() -> None:
     audit, key = "/var/lib/portcullis/audit", "/var/lib/portcullis/audit-key"
     for name, pod in _pods():
         spec = document(BASE / f"{name}.yaml", "StatefulSet", name)["spec"]
@@ -237,8 +238,8 @@ def test_each_pod_has_a_record_that_stays_and_a_sealer_that_alone_has_the_key() 
         assert _mounts(sealer)[key] == {"name": "audit-key"}
         others = [container for container in pod["containers"] if container is not sealer]
         for mount in (mount for container in others for mount in _mounts(container).values()):
-            assert mount["name"] != "audit-key", "the sealer alone has the key"
-            # The folder of the outbox is beside the tree, and the sealer ignores it.
+            assert mount["name"] != "audit-key", "only the sealer has the key"
+            # The folder of the outbox is next to the sealed tree, and the sealer ignores it.
             is_outbox = mount.get("subPath") == "alerts"
             assert mount["name"] != "audit-sealed" or is_outbox or mount["readOnly"]
         alerts = _mounts(_container(pod, "alerts"))
@@ -247,7 +248,7 @@ def test_each_pod_has_a_record_that_stays_and_a_sealer_that_alone_has_the_key() 
         assert _mounts(sealer).keys() >= {audit, f"{audit}/segments"} <= alerts.keys()
 
 
-def test_the_sealer_takes_its_settings_and_is_of_the_same_node_as_its_program() -> None:
+def test_the_sealer_accepts_its_settings_and_has_the_node_name_of_its_program() -> None:
     for name, pod in _pods():
         program = load(SealSettings, SETTINGS, {"AUDIT_DIR": "", **_environment(_container(pod, name))})
         sealer = load(SealSettings, SETTINGS, _environment(_container(pod, "sealer")))
@@ -258,7 +259,7 @@ def test_the_sealer_takes_its_settings_and_is_of_the_same_node_as_its_program() 
         assert not sealer.audit_seal_key.is_relative_to(sealer.audit_dir)
 
 
-def test_alerts_take_their_settings_and_their_outbox_is_the_only_place_that_they_change() -> None:
+def test_the_alerts_program_accepts_its_settings_and_writes_only_to_its_outbox() -> None:
     for _, pod in _pods():
         container = _container(pod, "alerts")
         settings = load(AlertSettings, SETTINGS, _environment(container))
@@ -269,7 +270,7 @@ def test_alerts_take_their_settings_and_their_outbox_is_the_only_place_that_they
         assert writable == {str(settings.alerts_outbox.parent), "/tmp"}  # noqa: S108 - a mount of its own
 
 
-def test_the_programs_take_their_settings(tmp_path: Path) -> None:
+def test_the_programs_accept_their_settings(tmp_path: Path) -> None:
     for name, pod in _pods():
         env = _environment(pod["containers"][0])
         for key in [key for key in env if key.endswith("_FILE")]:
@@ -288,7 +289,7 @@ def test_the_programs_take_their_settings(tmp_path: Path) -> None:
             assert check.metrics_listen == "127.0.0.1:9102"
 
 
-def test_what_belongs_together_is_named_alike() -> None:
+def test_related_resources_have_matching_names_and_labels() -> None:
     monitor = document(METRICS / "pod-monitor.yaml", "PodMonitor", "portcullis")["spec"]
     for name in PROGRAMS:
         found = {d["kind"]: d for d in documents(BASE / f"{name}.yaml") if d["metadata"]["name"] == name}
@@ -302,7 +303,7 @@ def test_what_belongs_together_is_named_alike() -> None:
         assert found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == wanted
         assert found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == name
         assert found["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
-        assert "replicas" not in found["StatefulSet"]["spec"], "two would fight over the number"
+        assert "replicas" not in found["StatefulSet"]["spec"], "both would set the number of replicas"
         pod = found["StatefulSet"]["spec"]["template"]["spec"]
         assert pod["serviceAccountName"] == found["ServiceAccount"]["metadata"]["name"]
         assert monitor["selector"]["matchLabels"].items() <= labels.items()
@@ -314,7 +315,7 @@ def test_what_belongs_together_is_named_alike() -> None:
         assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= set(ports)
 
 
-def test_nobody_is_reached_but_by_whom_a_policy_names() -> None:
+def test_all_traffic_is_denied_by_default_and_every_rule_names_peers_and_ports() -> None:
     policies = {d["metadata"]["name"]: d["spec"] for d in documents(BASE / "network-policies.yaml")}
     assert policies["nobody"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for name, policy in policies.items():
@@ -326,7 +327,7 @@ def test_nobody_is_reached_but_by_whom_a_policy_names() -> None:
             assert rule["ports"], name
 
 
-def test_only_the_page_of_figures_is_handed_out_to_prometheus(tmp_path: Path) -> None:
+def test_prometheus_reaches_only_the_metrics_page(tmp_path: Path) -> None:
     config = METRICS / "envoy.yaml"
     subprocess.run([envoy_path(), "--mode", "validate", "-c", config], check=True, capture_output=True)
     listener = yaml.safe_load(config.read_text(encoding="utf-8"))["static_resources"]["listeners"][0]

@@ -1,4 +1,4 @@
-"""Who reaches whom in a cluster with our network policies, worked out as Kubernetes works it out."""
+"""Which pod reaches which in a cluster with our network policies, evaluated as Kubernetes evaluates them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PART_OF = {"app.kubernetes.io/part-of": "portcullis"}
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod with its labels, those of its namespace, and its address."""
+    """A pod with its labels, the labels of its namespace, and its address."""
 
     name: str
     namespace: str
@@ -29,7 +29,7 @@ class Pod:
 
     @property
     def around(self) -> dict[str, str]:
-        """The labels of its namespace; Kubernetes itself gives each one its name."""
+        """The labels of the pod's namespace. Kubernetes itself adds the name of the namespace."""
         return {"kubernetes.io/metadata.name": self.namespace, **dict(self.namespace_labels)}
 
 
@@ -59,7 +59,7 @@ PORTS = {WEB: 9000, CHECK: 9001, REDIS: 6379, REPLICA: 6379, TIME: 8000, NOTES: 
 
 
 def policies() -> list[Json]:
-    """All policies, each with its namespace as its kustomization gives it."""
+    """All policies, each with the namespace that its kustomization sets."""
     found = []
     for folder in ("base", "services", "redis"):
         kustomization = yaml.safe_load((HERE / folder / "kustomization.yaml").read_text(encoding="utf-8"))
@@ -70,7 +70,7 @@ def policies() -> list[Json]:
 
 
 def matches(selector: Json, labels: dict[str, str]) -> bool:
-    assert set(selector) <= {"matchLabels"}, "this test knows no other kind of selector"
+    assert set(selector) <= {"matchLabels"}, "this test supports no other kind of selector"
     return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
@@ -91,7 +91,7 @@ def is_peer(peer: Json, other: Pod, namespace: str) -> bool:
 
 
 def allows(direction: str, subject: Pod, other: Pod, port: int) -> bool:
-    """Whether the policies of `subject` let it speak with `other` in one direction."""
+    """Whether the policies of `subject` let it communicate with `other` in one direction."""
     chosen: list[Any] = [
         policy
         for policy in policies()
@@ -123,7 +123,7 @@ def test_a_service_reaches_no_service_and_none_of_our_programs(service: Pod) -> 
         assert not any(reaches(service, target, port) for port in (80, 443, 6379, 8000, 9000, 9001, 9102, 9103))
 
 
-def test_who_reaches_what_we_run_and_what_believes_us() -> None:
+def test_only_the_named_pods_reach_our_programs_redis_and_the_services() -> None:
     reached = {
         target.name: {source.name for source in PODS if source is not target and reaches(source, target)}
         for target in (WEB, CHECK, REDIS, TIME, NOTES)
@@ -139,13 +139,13 @@ def test_who_reaches_what_we_run_and_what_believes_us() -> None:
     assert not any(sources & outside for sources in reached.values())
 
 
-def test_our_programs_reach_what_they_need_and_nothing_else() -> None:
+def test_our_programs_reach_only_what_they_need() -> None:
     for program in (WEB, CHECK):
         reached = {target.name for target in PODS if target is not program and reaches(program, target)}
         assert reached == {"dns", "node's DNS", "redis", "replica"} | ({"internet"} if program is WEB else set())
 
 
-def test_without_the_policies_everybody_reaches_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the tests above could have failed."""
+def test_without_the_policies_every_pod_reaches_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It proves that the tests above can fail."""
     monkeypatch.setitem(globals(), "policies", list)
     assert all(reaches(source, target) for source, target in permutations(PODS, 2))

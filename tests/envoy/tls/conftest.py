@@ -1,4 +1,4 @@
-"""An edge with a certificate from files, for the tests that only look at it."""
+"""An edge with a certificate from files, for tests that do not change it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs the gateway's certificates here."""
+    """The authority that signs the gateway's certificates."""
     return Authority(tmp_path_factory.mktemp("authority"), "authority")
 
 
 @pytest.fixture(scope="session")
 def a_gateway(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[Edge]:
-    """An edge with nothing but a certificate in two files."""
+    """An edge with a certificate in two files and no other setting."""
     identity = authority.identity(HOST, TIME)
     path = tmp_path_factory.mktemp("secret") / "secret.json"
     path.write_text(json.dumps(secret.of_files(identity.cert, identity.key)), encoding="utf-8")

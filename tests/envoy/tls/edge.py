@@ -1,4 +1,4 @@
-"""A gateway's edge with TLS for a test: a real Envoy, a web server and a service behind it, and callers by TLS."""
+"""A gateway's edge with TLS: a real Envoy, a web server and a service behind it, and clients by TLS."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Edge:
     checks: CheckService
 
     def context(self, **options: Any) -> ssl.SSLContext:
-        """What an ordinary caller does: it trusts one authority and checks the name."""
+        """The context of an ordinary caller: it trusts one authority and checks the name."""
         context = ssl.create_default_context(cafile=str(self.trusted))
         for name, value in options.items():
             setattr(context, name, value)
@@ -62,13 +62,13 @@ class Edge:
         headers: Mapping[str, str] | None = None,
         context: ssl.SSLContext | None = None,
     ) -> Answer:
-        """One request by TLS."""
+        """Send one request by TLS."""
         connection = http.client.HTTPConnection("127.0.0.1")
         connection.sock = self.connect(context, host=host)
         return _ask(connection, method, path, {"Host": host, **(headers or {})})
 
     def ask_plainly(self, path: str, *, method: str = "GET", host: str = HOST) -> Answer:
-        """One request by plain HTTP, to the listener that redirects."""
+        """Send one request by plain HTTP, to the listener that redirects."""
         return _ask(
             http.client.HTTPConnection("127.0.0.1", self.plain, timeout=_SECONDS), method, path, {"Host": host}
         )
@@ -83,7 +83,7 @@ def _ask(connection: http.client.HTTPConnection, method: str, path: str, headers
 
 @contextlib.contextmanager
 def edge(trusted: Path, secret: Path, **more: Any) -> Iterator[Edge]:
-    """An edge whose certificate stands in `secret`, by plain HTTP at a free port; `more` are further settings."""
+    """Run an edge with the certificate in `secret` and plain HTTP at a free port; `more` are further settings."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pc-")))
         web = stack.enter_context(serving("oauth_web", folder / "web.sock"))

@@ -1,4 +1,4 @@
-"""Pebble, the ACME authority for tests, with a DNS of its own in which every name is this machine."""
+"""Pebble, the ACME authority for tests, with its own DNS, which resolves every name to this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ IS_HERE = shutil.which("pebble") is not None and shutil.which("pebble-challtests
 
 @dataclass
 class Pebble:
-    """A running authority. `directory` is its address, `ca_file` vouches for it, `root` for what it signs."""
+    """A running authority.
+
+    `directory` is its address, `ca_file` its own authority, `root` the one of its certificates.
+    """
 
     directory: str
     ca_file: Path
@@ -36,14 +39,17 @@ class Pebble:
     log: Path
 
     def stop(self) -> None:
-        """The authority is away from now on."""
+        """Make the authority unreachable from now on."""
         self.process.kill()
         self.process.wait()
 
 
 @contextlib.contextmanager
 def pebble(folder: Path, authority: Authority, *, http_port: int, validity: int = 86400) -> Iterator[Pebble]:
-    """Run Pebble; it asks its questions at `http_port` and its certificates are good for `validity` seconds."""
+    """Run Pebble.
+
+    It sends its challenges to `http_port`, and its certificates are valid for `validity` seconds.
+    """
     listen, management, dns = free_port(), free_port(), free_port()
     identity = authority.identity("localhost")
     config = folder / "pebble.json"
@@ -80,7 +86,7 @@ def pebble(folder: Path, authority: Authority, *, http_port: int, validity: int 
 
 @contextlib.contextmanager
 def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    # Without these it waits at random and refuses some good requests, to teach clients patience.
+    # Without these it waits for random times and refuses some valid requests, to test the retries of clients.
     environment = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)

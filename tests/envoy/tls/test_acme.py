@@ -1,6 +1,6 @@
-"""Certificates from an ACME authority: the first, its renewal under load, and what happens when something fails.
+"""Certificates from an ACME authority: the first one, its renewal under load, and failures.
 
-The tests that share a gateway stand in the order in which its life goes.
+The tests that share a gateway run in the order of its life.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ upstream = "http://127.0.0.1:1/mcp"
 
 @dataclass
 class World:
-    """An authority, a gateway's edge, and the keeper of its certificate."""
+    """An authority, a gateway's edge, and the process that obtains its certificate."""
 
     authority: Pebble
     edge: Edge
@@ -48,7 +48,7 @@ class World:
     log: Path
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What the keeper has told of that kind."""
+        """The logged events of this name."""
         lines = (line for line in self.log.read_text(encoding="utf-8").splitlines() if line.startswith("{"))
         return [event for event in map(json.loads, lines) if event["event"] == name]
 
@@ -59,7 +59,7 @@ class World:
         )
 
     def serial(self) -> int | None:
-        """Which certificate callers are shown now; `None` if they trust it not."""
+        """The serial number of the certificate in use; `None` if callers do not trust it."""
         try:
             with self.edge.connect() as connection:
                 return int(str((connection.getpeercert() or {})["serialNumber"]), 16)
@@ -71,7 +71,7 @@ class World:
 def world(
     tmp_path: Path, authority: Authority, *, validity: int, folder: Path | None = None, asked_at: int | None = None
 ) -> Iterator[World]:
-    """Everything running. `asked_at` is the port at which the authority asks, if not where Envoy answers."""
+    """Start all programs. `asked_at` is the port for the authority's challenges, if it is not Envoy's."""
     folder, plain, answers = folder or tmp_path / "acme", free_port(), free_port()
     config = tmp_path / "portcullis.toml"
     config.write_text(f'issuer = "https://{HOST}"\n{_SERVICES}', encoding="utf-8")
@@ -96,14 +96,14 @@ def world(
         with edge(ca.root, folder / "secret.json", **options) as gateway:
             log = tmp_path / "acme.log"
             seen = World(ca, gateway, folder, environment, log)
-            assert seen.serial() is None, "there is a stopgap that nobody trusts"
+            assert seen.serial() is None, "there is a temporary certificate that no client trusts"
             with running(["acme", "run"], log, environment):
                 yield seen
 
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A disk of 64 KiB where one can be mounted, else an ordinary folder."""
+    """A disk of 64 KiB where one can be mounted, otherwise an ordinary folder."""
     folder = tmp_path_factory.mktemp("disk")
     mounting = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, check=False
@@ -115,13 +115,13 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def seen(disk: Path, tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[World]:
-    """A gateway whose certificates are good for twelve seconds."""
+    """A gateway whose certificates are valid for twelve seconds."""
     with world(tmp_path_factory.mktemp("acme"), authority, validity=24, folder=disk / "acme") as made:
         until(lambda: made.serial() is not None, "a certificate that callers trust")
         yield made
 
 
-def test_the_first_certificate_carries_every_name_and_is_shown_at_once(seen: World) -> None:
+def test_the_first_certificate_has_every_name_and_is_used_at_once(seen: World) -> None:
     with seen.edge.connect(host=TIME) as connection:
         shown_names = (connection.getpeercert() or {})["subjectAltName"]
     assert set(shown_names) == {("DNS", HOST), ("DNS", TIME)}
@@ -130,19 +130,19 @@ def test_the_first_certificate_carries_every_name_and_is_shown_at_once(seen: Wor
     assert json.loads(shown.stdout)["names"] == [HOST, TIME]
 
 
-def test_keys_are_for_their_owner_and_not_in_the_log(seen: World) -> None:
+def test_only_the_owner_can_read_keys_and_no_log_contains_them(seen: World) -> None:
     for file in seen.folder.iterdir():
         assert file.stat().st_mode & 0o077 == 0, f"{file.name} is open to others"
     assert "PRIVATE KEY" not in seen.log.read_text(encoding="utf-8")
 
 
-def test_one_process_looks_after_one_folder(seen: World) -> None:
+def test_only_one_process_manages_a_folder(seen: World) -> None:
     second = seen.acme("run")
     assert second.returncode == 1
     assert "another process" in second.stderr
 
 
-def test_what_nobody_asks_for_is_not_answered(seen: World) -> None:
+def test_an_unknown_challenge_is_not_answered(seen: World) -> None:
     challenges = "/.well-known/acme-challenge"
     for path in (f"{challenges}/x", f"{challenges}/", f"{challenges}/%2e"):
         assert seen.edge.ask_plainly(path).status in {400, 404}
@@ -151,7 +151,7 @@ def test_what_nobody_asks_for_is_not_answered(seen: World) -> None:
 
 @dataclass
 class Load:
-    """Callers that never stop asking, some on connections they keep and some on new ones."""
+    """Callers that send requests without a pause, some on persistent connections and some on new ones."""
 
     edge: Edge
     answered: int = 0
@@ -161,7 +161,7 @@ class Load:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Ask for as long as the block lasts."""
+        """Send requests until the block ends."""
         threads = [threading.Thread(target=work) for work in (self._on_new_ones, self._on_one_kept)]
         for thread in threads:
             thread.start()
@@ -200,9 +200,7 @@ class Load:
             self.failures.append(f"{answer.status} {body[:60]!r}")
 
 
-def test_renewals_under_load_cost_nobody_a_request(
-    seen: World, record_property: Callable[[str, object], None]
-) -> None:
+def test_renewals_under_load_fail_no_request(seen: World, record_property: Callable[[str, object], None]) -> None:
     load = Load(seen.edge)
     with load.running():
         until(lambda: len(load.serials) >= 3, "two renewals")
@@ -212,7 +210,7 @@ def test_renewals_under_load_cost_nobody_a_request(
     record_property("requests", load.answered)
 
 
-def test_a_full_disk_loses_nothing_and_is_got_over(seen: World, disk: Path) -> None:
+def test_a_full_disk_loses_nothing_and_renewal_resumes_afterwards(seen: World, disk: Path) -> None:
     if not disk.is_mount():
         pytest.skip("a small disk can only be mounted by root")
     before, failures = seen.serial(), len(seen.events("certificate.failed"))
@@ -222,12 +220,12 @@ def test_a_full_disk_loses_nothing_and_is_got_over(seen: World, disk: Path) -> N
             filler.flush()
     until(lambda: len(seen.events("certificate.failed")) > failures, "the disk is found full")
     assert "No space left" in seen.events("certificate.failed")[-1]["error"]
-    assert seen.acme("status", "--json").stdout, "what is kept is whole"
+    assert seen.acme("status", "--json").stdout, "the stored state is complete"
     (disk / "filler").unlink()
     until(lambda: seen.serial() not in {before, None}, "a new certificate once there is room")
 
 
-def test_with_the_authority_away_the_old_certificate_goes_on_and_it_is_told(seen: World) -> None:
+def test_without_the_authority_the_old_certificate_stays_and_the_failure_is_logged(seen: World) -> None:
     failures = len(seen.events("certificate.failed"))
     seen.authority.stop()
     until(lambda: len(seen.events("certificate.failed")) >= failures + 2, "it tries again and again")
@@ -237,9 +235,7 @@ def test_with_the_authority_away_the_old_certificate_goes_on_and_it_is_told(seen
     assert seen.acme("status").stdout.startswith(HOST)
 
 
-def test_a_proof_that_the_authority_does_not_find_is_told_with_its_reason(
-    tmp_path: Path, authority: Authority
-) -> None:
+def test_a_failed_challenge_is_logged_with_its_reason(tmp_path: Path, authority: Authority) -> None:
     with world(tmp_path, authority, validity=60, asked_at=free_port()) as seen:
         until(lambda: seen.events("certificate.failed"), "it fails")
         failure = seen.events("certificate.failed")[0]

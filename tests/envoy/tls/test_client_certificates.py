@@ -1,4 +1,4 @@
-"""Client certificates at the edge: of the right authority, pinned where there are pins, required where set so."""
+"""Client certificates at the edge: signed by the right authority, pinned if there are pins, required if set so."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ def callers(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def ada(callers: Authority) -> Identity:
-    """A caller with a good certificate."""
+    """A caller with a valid certificate."""
     return callers.identity("ada.example.com")
 
 
 @pytest.fixture(scope="module")
 def bob(callers: Authority) -> Identity:
-    """Another one."""
+    """Another caller with a valid certificate."""
     return callers.identity("bob.example.com")
 
 
 @pytest.fixture(scope="module")
 def mallory(tmp_path_factory: pytest.TempPathFactory) -> Identity:
-    """An attacker: her certificate has the name of `ada`, from an authority of her own."""
+    """An attacker: her certificate has the name of `ada`, and is signed by her own authority."""
     return Authority(tmp_path_factory.mktemp("mallory"), "mallory").identity("ada.example.com")
 
 
 def asking(authority: Authority, tmp_path: Path, callers: Authority, **more: Any) -> AbstractContextManager[Edge]:
-    """An edge that asks callers for certificates."""
+    """An edge that requests client certificates."""
     identity = authority.identity(HOST)
     path = tmp_path / "secret.json"
     path.write_text(json.dumps(secret.of_files(identity.cert, identity.key)), encoding="utf-8")
@@ -68,7 +68,7 @@ def asking(authority: Authority, tmp_path: Path, callers: Authority, **more: Any
 
 @pytest.fixture(scope="module")
 def optional(authority: Authority, tmp_path_factory: pytest.TempPathFactory, callers: Authority) -> Iterator[Edge]:
-    """An edge where a certificate may be shown."""
+    """An edge with optional client certificates."""
     with asking(authority, tmp_path_factory.mktemp("optional"), callers) as gateway:
         yield gateway
 
@@ -84,7 +84,7 @@ def status_for(gateway: Edge, identity: Identity | None) -> int | None:
         return None
 
 
-def test_where_it_is_optional_one_may_come_without_but_not_with_a_bad_one(
+def test_an_optional_certificate_may_be_absent_but_not_invalid(
     optional: Edge, ada: Identity, mallory: Identity
 ) -> None:
     assert status_for(optional, None) == 200
@@ -93,10 +93,10 @@ def test_where_it_is_optional_one_may_come_without_but_not_with_a_bad_one(
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_authorities_that_are_replaced_count_for_new_connections_and_those_before_do_not(
+def test_new_connections_use_replaced_authorities_and_open_ones_continue(
     authority: Authority, tmp_path: Path, *, required: bool
 ) -> None:
-    """As a rotation does it: first both authorities, then the new one alone."""
+    """Like a rotation: first both authorities, then only the new one."""
     (before, after), folder = [Authority(tmp_path, name) for name in ("before", "after")], tmp_path / "in-use"
     folder.mkdir()
     ada, bob = before.identity("ada.example.com"), after.identity("bob.example.com")
@@ -122,18 +122,18 @@ def test_authorities_that_are_replaced_count_for_new_connections_and_those_befor
             until(lambda: status_for(gateway, ada) is None, "the authority before to count no longer")
             assert status_for(gateway, bob) == 200
             old.sendall(gateway.gate.head("GET", "/"))
-            assert old.recv(64).startswith(b"HTTP/1.1 200"), "an open connection goes on"
+            assert old.recv(64).startswith(b"HTTP/1.1 200"), "an open connection continues"
 
 
-def test_envoy_counts_the_days_until_the_first_certificate_ends(optional: Edge) -> None:
-    """For the alert rule in docs/prometheus-rules.yaml."""
+def test_envoy_counts_the_days_until_the_first_certificate_expires(optional: Edge) -> None:
+    """The alert rule in docs/prometheus-rules.yaml uses this metric."""
     with client_of(Path(optional.settings.envoy_admin.removeprefix("unix:"))) as admin:
         page = admin.get("/stats/prometheus?filter=days_until_first_cert_expiring").text
     (days,) = re.findall(r"^envoy_server_days_until_first_cert_expiring\{\} (\d+)$", page, re.MULTILINE)
-    assert int(days) < 4000, "Envoy found no certificate that ends"
+    assert int(days) < 4000, "Envoy found no certificate that expires"
 
 
-def test_the_check_of_settings_notes_a_certificate_that_ends_soon(
+def test_the_check_of_settings_warns_of_a_certificate_that_expires_soon(
     authority: Authority, callers: Authority
 ) -> None:
     identity = authority.identity(HOST)
@@ -176,7 +176,7 @@ def test_the_commands_write_the_file_from_which_envoy_reads_the_authorities(
     shown = tmp_path / "acme" / "client-authorities.json"
     assert json.loads(shown.read_text()) == wanted
     assert shown.stat().st_mode & 0o077 == 0
-    # `up` keeps a copy there, which stays as long as it is of the same authorities.
+    # `up` writes a copy there, which it does not replace for the same authorities.
     AuthoritiesFollower(callers.cert, shown).look()
     copy = shown.read_text()
     for named, kept in ((callers.cert, True), (authority.cert, False)):
@@ -186,7 +186,9 @@ def test_the_commands_write_the_file_from_which_envoy_reads_the_authorities(
     assert json.loads(shown.read_text()) == secret.of_authorities_file(authority.cert)
 
 
-def test_authorities_that_are_no_certificates_change_nothing(authority: Authority, tmp_path: Path) -> None:
+def test_a_file_without_certificates_leaves_the_authorities_unchanged(
+    authority: Authority, tmp_path: Path
+) -> None:
     callers, folder = Authority(tmp_path, "callers"), tmp_path / "in-use"
     folder.mkdir()
     in_use, target = folder / "authorities.pem", folder / "client-authorities.json"
@@ -204,14 +206,14 @@ def test_authorities_that_are_no_certificates_change_nothing(authority: Authorit
     assert json.loads(target.read_text())["resources"][0]["name"] == secret.AUTHORITIES
 
 
-def test_where_it_is_required_nobody_comes_without(
+def test_a_required_certificate_must_be_present_and_valid(
     authority: Authority, tmp_path: Path, callers: Authority, ada: Identity, mallory: Identity
 ) -> None:
     with asking(authority, tmp_path, callers, tls_client_required=True) as gateway:
         assert [status_for(gateway, who) for who in (None, ada, mallory)] == [None, 200, None]
 
 
-def test_the_authorization_server_is_told_which_certificate_and_never_what_a_caller_claims(
+def test_the_authorization_server_receives_the_fingerprint_and_never_a_claimed_one(
     optional: Edge, ada: Identity
 ) -> None:
     optional.web.received.clear()
@@ -225,7 +227,7 @@ def test_the_authorization_server_is_told_which_certificate_and_never_what_a_cal
     assert XFCC not in without.headers
 
 
-def test_services_are_not_told_of_certificates(optional: Edge, ada: Identity) -> None:
+def test_services_receive_no_certificate_header(optional: Edge, ada: Identity) -> None:
     optional.time.received.clear()
     context = optional.context()
     context.load_cert_chain(ada.cert, ada.key)
@@ -241,14 +243,14 @@ def fingerprint(identity: Identity) -> str:
 
 
 def spki_pin(identity: Identity) -> str:
-    """The SHA-256 of its public key, in base64."""
+    """The SHA-256 of the certificate's public key, in base64."""
     key = x509.load_pem_x509_certificate(identity.cert.read_bytes()).public_key()
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(hashlib.sha256(der).digest()).decode()
 
 
 @pytest.mark.parametrize("pin_of", [fingerprint, spki_pin])
-def test_where_some_are_pinned_others_of_the_same_authority_are_refused(
+def test_with_pins_other_certificates_of_the_same_authority_are_refused(
     authority: Authority, tmp_path: Path, callers: Authority, pin_of: Callable[[Identity], str]
 ) -> None:
     ada, bob = callers.identity("ada"), callers.identity("bob")

@@ -1,4 +1,4 @@
-"""What callers meet: TLS 1.3, HSTS on every answer, and plain HTTP that leads to https and nowhere else."""
+"""TLS for callers: TLS 1.3, HSTS on every answer, and plain HTTP that only redirects to https."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HSTS = "strict-transport-security"
 
 
 @pytest.mark.requirement("mcp:https")
-def test_tls_1_3_is_spoken_with_http_2_offered(a_gateway: Edge) -> None:
+def test_tls_1_3_is_used_and_http_2_offered(a_gateway: Edge) -> None:
     context = a_gateway.context()
     context.set_alpn_protocols(["h2", "http/1.1"])
     with a_gateway.connect(context) as connection:
@@ -37,7 +37,7 @@ def test_tls_1_2_is_refused_by_default(a_gateway: Edge) -> None:
         a_gateway.connect(a_gateway.context(maximum_version=ssl.TLSVersion.TLSv1_2))
 
 
-def test_plain_http_on_the_tls_port_gets_nothing(a_gateway: Edge) -> None:
+def test_plain_http_on_the_tls_port_gets_no_answer(a_gateway: Edge) -> None:
     assert a_gateway.gate.raw(a_gateway.gate.head("GET", "/")) == b""
 
 
@@ -53,13 +53,13 @@ def test_plain_http_on_the_tls_port_gets_nothing(a_gateway: Edge) -> None:
         ("/notes/%2fmcp", HOST, 400),
     ],
 )
-def test_every_answer_says_to_come_by_https_only(a_gateway: Edge, path: str, host: str, status: int) -> None:
+def test_every_answer_has_hsts(a_gateway: Edge, path: str, host: str, status: int) -> None:
     answer = a_gateway.ask(path, host=host, headers=GOOD, context=_careless(a_gateway))
     assert answer.status == status
     assert answer.headers[HSTS] == "max-age=31536000"
 
 
-def test_refusals_say_so_too(a_gateway: Edge) -> None:
+def test_every_refusal_has_hsts(a_gateway: Edge) -> None:
     foreign = a_gateway.ask("/notes/mcp", headers={"Origin": "https://evil.example"})
     assert (foreign.status, HSTS in foreign.headers) == (403, True)
     refused = a_gateway.ask("/notes/mcp", method="POST")
@@ -69,7 +69,7 @@ def test_refusals_say_so_too(a_gateway: Edge) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_plain_http_is_sent_to_https_with_its_method_and_query(a_gateway: Edge, method: str) -> None:
+def test_plain_http_is_redirected_to_https_with_its_method_and_query(a_gateway: Edge, method: str) -> None:
     answer = a_gateway.ask_plainly("/notes/mcp?a=b", method=method, host=f"{HOST}:8080")
     assert answer.status == 308
     assert answer.headers["location"] == f"https://{HOST}/notes/mcp?a=b"
@@ -79,12 +79,12 @@ def test_a_services_own_host_is_redirected_to_itself(a_gateway: Edge) -> None:
     assert a_gateway.ask_plainly("/mcp", host=TIME).headers["location"] == f"https://{TIME}/mcp"
 
 
-def test_unknown_hosts_are_redirected_nowhere(a_gateway: Edge) -> None:
+def test_unknown_hosts_are_not_redirected(a_gateway: Edge) -> None:
     answer = a_gateway.ask_plainly("/", host="evil.example")
     assert (answer.status, answer.headers.get("location")) == (421, None)
 
 
-def test_nothing_behind_is_reached_by_plain_http(a_gateway: Edge) -> None:
+def test_plain_http_reaches_no_server(a_gateway: Edge) -> None:
     for seen in (a_gateway.checks.asked, a_gateway.web.received, a_gateway.time.received):
         seen.clear()
     for path in (
@@ -98,9 +98,7 @@ def test_nothing_behind_is_reached_by_plain_http(a_gateway: Edge) -> None:
     assert (a_gateway.checks.asked, a_gateway.web.received, a_gateway.time.received) == ([], [], [])
 
 
-def test_where_it_is_set_tls_1_2_is_spoken_but_only_with_forward_secrecy(
-    authority: Authority, tmp_path: Path
-) -> None:
+def test_tls_1_2_can_be_enabled_but_only_with_forward_secrecy(authority: Authority, tmp_path: Path) -> None:
     identity = authority.identity(HOST)
     path = tmp_path / "secret.json"
     path.write_text(json.dumps(secret.of_files(identity.cert, identity.key)), encoding="utf-8")
@@ -116,7 +114,7 @@ def test_where_it_is_set_tls_1_2_is_spoken_but_only_with_forward_secrecy(
             gateway.connect(old)
 
 
-def test_a_certificate_that_is_renewed_in_place_is_taken_up_and_no_connection_drops(
+def test_a_certificate_renewed_in_place_is_used_and_no_connection_drops(
     authority: Authority, tmp_path: Path
 ) -> None:
     folder = tmp_path / "certificate"
@@ -137,7 +135,7 @@ def test_a_certificate_that_is_renewed_in_place_is_taken_up_and_no_connection_dr
         assert old.recv(64).startswith(b"HTTP/1.1 200")
 
 
-def test_half_of_a_renewed_pair_is_not_taken_up(authority: Authority, tmp_path: Path) -> None:
+def test_half_of_a_renewed_pair_is_not_used(authority: Authority, tmp_path: Path) -> None:
     folder = tmp_path / "certificate"
     folder.mkdir()
     first, second = authority.identity(HOST), authority.identity("unrelated.example.com", HOST)
@@ -160,7 +158,7 @@ def _certificate_of(gateway: Edge) -> bytes | None:
 
 
 def _careless(gateway: Edge) -> ssl.SSLContext:
-    """Of a caller who asks for foreign hosts, too, which no certificate of ours names."""
+    """The context of a caller that requests other hosts, too, which no certificate of ours names."""
     context = gateway.context(check_hostname=False)
     context.verify_mode = ssl.CERT_NONE
     return context

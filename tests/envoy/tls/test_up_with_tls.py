@@ -1,4 +1,4 @@
-"""`portcullis up` with TLS: it starts with all that is accepted, and follows a certificate that is renewed."""
+"""`portcullis up` with TLS: it starts with all accepted settings, and follows a certificate that is renewed."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def ada(callers: Authority) -> Identity:
 
 @pytest.fixture(scope="module")
 def folder(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As certbot lays it out: `live` has links into `archive`."""
+    """The layout of certbot: `live` has links into `archive`."""
     folder = tmp_path_factory.mktemp("letsencrypt")
     (folder / "live").mkdir()
     (folder / "archive").mkdir()
@@ -128,7 +128,7 @@ def _asked_without_certificate(connection: http.client.HTTPSConnection) -> None:
     connection.getresponse()
 
 
-def test_with_every_tls_setting_at_once_it_starts_and_asks_for_certificates(
+def test_it_starts_with_every_tls_setting_at_once_and_requires_certificates(
     gateway: RunningGateway, authority: Authority, ada: Identity
 ) -> None:
     known = connect(gateway, authority, ada)
@@ -136,12 +136,12 @@ def test_with_every_tls_setting_at_once_it_starts_and_asks_for_certificates(
     assert known.getresponse().status == 401
     known.close()
     stranger = connect(gateway, authority, None)
-    # In TLS 1.3 the client hears of it after its handshake: by the alert, or by the end of the connection.
+    # In TLS 1.3 the client learns of it after its handshake, by the alert or by the end of the connection.
     with closing(stranger), pytest.raises(ssl.SSLError, match=r"CERTIFICATE_REQUIRED|EOF occurred"):
         _asked_without_certificate(stranger)
 
 
-def test_a_setting_under_its_old_name_is_used_and_the_new_one_is_said_once(gateway: RunningGateway) -> None:
+def test_a_setting_under_its_old_name_is_used_with_one_warning(gateway: RunningGateway) -> None:
     warning = "tls_min_version is an old name: write min_version in the table [tls]"
     assert said(gateway).count(warning) == 1
     for program in ("oauth_web", "ext_authz"):
@@ -149,7 +149,7 @@ def test_a_setting_under_its_old_name_is_used_and_the_new_one_is_said_once(gatew
         assert [warning in line for line in log.splitlines() if "settings.old_name" in line] == [True]
 
 
-def test_links_that_are_made_anew_are_followed_as_certbot_makes_them(
+def test_links_that_certbot_replaces_are_followed(
     gateway: RunningGateway, authority: Authority, ada: Identity, folder: Path
 ) -> None:
     before = certificate_in_use(gateway, authority, ada)
@@ -158,7 +158,7 @@ def test_links_that_are_made_anew_are_followed_as_certbot_makes_them(
     until(lambda: "a new certificate is in use" in said(gateway), "that to be said")
 
 
-def test_files_that_are_written_over_in_place_are_followed(
+def test_files_that_are_overwritten_in_place_are_followed(
     gateway: RunningGateway, authority: Authority, ada: Identity, folder: Path
 ) -> None:
     before = certificate_in_use(gateway, authority, ada)
@@ -168,7 +168,7 @@ def test_files_that_are_written_over_in_place_are_followed(
     until(lambda: certificate_in_use(gateway, authority, ada) != before, "the new certificate to be in use")
 
 
-def test_authorities_of_clients_that_are_written_over_in_place_are_followed(
+def test_authorities_of_clients_that_are_overwritten_in_place_are_followed(
     gateway: RunningGateway, authority: Authority, callers: Authority, ada: Identity
 ) -> None:
     def is_admitted() -> bool:
@@ -191,7 +191,7 @@ def test_authorities_of_clients_that_are_written_over_in_place_are_followed(
     assert "new authorities of client certificates are in use" in said(gateway)
 
 
-def test_a_key_that_does_not_fit_is_reported_and_the_certificate_before_stays(
+def test_a_key_that_does_not_match_is_reported_and_the_certificate_stays(
     gateway: RunningGateway, authority: Authority, ada: Identity, folder: Path
 ) -> None:
     before = certificate_in_use(gateway, authority, ada)
@@ -212,7 +212,7 @@ def test_a_key_that_does_not_fit_is_reported_and_the_certificate_before_stays(
         {"tls_client_required": False, "certificate_bound_tokens": "required"},
     ],
 )
-async def test_what_up_asks_envoy_before_it_is_ready_is_answered_with_and_without_client_certificates(
+async def test_the_readiness_probe_of_up_is_answered_with_and_without_client_certificates(
     authority: Authority, callers: Authority, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     identity = authority.identity("gate.example.com")
@@ -238,7 +238,7 @@ def pem(key: Any, password: bytes | None = None) -> bytes:
 
 
 def unknown_curve(text: bytes) -> bytes:
-    """The PEM `text`, which has a key on P-256, with the name of a curve that no library of ours knows."""
+    """The PEM `text`, which has a key on P-256, with the name of a curve that no library supports."""
     first, *body, last = text.splitlines()
     der = base64.b64decode(b"".join(body))
     p256, p239 = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d030106")
@@ -259,7 +259,7 @@ def unknown_curve(text: bytes) -> bytes:
         (None, "No such file or directory"),
     ],
 )
-def test_files_that_envoy_cannot_use_are_refused_before_anything_starts(
+def test_files_that_envoy_cannot_use_are_refused_before_a_program_starts(
     authority: Authority, tmp_path: Path, key: bytes | None, why: str
 ) -> None:
     identity = authority.identity("localhost")
@@ -275,7 +275,7 @@ def test_files_that_envoy_cannot_use_are_refused_before_anything_starts(
     )
     if key is None or b"BEGIN" not in key:
         commands = [["up", "--port", "0", "--state-dir", f"{tmp_path}/s"]]
-        if key is not None:  # a file that is not here may be where Envoy is
+        if key is not None:  # a missing file may exist where Envoy runs
             commands.append(["config", "check", "--offline"])
         for command in commands:
             done = subprocess.run(
@@ -290,14 +290,14 @@ def test_files_that_envoy_cannot_use_are_refused_before_anything_starts(
             assert why in done.stdout + done.stderr
 
 
-def test_a_certificate_whose_key_is_of_an_unknown_kind_does_not_fit(authority: Authority, tmp_path: Path) -> None:
+def test_a_certificate_with_an_unknown_kind_of_key_does_not_match(authority: Authority, tmp_path: Path) -> None:
     identity, strange = authority.identity("localhost"), tmp_path / "strange.pem"
     strange.write_bytes(unknown_curve(identity.cert.read_bytes()))
     with pytest.raises(PairError, match="does not belong to the first certificate"):
         Pair.read(strange, identity.key)
 
 
-def test_the_follower_says_a_lasting_fault_once_and_writes_only_what_is_new(
+def test_the_follower_reports_a_lasting_fault_once_and_writes_only_changes(
     authority: Authority, tmp_path: Path
 ) -> None:
     first, other = authority.identity("localhost"), Authority(tmp_path, "other").identity("localhost")

@@ -1,4 +1,6 @@
-"""A whole gateway with TLS: tokens bound to a certificate (RFC 8705), and a real browser's session by https."""
+"""A whole gateway with TLS: tokens bound to a certificate (RFC 8705), and the session of a real
+browser by https.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +78,7 @@ def ask(
     body: str,
     headers: Mapping[str, str],
 ) -> tuple[int, Any]:
-    """POST as `who`; the status and what was answered."""
+    """Send a POST with the certificate of `who`. Return the status and the body."""
     context = ssl.create_default_context(cafile=str(authority.cert))
     if who is not None:
         context.load_cert_chain(who.cert, who.key)
@@ -87,7 +89,7 @@ def ask(
         return answer.status, answer.read().decode()
 
 
-def test_a_stolen_token_is_worth_nothing_without_the_key(
+def test_a_certificate_bound_token_is_refused_without_its_key(
     gateway: RunningGateway, authority: Authority, callers: Authority
 ) -> None:
     ada, bob = callers.identity("ada"), callers.identity("bob")
@@ -120,7 +122,7 @@ def test_a_stolen_token_is_worth_nothing_without_the_key(
     )
     assert (status, json.loads(answer)["cnf"]) == (200, cnf)
     call = {**_MCP, "Authorization": f"Bearer {token}"}
-    # The right one twice on each side: what is remembered of her must not serve the others.
+    # The right one twice on each side: a cached decision for ada must not be used for others.
     for who, expected in ((ada, 200), (None, 401), (bob, 401), (ada, 200), (bob, 401), (None, 401)):
         status, answer = ask(gateway, authority, who, "/whoami/mcp", body=_KNOCK, headers={**call, **forged})
         assert status == expected, answer
@@ -135,7 +137,7 @@ APP = "https://app.example/cb"
 
 
 class _Done(BaseHTTPRequestHandler):
-    """What the app shows."""
+    """The page that the app shows."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><link rel=icon href='data:,'><p>Done"
@@ -146,12 +148,12 @@ class _Done(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Quietly."""
+        """Write no log."""
 
 
 @pytest.fixture
 def app_port(authority: Authority) -> Iterator[int]:
-    """Where the app is in truth, on this machine."""
+    """The port of the app on this machine."""
     identity = authority.identity("app.example")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(identity.cert, identity.key)
@@ -162,7 +164,7 @@ def app_port(authority: Authority) -> Iterator[int]:
 
 
 def authorize_url(gateway: RunningGateway, authority: Authority, name: str) -> str:
-    """Where a fresh web app called `name` sends its user."""
+    """The address to which a newly registered web app called `name` sends its user."""
     document = {"client_name": name, "redirect_uris": [APP], "token_endpoint_auth_method": "none"}
     json_ = {"Content-Type": "application/json"}
     status, answer = ask(gateway, authority, None, "/register", body=json.dumps(document), headers=json_)
@@ -179,7 +181,7 @@ def authorize_url(gateway: RunningGateway, authority: Authority, name: str) -> s
 
 
 def came_back(somebody: Person, state: str) -> str:
-    """The code that the app was given."""
+    """The code that the app received."""
     assert somebody.page.url.startswith(f"{APP}?"), somebody.page.url
     told = {name: values[0] for name, values in parse_qs(urlsplit(somebody.page.url).query).items()}
     assert told["state"] == state
@@ -187,17 +189,17 @@ def came_back(somebody: Person, state: str) -> str:
 
 
 def trips(somebody: Person) -> int:
-    """How often the browser was sent to GitHub."""
+    """How many times the browser was redirected to GitHub."""
     return sum("/login/oauth/authorize" in url for url in somebody.visited)
 
 
 def ours(somebody: Person, gateway: RunningGateway) -> dict[str, Cookie]:
-    """The cookies of the gateway that this browser keeps."""
+    """The cookies of the gateway in this browser."""
     return {str(cookie.get("name")): cookie for cookie in somebody.context.cookies(gateway.url)}
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=MISSING)
-def test_a_browsers_session_by_https_outlives_an_app_spares_github_and_ends_with_signing_out(
+def test_a_browser_session_by_https_serves_two_apps_with_one_github_sign_in_until_sign_out(
     gateway: RunningGateway, authority: Authority, app_port: int
 ) -> None:
     there = f"--host-resolver-rules=MAP app.example 127.0.0.1:{app_port}"
@@ -217,7 +219,7 @@ def test_a_browsers_session_by_https_outlives_an_app_spares_github_and_ends_with
             assert (cookie.get("domain"), cookie.get("path")) == ("localhost", "/")
         session = cookies[f"__Host-{SESSION}"]
 
-        # The first app was remembered: no page, no GitHub. The second is asked about, but not at GitHub.
+        # The first app is remembered: no page, no GitHub. The second needs consent, but no GitHub.
         before, at_github = len(somebody.visited), trips(somebody)
         somebody.go(first)
         assert came_back(somebody, "first") != code
@@ -227,7 +229,7 @@ def test_a_browsers_session_by_https_outlives_an_app_spares_github_and_ends_with
         came_back(somebody, "second")
         assert trips(somebody) == at_github > 0
 
-        # Scripts of that very host neither read the session nor put another in its place.
+        # Scripts of the same host can neither read the session nor replace it.
         somebody.go(f"{gateway.url}/account")
         page.evaluate("name => document.cookie = `${name}=planted; Secure; Path=/`", f"__Host-{SESSION}")
         assert SESSION not in page.evaluate("document.cookie")
@@ -238,10 +240,12 @@ def test_a_browsers_session_by_https_outlives_an_app_spares_github_and_ends_with
         assert ours(somebody, gateway) == {}
         name, value = f"__Host-{SESSION}", str(session.get("value"))
         for planted in (False, True):
-            if planted:  # somebody kept what the browser forgot
+            if planted:  # another copy of a cookie that the browser deleted
                 somebody.context.add_cookies([{"name": name, "value": value, "url": gateway.url, "secure": True}])
             somebody.go(first)
-            assert page.get_by_role("button", name="Allow and sign in").count() == 1, "remembered for whom?"
+            assert page.get_by_role("button", name="Allow and sign in").count() == 1, (
+                "the consent of a signed-out user is used"
+            )
             somebody.go(f"{gateway.url}/account")
             assert "octavia" not in page.inner_text("main")
         assert somebody.complaints == []
