@@ -1,1 +1,1 @@
-"""The tests: `unit` without I/O, the rest against the real programs."""
+"""The tests: `unit` without I/O, the others with the real programs."""

@@ -1,4 +1,4 @@
-"""How the tests run: what stays in one process, and which examples the property tests try."""
+"""How the tests run: which tests stay in one process, and which examples the property tests use."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from hypothesis import HealthCheck, settings
 
 HERE = Path(__file__).parent
 
-# An HTTP client reads the certificates of all authorities of the world, which takes longer than most of the tests
-# with one. Nothing here talks to the world: who needs an authority names it, others look in a folder without any.
+# An HTTP client reads the certificates of all public authorities, which takes longer than most of the tests
+# with one. No test connects to the internet: a test that needs an authority names it, and all others use an
+# empty folder.
 os.environ["SSL_CERT_DIR"] = str(HERE)
 os.environ.pop("SSL_CERT_FILE", None)
 
 # A shell starts programs in the background with SIGINT ignored, and every program of a test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Property tests try the same examples in every run: a change fails for what it changed and not by chance, and
-# none has a deadline. `make explore` looks for examples that fail: other ones each time, and ten times as many.
+# Property tests use the same examples in every run, so that a change fails only because of its content; none
+# has a deadline. `make explore` searches for examples that fail: other ones each time, and ten times as many.
 # Fixtures of a function are allowed: no test here keeps something in them that must be new for each example.
 settings.register_profile(
     "repeat",
@@ -59,12 +60,12 @@ LONGEST_FIRST = (
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with what it must stay together with: its file, or its folder."""
+    """Mark each test with the file or the folder with which it must stay together."""
     for item in items:
         folder = _folder(item)
         together = folder if folder in ONE_GATEWAY else item.path.relative_to(HERE).as_posix()
         item.add_marker(pytest.mark.xdist_group(together))
-    items.sort(key=_turn)  # stable, so that what pytest put in order stays so
+    items.sort(key=_turn)  # stable, so that the order of pytest is kept
 
 
 def _folder(item: pytest.Item) -> str:

@@ -1,1 +1,1 @@
-"""The benchmark: its arithmetic, its reading of answers, and the whole command, each for a second or two."""
+"""The benchmark: its arithmetic, its parsing of answers, and the whole command, each for a second or two."""

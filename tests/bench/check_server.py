@@ -1,4 +1,4 @@
-"""A real gRPC server of `Check` for the generator to be tried on: it counts, and answers as it is told."""
+"""A real gRPC server of `Check` for tests of the load generator. It counts calls, and a test sets its answers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class CheckServer:
 
     @property
     def asked(self) -> int:
-        """How many calls arrived."""
+        """The number of calls that arrived."""
         return sum(self.tokens.values())
 
     def check(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        """One call."""
+        """Answer one call."""
         request = pb.CheckRequest.FromString(message)
         token = token_of(request)
         with self._lock:
@@ -46,7 +46,7 @@ def token_of(request: pb.CheckRequest) -> str:
 
 
 def allowed(user: str) -> pb.CheckResponse:
-    """An answer that lets `user` through."""
+    """An answer that allows the request of `user`."""
     response = pb.CheckResponse()
     response.status.code = 0
     response.ok_response.headers.add().header.CopyFrom(pb.HeaderValue(key="x-user-id", value=user))
@@ -62,13 +62,13 @@ def refused(status: pb.StatusCode) -> pb.CheckResponse:
 
 
 def by_token(request: pb.CheckRequest, _context: grpc.ServicerContext) -> pb.CheckResponse:
-    """Lets everybody through as the user in their token: tests use tokens like `token-5.user-5`."""
+    """Allow each request as the user in its token: tests use tokens like `token-5.user-5`."""
     return allowed(token_of(request).partition(".")[2])
 
 
 @contextmanager
 def serving(answer: Answer = by_token) -> Iterator[CheckServer]:
-    """A server on a loopback port until the block ends."""
+    """Run a server on a loopback port until the block ends."""
     made = CheckServer(answer)
     server = grpc.server(ThreadPoolExecutor(4))
     method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(made.check)

@@ -1,4 +1,4 @@
-"""Percentiles, intended moments, shares and strides: what the figures rest on."""
+"""Percentiles, arrival times, shares and strides: the arithmetic behind the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ microseconds = st.integers(0, 10**9)
 
 
 @given(microseconds)
-def test_a_bucket_holds_its_value_and_is_never_wider_than_a_thousandth_of_it(value: int) -> None:
+def test_a_bucket_contains_its_value_and_is_at_most_a_thousandth_wider(value: int) -> None:
     assert value <= highest(bucket(value)) <= value * 1.001
 
 
@@ -41,12 +41,12 @@ def test_a_percentile_is_the_value_that_this_share_did_not_exceed(values: list[i
     exact = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
     told = histogram.percentile(share)
     assert told is not None
-    # A microsecond may be lost on the way through seconds.
+    # The conversion to seconds may lose a microsecond.
     assert exact - 1 <= round(told * 1000, 6) <= exact * 1.001 + 1
 
 
 @given(st.lists(microseconds, max_size=50), st.lists(microseconds, max_size=50))
-def test_merged_histograms_count_as_one(some: list[int], others: list[int]) -> None:
+def test_merged_histograms_equal_one_histogram_of_all_values(some: list[int], others: list[int]) -> None:
     together, one, other = Histogram(), Histogram(), Histogram()
     for part, values in ((one, some), (other, others)):
         for value in values:
@@ -56,12 +56,12 @@ def test_merged_histograms_count_as_one(some: list[int], others: list[int]) -> N
     assert one.counts == together.counts
 
 
-def test_nothing_measured_has_no_percentile() -> None:
+def test_an_empty_histogram_has_no_percentile() -> None:
     assert Histogram().percentile(0.5) is None
 
 
 @given(st.floats(1, 100_000), st.integers(1, 8), st.floats(0.1, 20))
-def test_processes_together_keep_the_rate_and_no_moment_is_taken_twice(
+def test_processes_together_keep_the_rate_and_share_no_arrival_time(
     rate: float, processes: int, seconds: float
 ) -> None:
     parts = [Arrivals(1000.0, rate, number, processes) for number in range(processes)]
@@ -72,7 +72,7 @@ def test_processes_together_keep_the_rate_and_no_moment_is_taken_twice(
 
 
 @given(st.floats(1, 100_000), st.integers(0, 3), st.floats(0, 5))
-def test_the_count_before_a_moment_agrees_with_the_moments(rate: float, number: int, later: float) -> None:
+def test_the_count_before_a_time_agrees_with_the_arrival_times(rate: float, number: int, later: float) -> None:
     arrivals = Arrivals(5000.0, rate, number, 4)
     count = arrivals.before(5000.0 + later)
     assert arrivals.due(count) >= 5000.0 + later
@@ -80,7 +80,7 @@ def test_the_count_before_a_moment_agrees_with_the_moments(rate: float, number: 
 
 
 @given(st.integers(1, 5000))
-def test_a_stride_asks_with_every_token_before_any_again(count: int) -> None:
+def test_a_stride_uses_every_token_before_it_repeats_one(count: int) -> None:
     step = stride(count)
     assert len({number * step % count for number in range(count)}) == count
 
@@ -110,13 +110,13 @@ def a_round(rate: float, p99: float | None = 1.0, cpu: float = 100.0) -> Round:
 
 
 def test_a_ratio_is_between_measurements_of_the_same_round() -> None:
-    """A machine that becomes slower and slower does not make two that are the same unlike each other."""
+    """A machine that becomes slower all the time does not make two equal services differ."""
     ours = Result("ours", [a_round(900, cpu=10), a_round(300, cpu=30), a_round(90, p99=None, cpu=100)])
     same = Result("same", [a_round(900, cpu=20), a_round(100, cpu=60), a_round(90, cpu=200)])
     assert ratios([ours, same]) == {"same": {"throughput": 1.0, "p50": 1.0, "p99": 1.0, "service_cpu": 0.5}}
 
 
-def test_every_other_round_goes_backwards() -> None:
+def test_every_second_round_has_the_reverse_order() -> None:
     order: list[str] = []
 
     def measured(subject: MeasuredService, _: Load) -> Round:

@@ -1,4 +1,4 @@
-"""`portcullis bench audit` makes a record, and finds in it exactly the events of one person."""
+"""`portcullis bench audit` creates a record, and finds exactly the events of one person in it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_events_of_one_person_are_found_with_copies_and_without(tmp_path: Pa
     assert "has a record already" in again.output
 
 
-def test_the_same_arguments_make_the_same_record(tmp_path: Path) -> None:
+def test_the_same_arguments_create_the_same_record(tmp_path: Path) -> None:
     for name in ("a", "b"):
         audit_record.make(tmp_path / name, 100, people=3, days=1, batch=7)
     first, second = (

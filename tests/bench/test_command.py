@@ -1,4 +1,6 @@
-"""`portcullis bench check` as a user runs it: real Redis, the real check service, a real Envoy, a second each."""
+"""`portcullis bench check` as a user runs it: real Redis, the real check service and a real Envoy,
+a second each.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,14 @@ def bench(*arguments: str, json_file: Path | None = None) -> subprocess.Complete
 
 
 def measured(file: Path, *arguments: str) -> dict[str, Any]:
-    """The report of a run that went well."""
+    """The report of a successful run."""
     done = bench(*arguments, json_file=file)
     assert done.returncode == 0, done.stdout + done.stderr
     document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return document
 
 
-def test_a_closed_loop_ends_with_a_table_a_document_and_a_picture(tmp_path: Path) -> None:
+def test_a_closed_loop_produces_a_table_a_document_and_a_plot(tmp_path: Path) -> None:
     picture = tmp_path / "deeper" / "plot.svg"
     done = bench(*QUICK, "--plot", str(picture), json_file=tmp_path / "report.json")
     assert done.returncode == 0, done.stderr
@@ -72,7 +74,7 @@ def test_the_form_of_the_document_is_stable(tmp_path: Path) -> None:
     assert sorted(document["machine"]) == ["processor", "processors", "python", "system"]
 
 
-def test_a_flood_is_told_beside_what_valid_callers_felt(tmp_path: Path) -> None:
+def test_a_flood_is_reported_together_with_the_latency_of_valid_callers(tmp_path: Path) -> None:
     kinds = ("garbage", "distinct", "headers")
     chosen = [part for kind in kinds for part in ("--flood", kind)]
     document = measured(tmp_path / "report.json", *QUICK, "--open-loop", "50", *chosen)
@@ -87,13 +89,13 @@ def test_a_flood_is_told_beside_what_valid_callers_felt(tmp_path: Path) -> None:
         assert (allowed_in > 0) == (flooded["kind"] == "distinct")
 
 
-def test_nothing_secret_is_told(tmp_path: Path) -> None:
+def test_the_output_contains_no_token(tmp_path: Path) -> None:
     done = bench(*QUICK, json_file=tmp_path / "report.json")
     told = done.stdout + done.stderr + (tmp_path / "report.json").read_text(encoding="utf-8")
     assert "eyJ" not in told
 
 
-def test_a_cold_run_asks_with_each_token_once_in_all_its_rounds(tmp_path: Path) -> None:
+def test_a_cold_run_uses_each_token_once_in_all_its_rounds(tmp_path: Path) -> None:
     document = measured(
         tmp_path / "report.json",
         "--cold",
@@ -109,7 +111,7 @@ def test_a_cold_run_asks_with_each_token_once_in_all_its_rounds(tmp_path: Path) 
     assert [entry["answers"] for entry in document["results"][0]["rounds"]] == [20, 20, 21]
 
 
-def test_an_open_loop_answers_what_was_due(tmp_path: Path) -> None:
+def test_an_open_loop_counts_every_due_request(tmp_path: Path) -> None:
     document = measured(tmp_path / "report.json", *QUICK, "--open-loop", "40")
     (result,) = document["results"]
     assert result["answers"] + result["missed"] == 20
@@ -130,7 +132,7 @@ def test_revocations_are_timed_under_load_and_none_is_missed(tmp_path: Path) -> 
     assert (seen["never_refused"], seen["allowed_after_refused"]) == (0, 0)
 
 
-def test_the_whole_chain_gives_the_service_the_callers_own_identity(tmp_path: Path) -> None:
+def test_the_whole_chain_gives_the_service_the_identity_of_the_caller(tmp_path: Path) -> None:
     document = measured(tmp_path / "report.json", *QUICK, "--through-envoy", "--peer", "jwt_authn")
     ours, theirs = document["results"]
     assert [ours["name"], theirs["name"]] == ["portcullis", "jwt_authn"]
@@ -148,11 +150,11 @@ def test_the_whole_chain_gives_the_service_the_callers_own_identity(tmp_path: Pa
         (("--workers", "1"), {"audit": "with the audit record"}),
     ],
 )
-def test_what_a_choice_costs_is_measured_beside_the_service_without_it(
+def test_the_cost_of_an_option_is_measured_next_to_the_service_without_it(
     tmp_path: Path, way: tuple[str, ...], variants: dict[str, str]
 ) -> None:
     chosen = [word for variant in variants for word in ("--with", variant)]
-    # Half a second may be too short for one of so many processes to answer anybody.
+    # Half a second may be too short for one of so many processes to answer a call.
     document = measured(tmp_path / "report.json", *QUICK, "--seconds", "2", *way, *chosen)
     names = [result["name"] for result in document["results"]]
     assert names == ["portcullis", *variants.values()]
@@ -162,8 +164,8 @@ def test_what_a_choice_costs_is_measured_beside_the_service_without_it(
         assert document["ratios"][name]["throughput"] > 0
 
 
-def test_the_world_with_tool_rules_refuses_what_they_cannot_decide(tmp_path: Path) -> None:
-    """Were the rules not there, what is measured with them would be the same as without."""
+def test_the_service_with_tool_rules_refuses_calls_without_a_body(tmp_path: Path) -> None:
+    """Without the rules, the measurement with them would equal the one without."""
     with fixture.make_fixture(tokens=1, algorithm="ES256", progress=lambda _: None) as place:
         rules = ServiceOptions(workers=1, variant="tool-rules")
         with portcullis(place.with_tool_rules(), rules, fixture.RESOURCE) as subject:
@@ -183,7 +185,7 @@ def test_the_service_with_the_audit_record_records_each_answer() -> None:
         assert sum(b'"access.allowed"' in found.line for found in record.events(EventFilter())) == 1
 
 
-def test_a_peer_that_refuses_everybody_is_unsound_and_never_compared(tmp_path: Path) -> None:
+def test_a_peer_that_refuses_all_calls_is_unsound_and_never_compared(tmp_path: Path) -> None:
     with serving(lambda _request, _context: refused(pb.Forbidden)) as server:
         done = bench(*QUICK, "--peer", server.address, json_file=tmp_path / "report.json")
     assert done.returncode == 1
@@ -195,7 +197,7 @@ def test_a_peer_that_refuses_everybody_is_unsound_and_never_compared(tmp_path: P
     assert document["results"][1]["rate"] == 0
 
 
-def test_peers_are_measured_in_turns(tmp_path: Path) -> None:
+def test_peers_are_measured_alternately(tmp_path: Path) -> None:
     with serving(lambda _request, _context: allowed("anybody")) as server:
         done = bench(*QUICK[:2], "--tokens", "5", "--rounds", "2", "--peer", server.address)
     assert done.returncode == 0, done.stderr
@@ -204,8 +206,8 @@ def test_peers_are_measured_in_turns(tmp_path: Path) -> None:
     assert [line.rpartition(": ")[2] for line in rounds] == [*names, *reversed(names)]
 
 
-def test_a_service_that_runs_already_is_asked_with_the_users_tokens(tmp_path: Path) -> None:
-    # {"aud": "http://localhost:8080/time/mcp", "sub": "7", "jti": "j"}, and nobody looks at the signature here
+def test_a_running_service_is_called_with_the_users_tokens(tmp_path: Path) -> None:
+    # {"aud": "http://localhost:8080/time/mcp", "sub": "7", "jti": "j"}; no program checks the signature here
     token = "e30.eyJhdWQiOiJodHRwOi8vbG9jYWxob3N0OjgwODAvdGltZS9tY3AiLCJzdWIiOiI3IiwianRpIjoiaiJ9.c2ln"
     file = tmp_path / "mine"
     file.write_text(token + "\n", encoding="ascii")
@@ -242,14 +244,14 @@ def test_a_service_that_runs_already_is_asked_with_the_users_tokens(tmp_path: Pa
         (("--seconds", "601"), "601"),
     ],
 )
-def test_what_does_not_go_together_is_said_before_anything_starts(arguments: tuple[str, ...], reason: str) -> None:
+def test_conflicting_options_are_reported_before_a_program_starts(arguments: tuple[str, ...], reason: str) -> None:
     done = bench(*arguments)
     assert done.returncode == 2
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_token_file_with_something_else_in_it_is_one_readable_line_that_does_not_repeat_it(
+def test_an_invalid_line_in_a_token_file_is_reported_without_its_text(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "mine"
@@ -260,7 +262,7 @@ def test_a_token_file_with_something_else_in_it_is_one_readable_line_that_does_n
     assert "perhaps-a-secret" not in done.stderr
 
 
-def test_nobody_listening_is_one_readable_line(tmp_path: Path) -> None:
+def test_an_address_without_a_server_is_one_readable_line(tmp_path: Path) -> None:
     file = tmp_path / "mine"
     file.write_text("e30.eyJhdWQiOiJhIiwic3ViIjoiYiIsImp0aSI6ImMifQ.x", encoding="ascii")
     done = bench("--address", "127.0.0.1:1", "--token-file", str(file))
@@ -270,7 +272,7 @@ def test_nobody_listening_is_one_readable_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["h2load", "ghz"])
-def test_another_generator_measures_the_same_thing(tmp_path: Path, program: str) -> None:
+def test_another_generator_measures_the_same_service(tmp_path: Path, program: str) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not on PATH")
     document = measured(

@@ -1,4 +1,4 @@
-"""The generator against a real gRPC server that keeps its own count."""
+"""The load generator with a real gRPC server that counts independently."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOKENS = 30
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Path:
-    """A pool whose tokens say whose they are."""
+    """A pool whose tokens contain their users."""
     file = tmp_path / "tokens"
     pool.write(file, (Entry(b"t%d.user-%d" % (n, n), b"user-%d" % n, b"j%d" % n) for n in range(TOKENS)))
     return file
@@ -43,7 +43,7 @@ def load(address: str, tokens: Path, mode: Mode, **changes: object) -> Load:
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def test_asking_once_counts_what_the_server_counts_and_each_token_is_asked_once(tokens: Path) -> None:
+def test_a_run_with_each_token_once_counts_as_the_server_does(tokens: Path) -> None:
     with serving() as server:
         tally = process_group.run(load(server.address, tokens, "once", processes=2, seconds=30.0))
     assert server.tokens == {f"t{n}.user-{n}": 1 for n in range(TOKENS)}
@@ -51,7 +51,7 @@ def test_asking_once_counts_what_the_server_counts_and_each_token_is_asked_once(
     assert len(tally.latency) == TOKENS
 
 
-def test_a_closed_loop_counts_no_more_than_the_server_and_leaves_only_what_was_under_way(tokens: Path) -> None:
+def test_a_closed_loop_counts_at_most_what_the_server_counts(tokens: Path) -> None:
     with serving() as server:
         tally = process_group.run(load(server.address, tokens, "closed"))
     assert not tally.wrong
@@ -59,7 +59,7 @@ def test_a_closed_loop_counts_no_more_than_the_server_and_leaves_only_what_was_u
     assert len(server.tokens) == TOKENS or tally.allowed < TOKENS
 
 
-def test_an_open_loop_sends_exactly_what_was_due_and_all_of_it_is_answered(tokens: Path) -> None:
+def test_an_open_loop_sends_exactly_the_due_requests_and_all_are_answered(tokens: Path) -> None:
     with serving() as server:
         tally = process_group.run(load(server.address, tokens, "open", rate=80.0, processes=2, seconds=1.0))
     assert tally.allowed + tally.missed == 80
@@ -67,30 +67,28 @@ def test_an_open_loop_sends_exactly_what_was_due_and_all_of_it_is_answered(token
     assert server.asked >= tally.allowed
 
 
-def test_an_open_loop_counts_a_stall_for_everybody_it_keeps_waiting(tokens: Path) -> None:
+def test_an_open_loop_counts_a_stall_for_every_waiting_request(tokens: Path) -> None:
     stall = threading.Event()
 
     def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
         if not stall.is_set():
             stall.set()
-            time.sleep(0.4)  # what is measured: a server that stops for a while
+            time.sleep(0.4)  # the server stops for a while, which is measured
         return by_token(request, context)
 
     with serving(answer) as server:
-        # One request at a time, so that all that come during the stall wait for its end.
+        # One request at a time, so that all requests that are due during the stall wait for its end.
         tally = process_group.run(
             load(server.address, tokens, "open", rate=100.0, connections=1, streams=1, seconds=0.6)
         )
     assert tally.allowed == 60
     median = tally.latency.percentile(0.5)
-    # 40 requests were due while the first was stuck; a closed loop would have one slow sample among its many.
+    # 40 requests were due during the stall; a closed loop would have one slow sample among many.
     assert median is not None
     assert median > 100
 
 
-def test_a_server_slower_than_the_rate_is_told_as_missing_it(
-    tokens: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_slower_than_the_rate_has_missed_requests(tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portcullis.bench.generator.GRACE_SECONDS", 3.0)
     held = threading.Event()
 
@@ -113,7 +111,7 @@ def test_a_server_slower_than_the_rate_is_told_as_missing_it(
     assert longest >= 400
 
 
-def test_refusals_are_counted_as_wrong_and_never_as_throughput(tokens: Path) -> None:
+def test_refusals_count_as_wrong_and_never_as_throughput(tokens: Path) -> None:
     def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
         return refused(pb.Forbidden) if token_of(request) == "t3.user-3" else by_token(request, context)
 
@@ -123,7 +121,7 @@ def test_refusals_are_counted_as_wrong_and_never_as_throughput(tokens: Path) -> 
     assert tally.allowed == TOKENS - 1
 
 
-def test_an_identity_given_to_the_wrong_caller_is_noticed(tokens: Path) -> None:
+def test_an_identity_given_to_the_wrong_caller_is_detected(tokens: Path) -> None:
     def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
         if token_of(request) == "t7.user-7":
             request.attributes.request.http.headers["authorization"] = "Bearer t8.user-8"
@@ -134,7 +132,7 @@ def test_an_identity_given_to_the_wrong_caller_is_noticed(tokens: Path) -> None:
     assert tally.wrong == {"allowed as another person": 1}
 
 
-def test_nobody_listening_and_no_http2_are_one_readable_line(tokens: Path) -> None:
+def test_an_address_without_a_server_or_without_http2_is_one_readable_line(tokens: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -152,7 +150,7 @@ def test_nobody_listening_and_no_http2_are_one_readable_line(tokens: Path) -> No
         process_group.run(load(address, tokens, "closed"))
 
 
-def test_a_pool_that_is_empty_or_cut_short_is_refused(tmp_path: Path) -> None:
+def test_an_empty_or_truncated_pool_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_bytes(b"")
     with pytest.raises(ValueError, match="no tokens"):
@@ -162,5 +160,5 @@ def test_a_pool_that_is_empty_or_cut_short_is_refused(tmp_path: Path) -> None:
         pool.Pool(file)
 
 
-def test_a_pool_is_for_this_user_alone(tokens: Path) -> None:
+def test_only_the_user_can_read_a_pool(tokens: Path) -> None:
     assert tokens.stat().st_mode & 0o077 == 0

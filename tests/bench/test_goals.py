@@ -1,4 +1,4 @@
-"""The table of goals: a figure where it was measured, met or missed by its bound, and never a guess."""
+"""The table of goals: each measured value is met or missed by its limit, and unmeasured ones have no value."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def rows(documents: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in cells if len(row) == 4 and row[0] != "what"}
 
 
-def test_each_goal_is_met_or_missed_by_its_own_bound() -> None:
+def test_each_goal_is_met_or_missed_by_its_own_limit() -> None:
     seen = rows({name: document() for name in RUNS})
     assert seen["throughput against OPA's plugin, direct gRPC, same work plus revocation"] == [
         "≥ 5",
@@ -72,12 +72,12 @@ def test_each_goal_is_met_or_missed_by_its_own_bound() -> None:
     assert seen["p99 of valid callers during a flood of garbage, against quiet"] == ["≤ 2", "1.50x", "met"]
 
 
-def test_what_was_not_measured_is_said_to_be_missing() -> None:
+def test_a_goal_without_a_measurement_is_reported_as_not_measured() -> None:
     seen = rows({"direct": document(ratios={})})
     assert {row[2] for what, row in seen.items() if "revocation propagation" not in what} == {"not measured"}
 
 
-def test_what_is_unsound_has_no_figure() -> None:
+def test_an_unsound_result_has_no_value() -> None:
     unsound = document(revocation={"sound": False, "holds_ms": {"p99": 1.0}}, floods=[])
     unsound["results"][0]["sound"] = False
     seen = rows(dict.fromkeys(RUNS, unsound))

@@ -1,4 +1,4 @@
-"""Our HTTP/2 against an independent decoder, cut anywhere, and against what a bad server may send."""
+"""Our HTTP/2 with an independent decoder, with input cut anywhere, and with input from a faulty server."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def grpc_answer(message: pb.CheckResponse, stream: int = 1, status: str = "0") -
 
 
 def asking(streams: int = 4) -> Connection:
-    """A connection that has asked once."""
+    """A connection with one request sent."""
     connection = Connection(CheckRequestBuilder(URL), CheckAnswerChecker(identity=True), streams=streams)
     connection.send(ENTRY, 1.5)
     return connection
 
 
 @given(st.lists(st.tuples(names, values), max_size=8))
-def test_header_blocks_are_what_another_decoder_reads(headers: list[tuple[str, str]]) -> None:
+def test_another_decoder_reads_our_header_blocks(headers: list[tuple[str, str]]) -> None:
     decoded = Decoder().decode(
         http2_codec.header_block((name.encode(), value.encode()) for name, value in headers)
     )
@@ -83,7 +83,7 @@ def test_garbage_is_a_protocol_error_or_nothing_but_never_a_right_answer(garbage
         assert all(answer.verdict != ALLOWED for answer in connection.feed(garbage))
 
 
-def test_a_check_holds_the_token_and_the_url_of_its_service() -> None:
+def test_a_check_contains_the_token_and_the_url_of_its_service() -> None:
     message = CheckRequestBuilder(URL).message(ENTRY)
     assert message[:5] == b"\0" + (len(message) - 5).to_bytes(4, "big")
     http = pb.CheckRequest.FromString(message[5:]).attributes.request.http
@@ -91,7 +91,7 @@ def test_a_check_holds_the_token_and_the_url_of_its_service() -> None:
     assert (http.host, http.path, http.method) == ("localhost:8080", "/bench/mcp", "POST")
 
 
-def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_says_the_same() -> None:
+def test_a_check_with_a_body_is_one_that_tool_rules_can_decide_and_the_call_has_the_same_body() -> None:
     message = CheckRequestBuilder(URL, with_body=True).message(ENTRY)
     request = envoy_messages.decode(message[5:])
     assert request is not None
@@ -110,7 +110,7 @@ def test_with_a_body_the_check_is_one_that_tool_rules_can_decide_and_the_call_sa
 
 
 @given(st.integers(1, 8192))
-def test_a_token_of_any_length_ours_may_have_makes_a_readable_check(length: int) -> None:
+def test_a_token_of_any_allowed_length_makes_a_readable_check(length: int) -> None:
     entry = Entry(b"t" * length, b"1", b"j")
     message = CheckRequestBuilder(URL).message(entry)
     headers = pb.CheckRequest.FromString(message[5:]).attributes.request.http.headers
@@ -148,7 +148,7 @@ def test_a_token_too_long_for_a_frame_is_refused_with_a_reason() -> None:
         (http2_codec.frame(http2_codec.GOAWAY, 0, 0, bytes(8)), "refused by a server that is going away"),
     ],
 )
-def test_an_answer_that_lets_nobody_or_somebody_else_through_is_wrong(answer: bytes, verdict: str) -> None:
+def test_an_answer_that_allows_no_one_or_another_user_is_wrong(answer: bytes, verdict: str) -> None:
     assert [answer.verdict for answer in asking().feed(answer)] == [verdict]
 
 
@@ -172,7 +172,7 @@ def test_an_answer_through_envoy_counts_only_with_the_callers_own_identity(
     assert [answer.verdict for answer in connection.feed(answer)] == [verdict]
 
 
-def test_headers_that_several_frames_carry_and_padding_are_read() -> None:
+def test_headers_in_several_frames_and_padding_are_read() -> None:
     trailers = block(("grpc-status", "0"))
     message = allowed("583231").SerializeToString()
     data = b"\0" + len(message).to_bytes(4, "big") + message
@@ -184,7 +184,7 @@ def test_headers_that_several_frames_carry_and_padding_are_read() -> None:
     assert [answer.verdict for answer in asking().feed(padded + first + rest)] == [ALLOWED]
 
 
-def test_no_more_requests_are_under_way_than_the_server_allows() -> None:
+def test_at_most_as_many_requests_are_open_as_the_server_allows() -> None:
     connection = asking(streams=10)
     settings = b"\0\3\0\0\0\2"  # MAX_CONCURRENT_STREAMS: 2
     list(connection.feed(http2_codec.frame(http2_codec.SETTINGS, 0, 0, settings)))
@@ -205,7 +205,7 @@ def test_requests_wait_for_the_servers_window() -> None:
     assert connection.room(ENTRY)
 
 
-def test_pings_are_answered_and_a_lost_connection_answers_for_all_under_way() -> None:
+def test_pings_are_answered_and_a_lost_connection_fails_all_open_requests() -> None:
     connection = asking()
     connection.outgoing()
     list(connection.feed(http2_codec.frame(http2_codec.PING, 0, 0, b"12345678")))

@@ -1,4 +1,4 @@
-"""Processor time is that of the whole tree, the ended ones included."""
+"""Processor time is that of the whole process tree, including processes that have ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from portcullis.bench.runner import Meter
 from portcullis.bench.target import MeasuredService
 
 _BUSY = "import time\nwhile time.process_time() < 0.3: pass\n"
-# A parent that waits for one child that works, tells so, and goes on living.
+# A parent that waits for one working child, reports its end, and continues to run.
 _PARENT = f"""
 import subprocess, sys
 subprocess.run([sys.executable, '-c', {_BUSY!r}], check=True)
@@ -23,11 +23,13 @@ print('done', flush=True)
 sys.stdin.read()
 """
 
-linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processor time of others needs /proc")
+linux = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="the processor time of other processes needs /proc"
+)
 
 
 @linux
-def test_the_work_of_a_child_that_ended_counts_for_its_parent() -> None:
+def test_the_work_of_an_ended_child_counts_for_its_parent() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
@@ -40,7 +42,7 @@ def test_the_work_of_a_child_that_ended_counts_for_its_parent() -> None:
 
 
 @linux
-def test_the_work_of_a_child_that_lives_counts_too() -> None:
+def test_the_work_of_a_running_child_counts_too() -> None:
     code = f"{_BUSY}\nprint('done', flush=True)\nimport sys\nsys.stdin.read()"
     before = machine.cpu_seconds([os.getpid()])
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:

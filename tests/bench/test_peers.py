@@ -1,4 +1,4 @@
-"""Peers do the work that we do: what they are told to check is what a wrong token fails at."""
+"""Peers do the same work as the check service: a forged token fails at them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def place() -> Iterator[BenchFixture]:
 
 
 def ask(subject: MeasuredService, file: str = "tokens") -> Tally:
-    """Ask once with each token of a pool."""
+    """Send one check with each token of a pool."""
     count = len(pool.Pool(subject.pool.with_name(file)))
     load = Load(subject.target, subject.pool.with_name(file), 0, count, 1, 2, "once", seconds=20.0)
     return process_group.run(load)
@@ -55,13 +55,13 @@ def spoil(place: BenchFixture, name: str) -> str:
     return name
 
 
-def test_envoys_jwt_authn_lets_our_tokens_through_and_no_forged_one(place: BenchFixture) -> None:
+def test_envoys_jwt_authn_allows_our_tokens_and_no_forged_one(place: BenchFixture) -> None:
     with peers.running_in_envoy(place, URL, 1) as subject:
         assert ask(subject).verdicts == {ALLOWED: 10}
         assert ask(subject, spoil(place, "forged-jwt")).verdicts == {"HTTP status 401": 10}
 
 
-def test_envoys_jwt_authn_knows_nothing_of_a_revocation(place: BenchFixture) -> None:
+def test_envoys_jwt_authn_ignores_a_revocation(place: BenchFixture) -> None:
     with place.redis() as redis, peers.running_in_envoy(place, URL, 1) as subject:
         keys = redis.keys("token:*")
         values = redis.mget(keys)
@@ -71,20 +71,20 @@ def test_envoys_jwt_authn_knows_nothing_of_a_revocation(place: BenchFixture) -> 
 
 
 @pytest.mark.skipif(not opa.is_installed(), reason="OPA's Envoy plugin is not on PATH")
-def test_opa_lets_our_tokens_through_and_no_forged_one(place: BenchFixture) -> None:
+def test_opa_allows_our_tokens_and_no_forged_one(place: BenchFixture) -> None:
     with peers.running("opa", place, URL) as subject:
         assert ask(subject).verdicts == {ALLOWED: 10}
         assert ask(subject, spoil(place, "forged-opa")).verdicts == {"refused with 401": 10}
 
 
 @pytest.mark.skipif(not go_noop.is_installed(), reason="portcullis-go-noop is not on PATH")
-def test_the_go_server_lets_everybody_through(place: BenchFixture) -> None:
+def test_the_go_server_allows_every_request(place: BenchFixture) -> None:
     with peers.running("go-noop", place, URL) as subject:
         assert ask(subject).verdicts == {ALLOWED: 10}
         assert ask(subject, spoil(place, "forged-noop")).verdicts == {ALLOWED: 10}
 
 
-def test_a_peer_that_is_not_installed_is_said_with_where_to_read_how(
+def test_a_peer_that_is_not_installed_is_reported_with_the_page_that_describes_it(
     place: BenchFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
@@ -94,7 +94,7 @@ def test_a_peer_that_is_not_installed_is_said_with_where_to_read_how(
     assert peers.resolve(("all", "127.0.0.1:1"), through_envoy=False) == ["127.0.0.1:1"]
 
 
-def test_opas_policy_is_given_what_our_own_service_checks(place: BenchFixture) -> None:
+def test_opas_policy_contains_what_our_own_service_checks(place: BenchFixture) -> None:
     policy = opa.policy(place)
     for part in (place.jwks, fixture.ISSUER, URL, fixture.SCOPE, "ES256"):
         assert json.dumps(part) in policy

@@ -1,4 +1,4 @@
-"""The clock of revocations, against servers that get it wrong."""
+"""The measurement of revocations, also with faulty servers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BUSY, SPARE = 5, 3
 
 @pytest.fixture(scope="module")
 def redis() -> Iterator[Redis]:
-    """A real Redis that knows every token of the tests."""
+    """A real Redis that has every token of the tests."""
     with running_redis() as server, server.client() as client:
         yield client
 
 
 @contextmanager
 def watching(redis: Redis, tmp_path: Path, answer: Any) -> Iterator[Load]:
-    """A server that answers as told, with Redis and a pool for it."""
+    """Run a server with this answer function, and a pool for it."""
     entries = [Entry(b"t%d.user" % n, b"user", b"j%d" % n) for n in range(BUSY + SPARE)]
     pool.write(tmp_path / "tokens", entries)
     for entry in entries:
@@ -50,7 +50,7 @@ def jti(request: pb.CheckRequest) -> str:
     return "j" + token_of(request).partition(".")[0].removeprefix("t")
 
 
-def test_each_revocation_is_seen_once_and_the_load_beside_it_goes_on(redis: Redis, tmp_path: Path) -> None:
+def test_each_revocation_is_seen_once_and_the_background_load_continues(redis: Redis, tmp_path: Path) -> None:
     def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
         alive = redis.exists(f"token:{jti(request)}")
         return by_token(request, context) if alive else refused(pb.Unauthorized)
@@ -73,7 +73,7 @@ def test_a_server_that_never_refuses_is_unsound(
     assert not seen.is_sound
 
 
-def test_a_server_that_forgets_a_refusal_is_unsound(redis: Redis, tmp_path: Path) -> None:
+def test_a_server_that_allows_again_after_a_refusal_is_unsound(redis: Redis, tmp_path: Path) -> None:
     refusals: set[str] = set()
     lock = threading.Lock()
 
@@ -90,7 +90,7 @@ def test_a_server_that_forgets_a_refusal_is_unsound(redis: Redis, tmp_path: Path
     assert not seen.is_sound
 
 
-def test_an_outage_is_not_taken_for_a_revocation(redis: Redis, tmp_path: Path) -> None:
+def test_an_outage_is_not_counted_as_a_revocation(redis: Redis, tmp_path: Path) -> None:
     def answer(request: pb.CheckRequest, context: grpc.ServicerContext) -> pb.CheckResponse:
         alive = redis.exists(f"token:{jti(request)}")
         return by_token(request, context) if alive else refused(pb.ServiceUnavailable)

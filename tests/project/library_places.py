@@ -1,8 +1,8 @@
-"""Which library may be imported where: a new one needs a line here, and a reason to be in one place only."""
+"""Which library may be imported where. A new library needs a line here and a reason to be in one place only."""
 
 from __future__ import annotations
 
-# Every package from outside, and the only modules (or packages of modules) that may know of it.
+# Every external package, and the only modules (or packages of modules) that may import it.
 BELONGS = {
     "acme": ("portcullis.certificates.authority",),
     "apprise": ("portcullis.alerts.services",),
@@ -23,7 +23,7 @@ BELONGS = {
     "duckdb": ("portcullis.audit.parquet", "portcullis.detection"),
     "envoy_data_plane": ("portcullis.envoy_config",),
     "fastmcp": ("portcullis.bridge",),
-    # The benchmark is a client and a world of its own: it speaks gRPC and Redis as the outside would.
+    # The benchmark is a client: it uses gRPC and Redis as an external program would.
     "google": (
         "ext_authz.generated",
         "ext_authz.grpc_http2",
@@ -76,7 +76,7 @@ BELONGS = {
         "portcullis.backup",
         "portcullis.bench",
         "portcullis.config_check",
-        # Operators' commands hand it on to the stores.
+        # Operators' commands pass it to the stores.
         "portcullis.commands",
         "portcullis.cli.operator_commands",
         "portcullis.cli.automatic_responses",
@@ -88,9 +88,9 @@ BELONGS = {
     "structlog": (
         "oauth_core.process.logs",
         "oauth_core.process.settings_watcher",
-        # A record that cannot be written must be seen somewhere else.
+        # A record that cannot be written must be reported elsewhere.
         "oauth_core.process.audit_segments",
-        # A record that does not open is an attack that must not stay unseen.
+        # A record that cannot be decrypted is an attack that must be reported.
         "oauth_core.store.codec",
         "oauth_web",
         "ext_authz",
@@ -101,7 +101,7 @@ BELONGS = {
     "zstandard": ("oauth_core.audit_log.frames",),
 }
 
-# The same for what the standard library has and not everybody may use.
+# The same for modules of the standard library that only some modules may use.
 STANDARD_BELONGS = {
     "logging": ("oauth_core.process.logs", "oauth_web", "ext_authz", "portcullis"),
     "importlib": ("oauth_core.process.audit_segments", "portcullis"),

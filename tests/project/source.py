@@ -65,9 +65,9 @@ def _nodes(tree: ast.AST, *, at_runtime: bool) -> Iterator[ast.AST]:
 
 
 def used_names(tree: ast.AST) -> set[str]:
-    """The full names of what `tree` uses of the modules that it imports, such as `os.replace`.
+    """The full names that `tree` uses of the modules that it imports, such as `os.replace`.
 
-    A name that is imported from a module counts by itself, whatever it is called here.
+    A name that is imported from a module counts by itself, under any local name.
     """
     modules: dict[str, str] = {}
     found: set[str] = set()

@@ -1,6 +1,6 @@
-"""The rules of the layout, read from the source: who may import what, and what the pure modules may not do.
+"""The rules of the layout, checked in the source: which module may import which, and what pure modules may not do.
 
-A change of these rules is welcome where the code asks for it, in the same commit, with a record in `docs/adr/`.
+A change of these rules is welcome where the code needs it, in the same commit, with a record in `docs/adr/`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# Folders of `oauth_core` that act on the world; the modules of the others are pure.
+# Folders of `oauth_core` with I/O; the modules of the others are pure.
 ACTING = frozenset({"oauth_core.process", "oauth_core.store"})
-# What a pure module may not import: it has no clock, no environment, no I/O and no log.
+# Modules that a pure module may not import: it has no clock, no environment, no I/O and no log.
 IMPURE = frozenset(
     {"asyncio", "concurrent", "http", "io", "logging", "multiprocessing", "os", "select", "signal", "socket"}
     | {
@@ -39,18 +39,19 @@ IMPURE = frozenset(
     | ACTING
 )
 CLOCKS = frozenset({"now", "utcnow", "today"})
-# Besides every `__main__` and the command line: what the services and one worker of the check service start with.
+# Besides every `__main__` and the command line: the start modules of the services and of a worker of the check
+# service.
 PROGRAMS = ("ext_authz.process.worker", "ext_authz.program", "oauth_web.program")
-# Settings come from somewhere.
+# Settings are read from the environment or a file.
 FILE_READERS = frozenset({"oauth_core.settings.sources"})
 
 
-DRAWERS = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "types", "lib"})
+VAGUE_NAMES = frozenset({"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "types", "lib"})
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module of ours: its dotted name, where it is, and what it says."""
+    """A module of ours: its dotted name, its path, and its contents."""
 
     name: str
     path: Path
@@ -79,7 +80,7 @@ def modules() -> dict[str, Module]:
 
 
 def imports_of(module: Module, known: frozenset[str]) -> set[str]:
-    """What `module` imports, anywhere in it, for types only or not; modules of ours by their full name."""
+    """All imports of `module`, anywhere in it, for types only or not; our modules by their full name."""
     found: set[str] = set()
     package = module.name if module.is_package else module.name.rpartition(".")[0]
     for node in ast.walk(module.tree):
@@ -112,7 +113,7 @@ def folder_of(name: str) -> str:
 
 
 def may_import(name: str, other: str) -> bool:
-    """A module may import from its own folder and from folders before it, and no service from the other one."""
+    """A module may import from its own folder and from those before it; a service never from the other one."""
     here, there = folder_of(name), folder_of(other)
     if {here.partition(".")[0], there.partition(".")[0]} == {"oauth_web", "ext_authz"}:
         return False
@@ -148,10 +149,10 @@ def pure_modules() -> list[Module]:
     ]
 
 
-# -- the reading itself ------------------------------------------------------------------------------------------
+# -- the reader itself -------------------------------------------------------------------------------------------
 
 
-def test_imports_are_seen_wherever_they_stand(tmp_path: Path) -> None:
+def test_imports_are_found_anywhere_in_a_module(tmp_path: Path) -> None:
     source = (
         "import a.b as c\nfrom d import e, f\nfrom . import g\nfrom .h import i\nfrom ..j import k\n"
         "if TYPE_CHECKING:\n    from l import m\ndef n() -> None:\n    import o\n"
@@ -163,7 +164,7 @@ def test_imports_are_seen_wherever_they_stand(tmp_path: Path) -> None:
     assert seen == {"a.b", "d.e", "d", "p.q.g", "p.q.h", "p.j", "l", "o"}
 
 
-def test_a_cycle_is_seen() -> None:
+def test_a_cycle_is_found() -> None:
     assert cycle_in({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d", "b"]
     assert cycle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
@@ -193,7 +194,7 @@ def test_the_layers_are_these(name: str, other: str, allowed: bool) -> None:
     assert may_import(name, other) is allowed
 
 
-def test_every_folder_has_a_place_and_says_what_it_owns_and_where_to_begin() -> None:
+def test_every_folder_is_in_the_layout_and_its_docstring_names_its_entry_points() -> None:
     packages = [module for module in modules().values() if module.is_package and not module.is_generated]
     assert {module.name for module in packages} <= {*FOLDERS, "ext_authz.generated"}
     divided = [
@@ -209,7 +210,7 @@ def test_every_package_was_read() -> None:
     assert {"oauth_core.store.keyspace", "oauth_core.model", "oauth_web.endpoints.token"} <= set(modules())
 
 
-# -- who imports what --------------------------------------------------------------------------------------------
+# -- which module imports which ----------------------------------------------------------------------------------
 
 
 def test_imports_go_downwards_only() -> None:
@@ -222,14 +223,14 @@ def test_imports_go_downwards_only() -> None:
     assert wrong == []
 
 
-def test_no_imports_go_round_in_a_circle() -> None:
+def test_imports_have_no_cycle() -> None:
     ours = frozenset(modules())
     assert (
         cycle_in({name: {other for other in others if other in ours} for name, others in imports().items()}) == []
     )
 
 
-def test_every_library_is_known_and_imported_only_where_it_belongs() -> None:
+def test_every_library_is_listed_and_imported_only_where_it_belongs() -> None:
     wrong = []
     for name, others in imports().items():
         for other in sorted(others):
@@ -260,7 +261,7 @@ def modules_of_tests() -> dict[str, Module]:
 
 
 def is_for_pytest_alone(name: str) -> bool:
-    """Whether pytest collects this module, or reads its fixtures: what several tests use stands elsewhere."""
+    """Whether pytest collects this module, or reads its fixtures. Code that several tests use is elsewhere."""
     last = name.rpartition(".")[2]
     return last.startswith("test_") or last == "conftest"
 
@@ -284,7 +285,7 @@ def test_no_module_imports_a_test_or_a_conftest() -> None:
     assert [f"{name} imports {other}" for name, other in imports_in_tests() if is_for_pytest_alone(other)] == []
 
 
-def test_what_supports_all_levels_of_tests_depends_on_none() -> None:
+def test_the_support_of_all_levels_of_tests_imports_none_of_them() -> None:
     support = ("tests.support",)
     wrong = [
         f"{name} imports {other}"
@@ -297,13 +298,13 @@ def test_what_supports_all_levels_of_tests_depends_on_none() -> None:
 # -- purity ------------------------------------------------------------------------------------------------------
 
 
-def test_there_are_pure_modules_to_look_at() -> None:
+def test_there_are_pure_modules_to_check() -> None:
     assert {"oauth_core.flows.token_requests", "oauth_core.tokens.access_tokens", "oauth_core.settings"} <= {
         m.name for m in pure_modules()
     }
 
 
-def test_pure_modules_import_nothing_that_acts_on_the_world() -> None:
+def test_pure_modules_import_no_module_with_io() -> None:
     wrong = [
         f"{module.name} imports {other}"
         for module in pure_modules()
@@ -314,7 +315,7 @@ def test_pure_modules_import_nothing_that_acts_on_the_world() -> None:
 
 
 def impurities(tree: ast.AST) -> list[str]:
-    """What in `tree` waits, reads a clock or opens a file."""
+    """The places in `tree` that wait, read a clock or open a file."""
     found = []
     for node in ast.walk(tree):
         match node:
@@ -331,7 +332,7 @@ def impurities(tree: ast.AST) -> list[str]:
     return found
 
 
-def test_impurities_are_seen() -> None:
+def test_impurities_are_found() -> None:
     source = (
         "async def f():\n    await g()\n    datetime.now(UTC)\n    date.today()\n    open(x)\n    p.read_text()\n"
     )
@@ -359,7 +360,7 @@ def test_the_environment_is_read_by_programs_only() -> None:
     assert wrong == []
 
 
-# -- shared phases ------------------------------------------------------------------------------------------------
+# -- shared phases -----------------------------------------------------------------------------------------------
 
 
 def calls_of(name: str, attributes: frozenset[str]) -> list[str]:
@@ -393,12 +394,12 @@ def test_only_one_module_of_the_web_stores_grants_and_issues_tokens() -> None:
 # -- names, openings, lengths ------------------------------------------------------------------------------------
 
 
-def test_no_module_is_a_drawer() -> None:
-    assert [module.name for module in own_sources() if module.name.split(".")[-1] in DRAWERS] == []
+def test_no_module_has_a_vague_name() -> None:
+    assert [module.name for module in own_sources() if module.name.split(".")[-1] in VAGUE_NAMES] == []
 
 
 @pytest.mark.parametrize("folder", ["envoy", "protos"])
-def test_folders_that_libraries_have_the_names_of_are_no_packages(folder: str) -> None:
+def test_folders_with_the_names_of_libraries_are_no_packages(folder: str) -> None:
     # The wheels of Envoy and of its protocols install packages of these names.
     assert not (ROOT / folder / "__init__.py").exists()
 
@@ -407,12 +408,12 @@ def own_sources() -> list[Module]:
     return [module for module in (*modules().values(), *modules_of_tests().values()) if not module.is_generated]
 
 
-def test_every_module_opens_by_saying_what_it_owns() -> None:
+def test_every_module_begins_with_a_docstring_sentence() -> None:
     def opens_well(module: Module) -> bool:
         opening = (ast.get_docstring(module.tree) or "").split("\n\n")[0]
         return len(opening.split()) > 2 and (opening[0].isupper() or opening[0] in "`/") and opening[-1] in ".:"
 
-    # An empty file that only makes a folder of tests a package has nothing to say.
+    # An empty file that only makes a folder of tests a package needs no docstring.
     silent = [
         m.name for m in own_sources() if not opens_well(m) and (m.tree.body or m.name.split(".")[0] != "tests")
     ]

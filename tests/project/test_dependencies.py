@@ -1,4 +1,4 @@
-"""Every declared dependency is used, and every library that the code imports is declared in the right extra."""
+"""Every declared dependency is used, and every imported library is declared in the right extra."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib.metadata import files, requires
 from tests.project.source import PRODUCT, imported_modules, sources
 from tests.support.project import ROOT
 
-# Distributions that no code imports, each with the reason why it is declared.
+# Distributions that no code imports, each with the reason for its declaration.
 NOT_IMPORTED = {
     "setuptools": "builds our own package, and `make up` builds it without a network",
     "mcp-server-time": "a program: the example settings run it as the first MCP server",
@@ -56,7 +56,7 @@ def distribution_of(requirement: str) -> str:
 def modules_of(distribution: str) -> frozenset[str]:
     """The modules and packages in an installed distribution, by their full names.
 
-    A distribution without files of its own (`fastmcp`) stands for the part of itself that it requires.
+    A distribution without its own files (`fastmcp`) is represented by the part of itself that it requires.
     """
     python = [file for file in files(distribution) or () if file.suffix in {".py", ".so", ".pyi"}]
     if not python:
@@ -68,7 +68,7 @@ def modules_of(distribution: str) -> frozenset[str]:
 
 @cache
 def distributions_of(module: str) -> frozenset[str]:
-    """The declared distributions that hold `module`, or, where there is none, a package above it."""
+    """The declared distributions that contain `module`, or, if there are none, a package above it."""
     while module:
         found = {name for name in set().union(*declared().values()) if module in modules_of(name)}
         if found:
@@ -83,7 +83,7 @@ def is_foreign(module: str) -> bool:
 
 
 def foreign_imports(package: str) -> dict[str, str]:
-    """The modules from outside that the code of a folder imports, each with one of the modules that import it."""
+    """The external modules that the code of a folder imports, each with one of the modules that import it."""
     return {
         module: source.name
         for source in sources(package)
@@ -106,21 +106,21 @@ def test_requirements_are_read_as_pip_reads_them() -> None:
     assert distribution_of("Types_Grpc.io[all]") == "types-grpc-io"
 
 
-def test_imports_for_types_only_are_told_apart_from_others() -> None:
+def test_imports_for_types_only_are_distinguished_from_others() -> None:
     tree = ast.parse("import a.b\nif TYPE_CHECKING:\n    from c import d\nelse:\n    import e\n")
     assert imported_modules(tree) == {"a.b", "c", "c.d", "e"}
     assert imported_modules(tree, at_runtime=True) == {"a.b", "e"}
 
 
-def test_the_services_import_only_what_is_declared_for_them() -> None:
+def test_the_services_import_only_their_declared_dependencies() -> None:
     assert [*undeclared("oauth_core", {""}), *undeclared("oauth_web", {""}), *undeclared("ext_authz", {""})] == []
 
 
-def test_the_command_line_imports_only_what_is_declared_for_the_services_and_the_gateway() -> None:
+def test_the_command_line_imports_only_the_dependencies_of_its_extras() -> None:
     assert undeclared("portcullis", {"", "gateway", "audit"}) == []
 
 
-def test_the_tests_and_tools_import_only_what_is_declared() -> None:
+def test_the_tests_and_tools_import_only_declared_dependencies() -> None:
     everything = {"", "gateway", "audit", "dev"}
     assert [*undeclared("tests", everything), *undeclared("protos", everything)] == []
 
@@ -139,7 +139,7 @@ def test_every_dependency_is_imported_by_code_that_needs_it_or_has_a_reason() ->
     assert unused == []
 
 
-def test_no_reason_is_given_for_a_distribution_that_is_not_declared() -> None:
+def test_reasons_name_only_declared_distributions() -> None:
     assert NOT_IMPORTED.keys() - set().union(*declared().values()) == set()
 
 

@@ -1,4 +1,4 @@
-"""There is one way to do each thing: what does it is used in one module, and all others use that module."""
+"""There is one way to do each task: one module implements it, and all others use that module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class OneWay:
     """Each task, the names of the standard library for it, and the modules that may use them.
 
-    A name that ends in `*` stands for all that begin so.
+    A name that ends in `*` is a prefix.
     """
 
     what: str
@@ -38,7 +38,8 @@ WAYS = (
         ("base64.urlsafe_b64encode", "base64.urlsafe_b64decode"),
         ("oauth_core.crypto.base64url",),
     ),
-    # Of the last three, each reads what is no address to listen on: of a caller, of an origin, of an MCP resource.
+    # Each of the last three parses an address that is no listening address: of a caller, an origin or an MCP
+    # resource.
     OneWay(
         "read an IP address",
         ("ipaddress.*",),
@@ -60,13 +61,13 @@ WAYS = (
 )
 
 
-def test_names_are_seen_however_they_are_imported() -> None:
+def test_names_are_found_with_every_form_of_import() -> None:
     tree = ast.parse("import os\nimport a.b as c\nfrom d import e as f\nos.replace(x)\nc.g()\nf.h\nx.replace()\n")
     assert used_names(tree) == {"os.replace", "a.b.g", "d.e", "d.e.h"}
 
 
 def doublings(tree: ast.AST) -> int:
-    """How often `tree` doubles a wait up to a limit."""
+    """The number of places where `tree` doubles a wait up to a limit."""
     return sum(
         isinstance(node, ast.Call) and ast.unparse(node).startswith("min(") and " * 2," in ast.unparse(node)
         for node in ast.walk(tree)
@@ -74,7 +75,7 @@ def doublings(tree: ast.AST) -> int:
 
 
 def port_tables(tree: ast.AST) -> int:
-    """How many tables of the default ports of http and https `tree` has."""
+    """The number of tables of the default ports of http and https in `tree`."""
     return sum(
         isinstance(node, ast.Dict)
         and {ast.unparse(key) for key in node.keys if key is not None} == {"'http'", "'https'"}
@@ -92,7 +93,7 @@ def test_one_module_has(count: Callable[[ast.AST], int], module: str) -> None:
 
 
 def ports_that_the_system_chooses(tree: ast.AST) -> int:
-    """How often `tree` binds a socket to port 0."""
+    """The number of sockets that `tree` binds to port 0."""
     return sum(
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -110,7 +111,7 @@ def test_there_is_one_way_to_find_a_free_port() -> None:
         for source in sources(package)
         if ports_that_the_system_chooses(source.tree)
     }
-    # The two tests hold a port that must stay taken or closed.
+    # The two tests need a port that stays occupied or closed.
     assert users == {"oauth_core.process.ports", "tests.envoy.test_failures", "tests.system.up.test_refusals"}
 
 

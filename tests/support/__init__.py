@@ -1,1 +1,1 @@
-"""Real servers for the tests, and clients, keys and tokens to use them with; each module is one concept."""
+"""Real servers for the tests, and clients, keys and tokens for them; each module is one concept."""

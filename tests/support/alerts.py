@@ -57,7 +57,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A webhook: it answers `status` with `headers`, and keeps each request. Bodies with `refuses` get 400."""
+    """A webhook: it answers `status` with `headers`, and records each request. Bodies with `refuses` get 400."""
 
     url: str
     status: int = 204
@@ -66,7 +66,7 @@ class Receiver:
     received: list[Received] = field(default_factory=list)
 
     def taken(self) -> list[Received]:
-        """The requests that it accepted."""
+        """The accepted requests."""
         return [one for one in self.received if one.answered == 204]
 
 
@@ -90,7 +90,7 @@ def receiving() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = Receiver(f"http://127.0.0.1:{server.server_address[1]}/{HIDDEN}")
@@ -100,7 +100,7 @@ def receiving() -> Iterator[Receiver]:
 
 @dataclass
 class Mailbox:
-    """A mail server on loopback, and the mails that it took."""
+    """A mail server on loopback, and the mails that it accepted."""
 
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
@@ -111,7 +111,7 @@ class Mailbox:
         _session: Session,
         envelope: Envelope,
     ) -> str:
-        """Take a mail; the server calls this."""
+        """Accept a mail; the server calls this."""
         content = envelope.content
         assert isinstance(content, bytes)
         self.mails.append(email.message_from_bytes(content, policy=policy.default))
@@ -226,7 +226,7 @@ class AlertWorld:
 
 
 def ago(hours: float) -> str:
-    """A recorded time, so many hours before now."""
+    """A recorded time, this number of hours ago."""
     return moments.recorded(datetime.now(UTC) - timedelta(hours=hours))
 
 

@@ -1,6 +1,6 @@
-"""Texts that clients and identity providers sign: client assertions, identity assertions, and DPoP proofs.
+"""Signed texts of clients and identity providers: client assertions, identity assertions, and DPoP proofs.
 
-Each is right, but for what the test changes.
+Each is valid, except for the changes of the test.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from oauth_core.jose.signing_keys import Algorithm, SigningKey, generate_key
 
 @cache
 def key(algorithm: Algorithm = "ES256", name: str = "own") -> SigningKey:
-    """A client's key, made once for each `name`."""
+    """A client's key, generated once for each `name`."""
     return generate_key(algorithm, now=1)
 
 
 def jwks(*keys: SigningKey) -> dict[str, Any]:
-    """The set a client publishes."""
+    """The key set that a client publishes."""
     return {"keys": [one.public_jwk() for one in keys]}
 
 
@@ -57,7 +57,7 @@ def signed(
 
 
 def as_form(assertion: str) -> dict[str, str]:
-    """The parameters that carry a client assertion."""
+    """The form parameters of a client assertion."""
     return {"client_assertion_type": TYPE, "client_assertion": assertion}
 
 
@@ -94,13 +94,13 @@ def asserted(
     }
     present = {name: value for name, value in payload.items() if value is not None}
     heading = {"typ": "oauth-id-jag+jwt", "kid": signer.kid, **(headers or {})}
-    # Not `jwt.encode`, which looks at the claims: a provider with a fault does not.
+    # Not `jwt.encode`, which validates the claims: a faulty provider does not.
     payload_bytes = json.dumps(present).encode()
     return jwt.api_jws.encode(payload_bytes, signer.private_key, signer.algorithm, headers=heading)
 
 
 def as_grant(assertion: str) -> dict[str, str]:
-    """The parameters that present an identity assertion."""
+    """The form parameters of an identity assertion."""
     return {"grant_type": JWT_BEARER, "assertion": assertion}
 
 
@@ -125,14 +125,14 @@ def proof(
 
 
 def public(signer: SigningKey) -> dict[str, Any]:
-    """The key as a proof carries it: its numbers and nothing else."""
+    """The public key in the form of a proof: its numbers only."""
     return {
         name: value for name, value in signer.public_jwk().items() if name in {"kty", "crv", "x", "y", "n", "e"}
     }
 
 
 def thumbprint(signer: SigningKey) -> str:
-    """RFC 7638, by hand."""
+    """The thumbprint by RFC 7638, implemented here."""
     members = ",".join(f'"{name}":"{value}"' for name, value in sorted(public(signer).items()))
     return hashed(f"{{{members}}}")
 

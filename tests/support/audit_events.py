@@ -1,4 +1,4 @@
-"""Made events of several programs, and the filters of a search written once more as plainly as possible."""
+"""Sample events of several programs, and a second, simple implementation of the search filters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def time_at(minutes: float) -> str:
 
 
 def write_boot(folder: Path, number: int, listed: Sequence[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Write events as a program does, with a new segment in each hour; the events."""
+    """Write events as a program does, with a new segment in each hour. Return the events."""
     writer = SegmentWriter(folder, f"writer.{number}", node=f"node-{number % 2}")
     written, minute, opened = [], number, time_at(number)
     (folder / f"segments/writer.{number}").mkdir(exist_ok=True)
@@ -131,10 +131,10 @@ def filter_of(wanted: dict[str, Any]) -> EventFilter:
 
 
 def plainly(written: list[dict[str, Any]], wanted: dict[str, Any]) -> list[dict[str, Any]]:
-    """The events that fit a filter."""
+    """The events that match a filter."""
     return [one for one in written if all(PLAIN[part](one, value) for part, value in wanted.items())]
 
 
 def write_boots(folder: Path, boots: Sequence[Sequence[tuple[int, dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """Write the events of several boots; all of them."""
+    """Write the events of several boots. Return all of them."""
     return [one for number, listed in enumerate(boots) for one in write_boot(folder, number, listed)]

@@ -1,4 +1,4 @@
-"""Reads the audit record that real programs wrote, and checks its chains on the way."""
+"""Reads the audit record that real programs wrote, and checks its chains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def boots_of(audit_dir: Path, writer: str) -> list[Boot]:
 
 
 def frames_of(boot: Boot) -> list[Frame]:
-    """The frames of a boot, which must be a whole chain from its beginning."""
+    """The frames of a boot, which must be a complete chain from its beginning."""
     chain, found = Chain(), []
     for each in frames(boot):
         assert not isinstance(each, Damage), str(each)
@@ -32,7 +32,7 @@ def frames_of(boot: Boot) -> list[Frame]:
 
 
 def is_closed(boot: Boot) -> bool:
-    """Whether the writer of a boot stopped in order."""
+    """Whether the writer of a boot stopped in an orderly way."""
     return frames_of(boot)[-1].kind is FrameKind.CLOSING
 
 

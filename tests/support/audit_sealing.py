@@ -18,7 +18,7 @@ START = datetime(2026, 11, 30, 6, 0, 0, tzinfo=UTC)
 
 
 class SealedWorld:
-    """`root/audit` and a key beside it. `reports` and `published` have what the sealers said."""
+    """`root/audit` and a key next to it. `reports` and `published` have the output of the sealers."""
 
     def __init__(self, root: Path) -> None:
         self.audit_dir = root / "audit"
@@ -26,14 +26,14 @@ class SealedWorld:
         self.key = SealKey(root / "audit_seal.key")
         self.signer = self.key.read() or self.key.make(NODE)
         self.folder = SealedFolder(self.audit_dir)
-        self.folder.root.mkdir(exist_ok=True)  # as `held` does
+        self.folder.root.mkdir(exist_ok=True)  # `held` does the same
         self.reports: list[str] = []
         self.published: list[str] = []
         self.seconds = 0.0
         self.sealer = self.new_sealer()
 
     def new_sealer(self) -> Sealer:
-        """Another start of the sealer."""
+        """Start the sealer again."""
         self.sealer = Sealer(
             self.audit_dir,
             self.key,
@@ -45,7 +45,7 @@ class SealedWorld:
         return self.sealer
 
     def seal(self, seconds: float = 1.0) -> Checkpoint:
-        """Let time pass, seal all that is there, and return the newest checkpoint."""
+        """Advance the clock, seal everything, and return the newest checkpoint."""
         self.seconds += seconds
         while self.sealer.step():
             pass

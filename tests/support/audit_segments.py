@@ -16,7 +16,7 @@ NODE = "node-1"
 
 
 class SegmentWriter:
-    """One boot of a writer. Each call appends to its present segment at once."""
+    """One boot of a writer. Each call appends to its current segment at once."""
 
     def __init__(
         self, audit_dir: Path, writer: str = "ext_authz.0", boot: str = BOOT, *, node: str = NODE
@@ -30,18 +30,18 @@ class SegmentWriter:
 
     @property
     def path(self) -> Path:
-        """The present segment."""
+        """The current segment."""
         return self.folder / f"{self.index:06}.seg"
 
     def open_segment(self, time: str = "2026-11-30T06:00:00.000000Z") -> None:
-        """Begin the next segment with its opening frame."""
+        """Start the next segment with its opening frame."""
         self.index += 1
         head = {"format": 1, "node": self.node, "writer": self.writer, "boot": self.boot}
         head |= {"segment": self.index, "program": "0.1.0", "time": time}
         self.append(FrameKind.OPENING, [json.dumps(head, separators=(",", ":")).encode()])
 
     def write(self, *events: bytes | dict[str, object]) -> bytes:
-        """Append one frame with these events; returns it."""
+        """Append one frame with these events, and return it."""
         return self.append(FrameKind.EVENTS, [line_of(event) for event in events])
 
     def close(self, time: str = "2026-11-30T07:00:00.000000Z") -> None:
@@ -49,7 +49,7 @@ class SegmentWriter:
         self.append(FrameKind.CLOSING, [json.dumps({"time": time, "reason": "stopped"}).encode()])
 
     def append(self, kind: FrameKind, lines: Iterable[bytes]) -> bytes:
-        """Append a frame of any kind; returns it."""
+        """Append a frame of any kind, and return it."""
         frame = self.encoder.encode(kind, lines)
         with self.path.open("ab") as file:
             file.write(frame)
@@ -57,7 +57,7 @@ class SegmentWriter:
 
 
 def line_of(event: bytes | dict[str, object]) -> bytes:
-    """The stored line of an event; a line stays as it is."""
+    """The stored line of an event; a line is returned unchanged."""
     return event if isinstance(event, bytes) else json.dumps(event, separators=(",", ":")).encode()
 
 

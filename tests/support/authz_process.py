@@ -1,4 +1,4 @@
-"""The check service as a process of its own, `python -m ext_authz`, and what it reads in Redis."""
+"""The check service as a separate process, `python -m ext_authz`, and the data that it reads in Redis."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 _PATIENCE = 60.0
-# The service may not listen yet when we first try, and gRPC would then wait a second.
+# The service may not listen yet at the first attempt, and gRPC would then wait a second.
 _CHANNEL_OPTIONS = tuple((f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min", "max"))
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 CONFIG = """\
@@ -89,21 +89,21 @@ def end_token(client: Redis, jti: str) -> None:
 
 
 def wait_for_news(client: Redis) -> None:
-    """Return once Redis has written to every check service what this client changed.
+    """Return once Redis has sent the changes of this client to every check service.
 
-    Redis may answer the client that changes a key before it writes to the connections that track the key. When it
-    answers the client's next command, it has written to all of them.
+    Redis may answer the client that changes a key before it writes to the connections that track the key. When
+    it answers the client's next command, it has written to all of them.
     """
     assert client.ping()
 
 
 def check_call(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
-    """`Check` on this channel, with bytes for messages."""
+    """The method `Check` on this channel, with bytes as messages."""
     return channel.unary_unary(CHECK)
 
 
 class AuthzProcess:
-    """A check service, and a client of its gRPC side."""
+    """A check service, and a gRPC client of it."""
 
     def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
         self.process = process
@@ -112,17 +112,17 @@ class AuthzProcess:
         self.channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
 
     def check(self, message: bytes, **options: Any) -> bytes:
-        """Call `Check`, or another `method`, with these very bytes. Raises `grpc.RpcError`."""
+        """Call `Check`, or another `method`, with exactly these bytes. Raises `grpc.RpcError`."""
         answer: bytes = self.start_check(message, **options).result()
         return answer
 
     def start_check(self, message: bytes, *, method: str = CHECK, **options: Any) -> Any:
-        """Call `Check`, or another `method`, and do not wait: a future."""
+        """Call `Check`, or another `method`, without waiting. Return a future."""
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(method)
         return call.future(message, timeout=_PATIENCE, wait_for_ready=True, **options)
 
     def health(self, service: str = "") -> str:
-        """The name of the health status, or of the gRPC error in place of one."""
+        """The name of the health status, or of the gRPC error instead."""
         try:
             answer = health_pb2_grpc.HealthStub(self.channel).Check(  # type: ignore[no-untyped-call]
                 health_pb2.HealthCheckRequest(service=service), timeout=_PATIENCE, wait_for_ready=True
@@ -132,7 +132,7 @@ class AuthzProcess:
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
     def wait_for_health(self, wanted: str) -> None:
-        """Return when the health status is `wanted`; fail if that does not come."""
+        """Return when the health status is `wanted`; fail if it does not become so."""
         deadline = time.monotonic() + _PATIENCE
         while (seen := self.health()) != wanted:
             assert time.monotonic() < deadline, f"{seen}, not {wanted}\n{self.log_text()}"
@@ -140,18 +140,18 @@ class AuthzProcess:
             time.sleep(0.02)
 
     def log_text(self) -> str:
-        """Everything it wrote, standard error included."""
+        """All its output, standard error included."""
         return self._log.read_text(encoding="utf-8")
 
     def log(self) -> list[dict[str, Any]]:
-        """What it told, one event each.
+        """Its log events.
 
-        Half a line is none: it is being written at this moment, or its worker was killed while writing it.
+        An incomplete line is left out: it is being written now, or its worker was killed while it wrote.
         """
         return [event for line in self.log_text().splitlines() if (event := _event(line)) is not None]
 
     def terminate(self) -> int:
-        """Ask it to stop; its exit code."""
+        """Stop it. Return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(_PATIENCE)
 
@@ -190,7 +190,7 @@ def running_authz(
                     "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
                     **variables,
                 },
-                cwd=folder,  # not where the sources happen to be
+                cwd=folder,  # not the folder of the sources
                 stdin=subprocess.DEVNULL,
                 stdout=output if stdout is None else stdout,
                 stderr=output,

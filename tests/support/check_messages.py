@@ -1,4 +1,4 @@
-"""Check messages as an Envoy writes and reads them, made by bindings that are not ours."""
+"""Check messages as an Envoy writes and reads them, made with bindings that are not ours."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check_request(
 
 @dataclass(frozen=True)
 class Answer:
-    """What Envoy would do on a `CheckResponse`. `status` is 200 when it would let the request through."""
+    """The action of Envoy for a `CheckResponse`. `status` is 200 if it would allow the request."""
 
     grpc_code: int
     status: int
@@ -96,7 +96,7 @@ class Answer:
 
     @property
     def identity(self) -> dict[str, str]:
-        """The headers that say who is calling."""
+        """The identity headers."""
         return {name: value for name, value in self.headers.items() if not name.startswith("x-envoy-")}
 
     @property
@@ -107,16 +107,16 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The code of OAuth in the body, which is an error of JSON-RPC."""
+        """The OAuth code in the body, which is a JSON-RPC error."""
         return str(self.json["error"]["data"]["error"])
 
 
 def read_answer(message: bytes) -> Answer:
-    """Read a `CheckResponse`, insisting that every header replaces what was there."""
-    # Some answers have their metadata in two parts, which every reader of protobuf merges but these bindings.
+    """Read a `CheckResponse`. Every header must replace existing ones."""
+    # Some answers have their metadata in two parts. Every reader of protobuf except these bindings merges them.
     response = CheckResponse.parse(pb.CheckResponse.FromString(message).SerializeToString())
     assert response.status is not None
-    assert response.error_response is None, "Envoy may let an error through"
+    assert response.error_response is None, "Envoy may allow a request with an error"
     part = response.denied_response if response.ok_response is None else response.ok_response
     assert part is not None
     assert (response.status.code == 0) == (response.ok_response is not None)

@@ -1,6 +1,6 @@
-"""A real browser for tests: Chromium from the system, driven by Playwright, that tells of everything it disliked.
+"""A real browser for tests: Chromium from the system, driven by Playwright, which reports all its complaints.
 
-`CHROMIUM` names another one than that on `PATH`. `SCREENSHOTS` names a folder to keep pictures of the pages in.
+`CHROMIUM` names another one than that on `PATH`. `SCREENSHOTS` names a folder for pictures of the pages.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ _PATIENCE = 60_000.0
 
 @contextmanager
 def running_chromium(*flags: str) -> Iterator[Browser]:
-    """The browser, for the block. For tests that are no coroutines: Playwright has a loop of its own meanwhile."""
+    """Run the browser for the block.
+
+    For tests that are no coroutines: Playwright has its own event loop meanwhile.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=PROGRAM, headless=True, args=[*_FLAGS, *flags])
         try:
@@ -46,7 +49,7 @@ def running_chromium(*flags: str) -> Iterator[Browser]:
 
 @dataclass
 class Person:
-    """Somebody with a browser profile of their own, who only has a keyboard."""
+    """A person with a separate browser profile, who uses only a keyboard."""
 
     context: BrowserContext
     page: Page
@@ -57,11 +60,13 @@ class Person:
     """The addresses that the page itself was at or was sent to, in order."""
 
     def go(self, url: str) -> None:
-        """Type an address."""
+        """Open an address."""
         self.page.goto(url)
 
     def press(self, name: str) -> None:
-        """Go with the Tab key to the button or box called `name`, see that the focus shows, and press it."""
+        """Move with the Tab key to the button or box called `name`, check that the focus is
+        visible, and press it.
+        """
         self.reach(name)
         key = "Space" if self._focused("e => e.type") == "checkbox" else "Enter"
         if key == "Space":
@@ -75,15 +80,17 @@ class Person:
         for _ in range(30):
             self.page.keyboard.press("Tab")
             if name in (self._focused("e => e.ariaLabel || e.innerText || e.parentElement.innerText") or ""):
-                assert self._focused("e => getComputedStyle(e).outlineStyle") != "none", f"{name}: focus unseen"
+                assert self._focused("e => getComputedStyle(e).outlineStyle") != "none", (
+                    f"{name}: focus not visible"
+                )
                 return
         raise AssertionError(f"no way to {name!r} with the Tab key:\n{self.page.inner_text('body')}")
 
     def type_into(self, label: str, text: str) -> None:
-        """Type into the field called `label`, which gets the focus by itself, and press Enter.
+        """Type into the field called `label`, which has the focus already, and press Enter.
 
-        A browser gives a field with `autofocus` the focus some time after the page has loaded, and keys that are
-        pressed before are lost.
+        A browser gives a field with `autofocus` the focus some time after the page has loaded, and keys that
+        are pressed before are lost.
         """
         self.page.wait_for_function("label => document.activeElement?.labels?.[0]?.innerText === label", arg=label)
         self.page.keyboard.type(text)
@@ -91,17 +98,19 @@ class Person:
             self.page.keyboard.press("Enter")
 
     def click(self, name: str) -> None:
-        """Click the button called `name`, and wait for the page to which it leads."""
+        """Click the button called `name`, and wait for the next page."""
         with self.page.expect_navigation():
             self.page.get_by_role("button", name=name).click()
 
     def wait_for_complaint(self, *words: str) -> None:
-        """Wait until the browser complained with one of `words`, maybe some time after the page is there."""
+        """Wait until the browser complains with one of `words`, which can be some time after the
+        page is loaded.
+        """
         while not any(word in complaint for complaint in self.complaints for word in words):
             self.page.wait_for_event("console")
 
     def keep_picture(self, name: str) -> None:
-        """Keep a picture of the whole page where somebody asked for pictures."""
+        """Save a picture of the whole page if `SCREENSHOTS` is set."""
         if folder := os.environ.get("SCREENSHOTS"):
             self.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
@@ -111,7 +120,10 @@ class Person:
 
 @contextmanager
 def person(browser: Browser, **context: Any) -> Iterator[Person]:
-    """A fresh profile, for the block. `context` is Playwright's: `viewport`, `color_scheme` and the like."""
+    """A fresh profile, for the block.
+
+    `context` has options of Playwright: `viewport`, `color_scheme` and others.
+    """
     with browser.new_context(**context) as profile:
         profile.set_default_timeout(_PATIENCE)
         page = profile.new_page()

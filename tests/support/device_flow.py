@@ -1,4 +1,4 @@
-"""The device flow for tests: what a device does and what its person does, each step by itself."""
+"""The device flow for tests: each step of the device and of the person as a function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def registered(client: OAuthClient, **members: object) -> str:
-    """The id of a client as mcp-remote registers itself for this flow."""
+    """The id of a client that registers for this flow as mcp-remote does."""
     registration = await client.register(
         grant_types=[DEVICE_CODE, "refresh_token"], client_name="Television", **members
     )
@@ -25,7 +25,7 @@ async def registered(client: OAuthClient, **members: object) -> str:
 
 
 async def started(client: OAuthClient, client_id: str, **form: str) -> dict[str, Any]:
-    """The codes that a device got."""
+    """The codes of a device that starts the flow."""
     answer = await client.http.post(f"{client.issuer}/device_authorization", data={"client_id": client_id, **form})
     assert answer.status_code == 200, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
@@ -34,19 +34,19 @@ async def started(client: OAuthClient, client_id: str, **form: str) -> dict[str,
 
 
 async def polled(client: OAuthClient, client_id: str, device_code: str, **form: str) -> httpx2.Response:
-    """A device asks for its tokens."""
+    """Request the tokens of a device."""
     return await client.token(
         {"grant_type": DEVICE_CODE, "client_id": client_id, "device_code": device_code, **form}
     )
 
 
 async def typed(person: OAuthClient, user_code: str) -> httpx2.Response:
-    """A person types a code."""
+    """Enter a code as a person."""
     return await person.http.post(f"{person.issuer}/device", data={"user_code": user_code})
 
 
 async def consented(person: OAuthClient, user_code: str, decision: str = "allow") -> httpx2.Response:
-    """A person types a code and presses a button of the consent page."""
+    """Enter a code as a person, and press a button of the consent page."""
     page = await typed(person, user_code)
     assert page.status_code == 200, page.text
     form = {"handle": form_value(page.text, "handle"), "decision": decision}
@@ -54,7 +54,7 @@ async def consented(person: OAuthClient, user_code: str, decision: str = "allow"
 
 
 async def at_callback(person: OAuthClient, user_code: str, login: str = "octocat") -> str:
-    """A person consents and signs in with the stand-in; answers the address of our callback, not yet visited."""
+    """Consent and sign in with the stand-in as a person. Return the address of our callback, not yet opened."""
     person.forget_session()
     to_github = await consented(person, user_code)
     assert to_github.status_code == 303, to_github.text
@@ -65,12 +65,12 @@ async def at_callback(person: OAuthClient, user_code: str, login: str = "octocat
 
 
 async def approved(person: OAuthClient, user_code: str, login: str = "octocat") -> httpx2.Response:
-    """The whole way of a person; answers the last page."""
+    """Complete all steps of a person. Return the last page."""
     return await person.http.get(await at_callback(person, user_code, login))
 
 
 def put_back(web: WebServer, device_code: str, seconds: int) -> None:
-    """Let the device have been started `seconds` earlier than it was."""
+    """Move the start of the device `seconds` into the past."""
     key = f"device:{hash_secret(device_code)}"
     with web.redis.client() as redis:
         change_record(

@@ -1,7 +1,6 @@
-"""Which Envoy the tests run, and one with nothing but the check service before an echo.
+"""The Envoy that the tests run, and one with only the check service and an echo server.
 
-The product's own configuration has more defences; here there are none, so that only the check
-service protects.
+The product's own configuration has more defences; here there are none, so that only the check service protects.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _PATIENCE = 60.0
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with the headers it received, as a list of pairs."""
+    """Answers with the received headers, as a list of pairs."""
 
     protocol_version = "HTTP/1.1"
 
@@ -48,12 +47,12 @@ class _Echo(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Write no log."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back through Envoy. `received` is what the service got, when it got anything."""
+    """The answer through Envoy. `received` is the request at the service, if it arrived."""
 
     status: int
     headers: dict[str, str]
@@ -61,12 +60,12 @@ class Reply:
 
     @property
     def received(self) -> list[tuple[str, str]]:
-        """Headers as the service saw them, lower-case names."""
+        """The headers that the service received, lower-case names."""
         assert self.status == 200, self.body
         return [(name, value) for name, value in json.loads(self.body)]
 
     def values(self, name: str) -> list[str]:
-        """The values the service saw under `name`."""
+        """The values that the service received under `name`."""
         return [value for key, value in self.received if key == name]
 
 
@@ -104,10 +103,10 @@ def running_envoy(
     manager: Json | None = None,
     authz_http2: Json | None = None,
 ) -> Iterator[AuthzEnvoy]:
-    """An Envoy that asks the check service at `authz_socket`, before an echo service.
+    """Run an Envoy with the check service at `authz_socket` and an echo service.
 
-    `manager` is an HTTP connection manager of the test's own, with clusters named `authz` and `echo`;
-    `authz_http2` are Envoy's HTTP/2 options for the connection to the check service.
+    `manager` is an HTTP connection manager of the test, with clusters named `authz` and `echo`; `authz_http2`
+    are Envoy's HTTP/2 options for the connection to the check service.
     """
     echo = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     config, ports, log = folder / "envoy.json", folder / "admin", folder / "envoy.log"
@@ -135,7 +134,7 @@ def running_envoy(
 
 
 def _listening_port(process: subprocess.Popen[bytes], admin: Path, log: Path) -> int:
-    """The port Envoy chose, asked of its admin interface once it is live."""
+    """The port that Envoy chose, read from its admin interface once it is live."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         assert process.poll() is None, log.read_text()

@@ -1,7 +1,7 @@
-"""Runs our programs as forks of a process that has imported them already: an import takes longer than most tests.
+"""Runs our programs as forks of a process that has imported them: an import takes longer than most tests.
 
-What runs is what `python -m NAME` runs, with its own arguments, environment and files. The tests of whole gateways
-start every program by itself, as people do.
+A fork runs what `python -m NAME` runs, with its own arguments, environment and files. The tests of whole
+gateways start every program in a new process, as users do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PATIENCE = 60.0
 _READ_EARLY = ("LD_", "PYTHON")
 """Variables that loader and interpreter read before anything is imported: for these there is a new process."""
 _FORKS = multiprocessing.get_context("forkserver")
-# Libraries above all; of ours nothing that looks around when it is imported.
+# Mainly libraries; no module of ours that reads its environment when it is imported.
 _FORKS.set_forkserver_preload(
     [
         "oauth_web.program",
@@ -40,7 +40,7 @@ _FORKS.set_forkserver_preload(
 
 
 class _Streams(NamedTuple):
-    """What is on standard input, and the files that the outputs go to."""
+    """The contents of standard input, and the output files."""
 
     given: str
     out: str
@@ -49,7 +49,7 @@ class _Streams(NamedTuple):
 
 @contextmanager
 def running(module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Iterator[BaseProcess]:
-    """The program runs for as long as the block lasts, and writes to `log`. At the end it is asked to go."""
+    """Run the program until the block ends, with its output in `log`. At the end it is stopped."""
     process = _started(module, arguments, environment, _Streams("", str(log), str(log)))
     try:
         yield process
@@ -90,7 +90,7 @@ def _started(
 
 
 def _become(module: str, arguments: Sequence[str], environment: Mapping[str, str], streams: _Streams) -> None:
-    """In the fork: be that program from here on."""
+    """Become that program, in the fork."""
     with tempfile.TemporaryFile() as typed:
         typed.write(streams.given.encode())
         typed.seek(0)

@@ -1,9 +1,9 @@
-"""The whole gateway for a test, run as its users run it: `portcullis up` with a state folder of its own.
+"""The whole gateway for a test, run as its users run it: `portcullis up` with its own state folder.
 
     with running_gateway() as gateway:
         httpx2.get(f"{gateway.url}/.well-known/oauth-authorization-server")
 
-When the block ends it is stopped by SIGTERM, and nothing may be left behind: no process, no socket, no port.
+When the block ends it is stopped by SIGTERM. No process, socket or open port may remain.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ transport = "http"
 
 @dataclass(frozen=True)
 class RunningGateway:
-    """A gateway that said `ready`."""
+    """A gateway that printed `ready`."""
 
     url: str
     state_dir: Path
@@ -94,7 +94,7 @@ class RunningGateway:
         return {path.stem: path.read_text(encoding="utf-8") for path in (self.state_dir / "logs").glob("*.log")}
 
     def entries(self, child: str) -> list[dict[str, Any]]:
-        """The lines of JSON that a child has written so far, without one of which only the beginning is there."""
+        """The lines of JSON that a child has written so far, without an incomplete last one."""
         whole = self.log(child).rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
@@ -103,9 +103,9 @@ class RunningGateway:
         return [event for event in self.entries(child) if event.get("audit")]
 
     def audited(self, child: str, *, after: int = 0, **fields: str) -> dict[str, Any]:
-        """The newest audit event of `child` with these fields, of those that follow the first `after`.
+        """The newest audit event of `child` with these fields, among those after the first `after`.
 
-        Waits for one: the check service writes allowed requests in batches, a moment after their answers.
+        It waits for one: the check service writes allowed requests in batches, a moment after their answers.
         """
 
         def found() -> list[dict[str, Any]]:
@@ -119,12 +119,12 @@ class RunningGateway:
 def running_gateway(
     *, config: str | None = None, environ: Mapping[str, str] | None = None
 ) -> Iterator[RunningGateway]:
-    """A gateway on a free port; `config` is the text of a settings file, by default the one users start with.
+    """Run a gateway on a free port; `config` is the text of a settings file, by default the one users start with.
 
-    Of the environment only what every program needs is passed on, and `environ`. An `ISSUER` in it is kept as it
-    is, so that `ENVOY_LISTEN` can name another port, and something of the test's own stand at the issuer's. A
-    gateway with a file of the test's own has one worker for checks, which starts sooner than one per core. No rate
-    limit can be reached, except those in `environ`.
+    It gets only the environment variables that every program needs, and `environ`. An `ISSUER` in it is not
+    replaced, so that `ENVOY_LISTEN` can name another port, and a server of the test can use the issuer's. A
+    gateway with a settings file of the test has one worker for checks, which starts sooner than one per core.
+    No rate limit can be reached, except those in `environ`.
     """
     # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
     with tempfile.TemporaryDirectory(prefix="gateway-") as name:
@@ -154,12 +154,12 @@ def running_gateway(
             _stop(gateway)
         finally:
             if process.poll() is None:
-                process.kill()  # its children ask the kernel to die with it
+                process.kill()  # its children have a parent-death signal
                 process.wait()
 
 
 def _ready(process: subprocess.Popen[bytes], output: Path) -> str:
-    """The URL of the line that says so."""
+    """The URL in the line with `ready`."""
     deadline = time.monotonic() + _STARTING_SECONDS
     while True:
         text = output.read_text(encoding="utf-8")
@@ -190,7 +190,7 @@ def _stop(gateway: RunningGateway) -> None:
 
 
 def operate(gateway: RunningGateway, group: str, *arguments: str, given: str | None = None) -> Any:
-    """Run `portcullis GROUP ARGUMENTS --json` on the state of `gateway`; what it printed."""
+    """Run `portcullis GROUP ARGUMENTS --json` on the state of `gateway`. Return its output."""
     command = ("portcullis", group, "--state-dir", str(gateway.state_dir), *arguments, "--json")
     done = forks.run(*command, environment={"PATH": os.environ["PATH"]}, given=given or "")
     assert done.returncode == 0, done.stderr

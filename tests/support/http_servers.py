@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def serving(server: TCPServer) -> Iterator[None]:
     """Answer the connections to `server` in a thread until the block ends; then close it.
 
-    `serve_forever` looks many times a second whether it must end. A dozen servers that live as long as the
-    test run would take more time than the tests that use them.
+    `serve_forever` checks many times a second whether it must end. A dozen servers that run for the whole test
+    run would take more time than the tests that use them.
     """
     ours, theirs = socket.socketpair()
     thread = threading.Thread(target=_answer, args=(server, theirs), daemon=True)
@@ -33,7 +33,7 @@ def serving(server: TCPServer) -> Iterator[None]:
 
 
 def _answer(server: TCPServer, end: socket.socket) -> None:
-    server.timeout = 1.0  # of `handle_request`, for a caller that left after it connected
+    server.timeout = 1.0  # for `handle_request`, if a caller disconnects before it sends
     with selectors.DefaultSelector() as selector:
         selector.register(server, selectors.EVENT_READ)
         selector.register(end, selectors.EVENT_READ)

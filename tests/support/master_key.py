@@ -1,6 +1,6 @@
-"""The master key of tests, and what is made with it: signed key sets, and records in Redis with their codes.
+"""The master key of tests, and data authenticated with it: signed key sets, and records in Redis.
 
-Tests change a record to make it older than it is. A change without the key makes it a forged one.
+Tests change a record to make it older. A change without the key makes it a forged record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RECORD_KEY = RecordKey(MASTER_KEY_BYTES)
 
 
 def published(*keys: SigningKey, signer: KeySetSigner = SIGNER) -> str:
-    """The document that publishes exactly these keys. A later call gives a later version."""
+    """The document that publishes exactly these keys. A later call returns a later version."""
     return signer.sign(public_jwks(keys), version=time.time_ns() // 1000)
 
 
@@ -41,7 +41,7 @@ def read_record(redis: Redis, place: str) -> dict[str, Any]:
 
 
 def change_record(redis: Redis, place: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Put what `change` makes of the record in its place. Its life stays as it is."""
+    """Replace the record by the result of `change`. Its expiry is unchanged."""
     signed = RECORD_KEY.sign(place, json.dumps(change(read_record(redis, place))))
     if redis.type(place) == "hash":
         redis.hset(place, "record", signed)
@@ -50,7 +50,7 @@ def change_record(redis: Redis, place: str, change: Callable[[dict[str, Any]], d
 
 
 def age_documents(redis: Redis, then: int) -> None:
-    """Let every copy of a client's document have been fetched, and gone stale, at second `then`."""
+    """Make every copy of a client's document fetched, and outdated, at second `then`."""
     for place in redis.scan_iter("document:*"):
         body = str(redis.hget(place, "body"))
         code = code_of_copy(RECORD_KEY, str(place), Copy(body, then, then))

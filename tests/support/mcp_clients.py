@@ -1,4 +1,6 @@
-"""Clients of an MCP service: the official Python SDK's, which finds out how to sign in, and plain HTTP."""
+"""Clients of an MCP service: the one of the official Python SDK, which discovers how to sign in,
+and plain HTTP.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,11 @@ _TIMEOUT = 30.0
 class McpUser:
     """One person, one client of the SDK, one service. Connections share its registration and tokens.
 
-    `visits` are the URLs that the browser was sent to: one for each time the person had to sign in.
+    `visits` are the URLs that the browser opened, one for each sign-in of the person.
     """
 
     def __init__(self, resource: str, *, login: str = "octocat", auth_method: str | None = None) -> None:
-        """`auth_method` is asked for at registration; without it the client leaves that to the server."""
+        """`auth_method` is requested at registration; without it the server chooses one."""
         self.resource = resource
         self.wallet = SessionStorage()
         self.visits: list[str] = []
@@ -50,7 +52,7 @@ class McpUser:
     async def connected(
         self, mode: str = "auto", headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[Client]:
-        """A connected client. `mode` is the SDK's: `legacy`, `auto` or a version; `headers` go with everything."""
+        """A connected client. `mode` is the SDK's: `legacy`, `auto` or a version; every request has `headers`."""
         async with (
             httpx2.AsyncClient(
                 auth=self.provider,
@@ -66,7 +68,7 @@ class McpUser:
 
     @property
     def access_token(self) -> str:
-        """The access token that the client holds now."""
+        """The current access token of the client."""
         assert self.wallet.tokens is not None, "not signed in"
         return self.wallet.tokens.access_token
 
@@ -82,7 +84,7 @@ class McpUser:
 
 
 async def whoami(client: Client) -> dict[str, Any]:
-    """What the example server was told about the caller."""
+    """The identity that the example server received."""
     result = await client.call_tool("whoami", {})
     assert not result.is_error
     assert isinstance(result.structured_content, dict)
@@ -90,7 +92,7 @@ async def whoami(client: Client) -> dict[str, Any]:
 
 
 async def whoami_as(resource: str, token: str, *, tls: ssl.SSLContext | None = None) -> dict[str, Any]:
-    """What the example server was told about the bearer of `token`. `tls` says whom to trust."""
+    """The identity that the example server received for `token`. `tls` has the trusted authority."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT, verify=True if tls is None else tls) as http,
@@ -113,14 +115,14 @@ INITIALIZE = {
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """The header that carries a token; none for `None`."""
+    """The header with a token; none for `None`."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}
 
 
 async def probe(
     http: httpx2.AsyncClient, url: str, token: str | None = None, headers: Mapping[str, str] | None = None
 ) -> httpx2.Response:
-    """Ask for an MCP session, with a token or without."""
+    """Request an MCP session, with a token or without."""
     return await http.post(url, json=INITIALIZE, headers={**MCP_HEADERS, **bearer(token), **(headers or {})})
 
 

@@ -66,7 +66,10 @@ class NatsServer:
 def nats_server(
     folder: Path, *settings: str, port: int = 0, scheme: str = "nats", **options: Any
 ) -> Iterator[NatsServer]:
-    """Run a server until the block ends; what it stores is in `folder`. `settings` are lines of its file."""
+    """Run a server until the block ends, with its data in `folder`.
+
+    `settings` are lines of its configuration file.
+    """
     folder.mkdir(exist_ok=True)
     port = port or free_port()
     config = folder / "nats.conf"

@@ -1,4 +1,4 @@
-"""An OAuth client for tests that does each step by itself, so that a test can do any of them wrong."""
+"""An OAuth client for tests with a function for each step, so that a test can change any of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SESSION = "portcullis-session"
 
 @dataclass
 class Registration:
-    """What a registration answered."""
+    """The answer to a registration."""
 
     document: dict[str, Any]
 
@@ -37,7 +37,7 @@ class Registration:
 
     @property
     def management(self) -> dict[str, str]:
-        """The header that manages this client."""
+        """The header for the management of this client."""
         return {"Authorization": f"Bearer {self.document['registration_access_token']}"}
 
 
@@ -56,10 +56,10 @@ class Pkce:
 
 
 class OAuthClient:
-    """Talks to one issuer, with the cookies of one browser."""
+    """A client of one issuer, with the cookies of one browser."""
 
     def __init__(self, issuer: str, *, tls: ssl.SSLContext | None = None) -> None:
-        """`tls` says whom to trust, and may have a certificate to show."""
+        """`tls` has the trusted authority, and may have a client certificate."""
         self.issuer, self.tls = issuer, tls
         self.http = httpx2.AsyncClient(timeout=60.0, verify=True if tls is None else tls)
         self.rewrite_github: Callable[[str], str] = lambda location: location
@@ -71,7 +71,7 @@ class OAuthClient:
         await self.http.aclose()
 
     async def register(self, **members: object) -> Registration:
-        """Register, as a public client unless told otherwise. Its metadata is unlike that of any other."""
+        """Register, by default as a public client. Its metadata differs from that of any other client."""
         document = {
             "client_name": "Test client",
             "software_version": secrets.token_hex(8),
@@ -98,7 +98,7 @@ class OAuthClient:
         return f"{self.issuer}/authorize?{query}"
 
     async def consent_form(self, url: str) -> dict[str, str]:
-        """Open the consent page and answer what its form hides."""
+        """Open the consent page. Return the hidden values of its form."""
         page = await self.http.get(url)
         assert page.status_code == 200, page.text
         return {"handle": form_value(page.text, "handle")}
@@ -109,17 +109,17 @@ class OAuthClient:
         return await self.http.post(f"{self.issuer}/authorize/consent", data={**form, "decision": decision})
 
     def forget_session(self) -> None:
-        """Be signed out as far as this browser knows."""
+        """Delete the session cookie of this browser."""
         for cookie in [cookie for cookie in self.http.cookies.jar if cookie.name.endswith(SESSION)]:
             self.http.cookies.jar.clear(cookie.domain, cookie.path, cookie.name)
 
     async def at_callback(self, url: str, login: str = "octocat") -> str:
-        """Consent and sign in with the stand-in; answers the URL of our callback without visiting it."""
+        """Consent and sign in with the stand-in. Return the URL of our callback without opening it."""
         self.forget_session()
         return await self.from_github(await self.consent(url), login)
 
     async def from_github(self, to_github: httpx2.Response, login: str = "octocat") -> str:
-        """Follow a redirect to GitHub and sign in there; answers the URL of our callback without visiting it."""
+        """Follow a redirect to GitHub and sign in there. Return the URL of our callback without opening it."""
         assert to_github.status_code == 303, to_github.text
         page = await self.http.get(self.rewrite_github(to_github.headers["Location"]))
         fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
@@ -130,13 +130,13 @@ class OAuthClient:
         return str(back.headers["Location"])
 
     async def authorize(self, url: str, login: str = "octocat") -> dict[str, str]:
-        """The whole way; answers the parameters that came back to the client."""
+        """Complete the whole authorization. Return the parameters that the client received."""
         done = await self.http.get(await self.at_callback(url, login))
         assert done.has_redirect_location, done.text
         return answered(done.headers["Location"])
 
     async def code(self, client_id: str, pkce: Pkce, **parameters: str | list[str] | None) -> str:
-        """A fresh authorization code."""
+        """Return a fresh authorization code."""
         came_back = await self.authorize(self.authorize_url(client_id, pkce.challenge, **parameters))
         assert "code" in came_back, came_back
         return came_back["code"]
@@ -144,7 +144,7 @@ class OAuthClient:
     async def token(
         self, form: Mapping[str, str | list[str]], headers: dict[str, str] | None = None
     ) -> httpx2.Response:
-        """Ask the token endpoint."""
+        """Send a request to the token endpoint."""
         return await self.http.post(f"{self.issuer}/token", data=form, headers=headers)
 
     async def redeem(self, client_id: str, code: str, verifier: str, **form: str) -> httpx2.Response:
@@ -166,7 +166,7 @@ class OAuthClient:
         )
 
     async def tokens(self, client_id: str, **parameters: str | list[str] | None) -> dict[str, Any]:
-        """Sign in and redeem: a fresh pair of tokens."""
+        """Sign in and redeem the code. Return a fresh pair of tokens."""
         pkce = Pkce.fresh()
         answer = await self.redeem(client_id, await self.code(client_id, pkce, **parameters), pkce.verifier)
         assert answer.status_code == 200, answer.text

@@ -1,4 +1,4 @@
-"""Ports for the servers of tests, which no other program of this machine is given before the server listens."""
+"""Ports for the servers of tests. No other program of this machine receives one before the server listens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _is_free(port: int) -> bool:
 
 
 def _reserved(port: int) -> bool:
-    """Whether the port is ours now, until this process ends."""
+    """Whether this process has reserved the port, which lasts until it ends."""
     folder = Path(tempfile.gettempdir()) / f"portcullis-test-ports-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""Processes of this machine: whether they run, and which stand below another. Linux only: it reads `/proc`."""
+"""Processes of this machine: whether they run, and which descend from another. Linux only: it reads `/proc`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PARENT, _STARTED = 1, 19
 
 @dataclass(frozen=True)
 class Process:
-    """One process; the time it started tells it from a later one with the same number."""
+    """One process. Its start time distinguishes it from a later one with the same number."""
 
     pid: int
     started: int
@@ -20,7 +20,7 @@ class Process:
 
 
 def below(pid: int) -> set[Process]:
-    """Every process that descends from `pid`; empty where there is no `/proc`."""
+    """Every process that descends from `pid`; empty without `/proc`."""
     parents = {process: parent for process, parent in _all().items() if parent}
     found: set[Process] = set()
     wave = {pid}
@@ -37,13 +37,13 @@ def still_there(processes: set[Process]) -> set[Process]:
 
 
 def _all() -> dict[Process, int]:
-    """Every living process of this machine, with its parent."""
+    """Every running process of this machine, with its parent."""
     found: dict[Process, int] = {}
     for entry in _PROC.glob("[0-9]*/stat"):
         try:
             head, _, tail = entry.read_text(encoding="utf-8", errors="replace").rpartition(")")
         except OSError:
-            continue  # it ended while we looked
+            continue  # it ended in the meantime
         fields = tail.split()
         if fields[0] != "Z":
             process = Process(int(entry.parent.name), int(fields[_STARTED]), head.partition("(")[2])
@@ -52,7 +52,7 @@ def _all() -> dict[Process, int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that only waits to be reaped does not."""
+    """Whether a process runs. A process that only waits to be reaped does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

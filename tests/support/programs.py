@@ -21,7 +21,7 @@ PORTCULLIS = [sys.executable, "-P", "-m", "portcullis"]
 
 
 def plain_environment(**more: str) -> dict[str, str]:
-    """This process's environment without any setting of ours, and with our own commands on PATH."""
+    """This process's environment without any setting of ours, and with our commands on PATH."""
     ours = ("ISSUER", "GITHUB_", "REDIS_", "MASTER_KEY", "PORTCULLIS_", "ALLOWED_", "ENVOY_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
@@ -29,7 +29,7 @@ def plain_environment(**more: str) -> dict[str, str]:
 
 
 def until(condition: Callable[[], object], what: str = "the condition", patience: float = PATIENCE) -> None:
-    """Poll until `condition()` holds; fail the test when it does not in time."""
+    """Poll until `condition()` is true; fail the test if it is not true in time."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"not in time: {what}"

@@ -1,4 +1,4 @@
-"""Where the project is on this machine."""
+"""The path of the project on this machine."""
 
 from __future__ import annotations
 

@@ -20,20 +20,20 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool: tests
 
 
 def failures_of(folder: Path, case: dict[str, Any]) -> str:
-    """Run a file of tests with this content; returns the report of failures, empty if there are none."""
+    """Run a file of tests with this content. Return the report of failures, empty if there are none."""
     (folder / "case.yaml").write_text(yaml.safe_dump(case), encoding="utf-8")
     return _run("test", "rules", str(folder / "case.yaml"))
 
 
 def check_expressions(folder: Path, expressions: Iterable[str]) -> str:
-    """Check that these are expressions of PromQL; returns the report of failures."""
+    """Check that these are expressions of PromQL. Return the report of failures."""
     rules = [{"record": f"expression:{number}", "expr": text} for number, text in enumerate(expressions)]
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
     return check_rules(folder / "rules.yaml")
 
 
 def check_rules(path: Path) -> str:
-    """Check a file of rules; returns the report of failures."""
+    """Check a file of rules. Return the report of failures."""
     return _run("check", "rules", str(path))
 
 

@@ -1,4 +1,4 @@
-"""How many examples a property test tries: a number of its own, ten times as many when `make explore` runs it."""
+"""How many examples a property test uses: its own number, and ten times as many with `make explore`."""
 
 from __future__ import annotations
 
@@ -8,5 +8,7 @@ _USUAL = 100
 
 
 def examples(number: int) -> settings:
-    """The loaded profile with `number` examples instead of 100, for what is slow or needs many of them."""
+    """The loaded profile with `number` examples instead of 100, for slow tests and for those that need many
+    examples.
+    """
     return settings(max_examples=number * settings().max_examples // _USUAL)

@@ -1,4 +1,4 @@
-"""A real HTTPS server on loopback that publishes documents; an authority made for the test vouches for it.
+"""A real HTTPS server on loopback that publishes documents, with a certificate from an authority of the test.
 
 with running_publisher() as publisher:
     url = publisher.put("/app.json", {"client_id": ...})
@@ -34,9 +34,9 @@ NAMES = ("localhost", "rebind.example")
 
 @dataclass
 class Page:
-    """What is answered at a path. `drip`: the body comes for ever, a byte at a time.
+    """The answer at a path. With `drip` the body arrives endlessly, a byte at a time.
 
-    `reached` is set when somebody asks; a `gate` holds the answer back until it is set.
+    `reached` is set when a request arrives; a `gate` delays the answer until it is set.
     """
 
     body: bytes
@@ -48,7 +48,7 @@ class Page:
 
 
 class Publisher:
-    """The server, what it publishes and what it was asked."""
+    """The server, its documents and its received requests."""
 
     def __init__(self, ca_file: Path) -> None:
         self.ca_file = ca_file
@@ -67,13 +67,13 @@ class Publisher:
         return f"https://{self.host}{path}"
 
     def put(self, path: str, document: object, **headers: str) -> str:
-        """Publish `document` as JSON; answers its URL."""
+        """Publish `document` as JSON. Return its URL."""
         kinds = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
         self.pages[path] = Page(json.dumps(document).encode(), headers=kinds)
         return self.url(path)
 
     def client(self, path: str, **members: Any) -> str:
-        """Publish a client's metadata document; answers its client_id."""
+        """Publish a client's metadata document. Return its client_id."""
         return self.put(
             path,
             {
@@ -86,7 +86,7 @@ class Publisher:
         )
 
     def times_asked(self, path: str) -> int:
-        """How often a path was fetched."""
+        """How many times a path was requested."""
         return sum(asked == path for asked, _ in self.asked)
 
 
@@ -107,7 +107,7 @@ def _handler(publisher: Publisher) -> type[BaseHTTPRequestHandler]:
                 while page.drip and not publisher.closing.wait(0.05):
                     self.wfile.write(b" ")
             except OSError:
-                pass  # the other side had enough
+                pass  # the client disconnected
 
         def log_message(self, *_: object) -> None:
             pass
@@ -119,12 +119,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Somebody who breaks off a handshake is part of the tests."""
+        """A client that breaks off a handshake is part of the tests."""
 
 
 @contextmanager
 def running_publisher(*, tls: bool = True) -> Iterator[Publisher]:
-    """A publisher on a free port; gone when the block ends."""
+    """Run a publisher on a free port until the block ends."""
     with tempfile.TemporaryDirectory(prefix="publisher-") as name:
         folder = Path(name)
         publisher = Publisher(folder / "ca.pem")

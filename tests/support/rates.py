@@ -1,7 +1,7 @@
 """Rate limits that no machine reaches, for every test that is not about limits.
 
-With the defaults, many tests that sign in as one person, from one address and at one server, would meet a limit as
-soon as the machine is fast enough. A test about a limit sets that limit itself.
+With the defaults, many tests that sign in as one person, from one address and at one server, would reach a
+limit on a fast machine. A test about a limit sets that limit itself.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     with running_sentinels(password="secret") as group:
         group.primary().kill()
 
-Everything a process would find out by talking to the others for some seconds is in its files from the start.
+The files of each process contain from the start what it would learn from the others in some seconds.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ SERVICE = "portcullis"
 
 
 def until(happened: Callable[[], object]) -> None:
-    """Return once `happened()` is true and Redis has no objection; fail if that does not come."""
+    """Return once `happened()` is true and Redis reports no error; fail if it does not become true."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             if happened():
                 return
-        except (RedisError, AssertionError):  # they do not agree yet
+        except (RedisError, AssertionError):  # the nodes do not agree yet
             pass
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free, and free for the cluster's bus too."""
+    """Free ports whose ports of the cluster bus are free too."""
     return [free_port(_PORTS, other=_BUS) for _ in range(count)]
 
 
@@ -68,7 +68,7 @@ class SentinelGroup:
         return f"redis+sentinel://{f'{user}@' if user else ''}{places}/{SERVICE}/0"
 
     def primary(self) -> RedisServer:
-        """The server that a majority of the Sentinels calls the primary."""
+        """The server that a majority of the Sentinels names as the primary."""
         named = [self._named_by(sentinel) for sentinel in self.sentinels.values()]
         port = max(named, key=named.count)
         assert named.count(port) * 2 > len(named), named
@@ -76,12 +76,12 @@ class SentinelGroup:
         return self.servers[port]
 
     def replica(self) -> RedisServer:
-        """The other one."""
+        """The replica."""
         primary = self.primary()
         return next(server for server in self.servers.values() if server is not primary)
 
     def client(self) -> Redis:
-        """A blocking client of the primary with every right."""
+        """A blocking client of the primary with all rights."""
         return self.primary().client()
 
     def is_replicating(self) -> bool:
@@ -91,11 +91,11 @@ class SentinelGroup:
         return bool(state["role"] == "slave" and state["master_link_status"] == "up")
 
     def wait_for_failover(self, old: RedisServer) -> None:
-        """Return when another server than `old` is the primary, and says so itself."""
+        """Return when another server than `old` is the primary, and reports so itself."""
 
         def happened() -> bool:
             primary = self.primary()
-            if primary is old:  # which may be silent
+            if primary is old:  # which may not answer
                 return False
             with primary.client() as client:
                 state: Any = client.info("replication")
@@ -119,7 +119,7 @@ class SentinelGroup:
 def running_sentinels(
     *, password: str, users: Mapping[str, Sequence[str]] | None = None, count: int = 3
 ) -> Iterator[SentinelGroup]:
-    """Two servers and `count` Sentinels, which take a primary for dead after a second."""
+    """Run two servers and `count` Sentinels, which mark a primary as down after a second."""
     ports = _free_ports(2 + count)
     ids = {port: token_hex(20) for port in ports}
     first, second, *others = ports
@@ -179,7 +179,7 @@ class ClusterGroup:
         return f"redis+cluster://{f'{user}@' if user else ''}{places}"
 
     def client(self) -> RedisCluster:
-        """A blocking client of the whole cluster with every right."""
+        """A blocking client of the whole cluster with all rights."""
         nodes = [ClusterNode(_HOST, port) for port in self.nodes]  # type: ignore[no-untyped-call]
         return RedisCluster(
             startup_nodes=nodes,
@@ -188,14 +188,14 @@ class ClusterGroup:
         )
 
     def owner_of(self, slot: int) -> RedisServer:
-        """The primary of `slot`, as most nodes see it."""
+        """The primary of `slot`, according to most nodes."""
         named = [found for server in self.nodes.values() if (found := self._named_by(server, slot)) is not None]
         port = max(named, key=named.count)
         assert named.count(port) * 2 > len(self.nodes), named
         return self.nodes[port]
 
     def replica_of_first(self) -> RedisServer:
-        """The one node without slots, where there is one."""
+        """The node without slots, if there is one."""
         owners = {id(self.owner_of(slot)) for slot in (0, _SLOTS // 2, _SLOTS - 1)}
         return next(server for server in self.nodes.values() if id(server) not in owners)
 
@@ -210,7 +210,7 @@ class ClusterGroup:
         return bool(state["role"] == "slave" and state["master_link_status"] == "up")
 
     def is_well(self) -> bool:
-        """Whether every node that runs says that every slot is served."""
+        """Whether every running node reports that every slot is served."""
         for server in self.nodes.values():
             if not server.is_running:
                 continue
@@ -236,9 +236,9 @@ class ClusterGroup:
 def running_cluster(
     *, password: str, users: Mapping[str, Sequence[str]] | None = None, count: int = 4
 ) -> Iterator[ClusterGroup]:
-    """`count` nodes, three of them primaries; of six, each primary has a replica, of four the first one has.
+    """Run `count` nodes, three of them primaries; of six, each primary has a replica, of four the first one has.
 
-    They take a silent node for dead after a second.
+    They mark a node that does not answer as down after a second.
     """
     ports = _free_ports(count)
     ids = {port: token_hex(20) for port in ports}

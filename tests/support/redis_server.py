@@ -1,9 +1,9 @@
-"""A real Redis for a test: its own process, on a Unix socket, in a folder of its own.
+"""A real Redis for a test: a separate process on a Unix socket, in its own folder.
 
     with running_redis(password="secret") as redis:
         client = redis.client()
 
-It can be paused, killed and started again, to see what the product makes of that. Data is kept in memory only.
+A test can pause, kill and restart it, to test the behaviour of the product. Data is in memory only.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class RedisServer:
         is_sentinel: bool = False,
         program: str | None = None,
     ) -> None:
-        """`lines` are added to the configuration and win; `program` is another server than the usual one."""
+        """`lines` are added to the configuration and override it; `program` is another server than
+        the usual one.
+        """
         self.program = program or redis_server(os.environ)
         self.socket = folder / "redis.sock"
         self.password = password
@@ -55,13 +57,13 @@ class RedisServer:
             config.append(f"requirepass {password}")
         config += lines
         config += [f"user {name} {' '.join(rules)}" for name, rules in users.items()]
-        # In a file, because a command line is there for everybody on the machine to read.
+        # In a file, because every user of the machine can read a command line.
         self._config.write_text("\n".join(config) + "\n", encoding="utf-8")
         self._config.chmod(0o600)
 
     @property
     def is_running(self) -> bool:
-        """Whether there is a process, be it paused."""
+        """Whether there is a process, even a paused one."""
         return self._process is not None
 
     def url(self, *, user: str | None = None) -> str:
@@ -69,7 +71,7 @@ class RedisServer:
         return f"unix://{quote(user) + '@' if user else ''}{self.socket}?db=0"
 
     def client(self) -> Redis:
-        """A blocking client with every right. Close it, or use it in a `with`."""
+        """A blocking client with all rights. Close it, or use it in a `with`."""
         return Redis(unix_socket_path=str(self.socket), password=self.password, decode_responses=True)
 
     def start(self) -> None:
@@ -89,7 +91,7 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """End it at once, as a crash would. What it knew is gone."""
+        """End it at once, as a crash would. Its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -97,11 +99,11 @@ class RedisServer:
             self.socket.unlink(missing_ok=True)
 
     def pause(self) -> None:
-        """Make it silent without closing a connection, as a frozen machine would."""
+        """Suspend it without closing a connection, as on a frozen machine."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on, with whatever was sent meanwhile."""
+        """Resume it. It processes all that was sent meanwhile."""
         self._signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
@@ -123,7 +125,7 @@ def running_redis(
     users: Mapping[str, Sequence[str]] | None = None,
     program: str | None = None,
 ) -> Iterator[RedisServer]:
-    """A running server that is gone when the block ends. `users` are ACL users, by name, with their rules."""
+    """Run a server until the block ends. `users` are ACL users, by name, with their rules."""
     # Not pytest's folder: a socket's path must be under 108 characters, and names of tests are long.
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = RedisServer(Path(folder), password=password, users=users or {}, program=program)

@@ -1,4 +1,4 @@
-"""Lets time pass for the refresh tokens of one sign-in, without waiting."""
+"""Moves the refreshes of one sign-in into the past, so that a test need not wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def let_pass_since_refreshes(redis: Redis, refresh_token: str, seconds: int) -> None:
-    """Let the refreshes of one sign-in lie so many seconds further in the past."""
+    """Move the refreshes of one sign-in this number of seconds further into the past."""
     key = f"grant:{{{refresh_token.split('.', maxsplit=1)[0]}}}"
     ancestors = json.loads(str(redis.hget(key, "ancestors")))
     earlier = [[secret, sealed, used_at - seconds] for secret, sealed, used_at in ancestors or ()]

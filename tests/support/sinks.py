@@ -1,4 +1,4 @@
-"""An audit folder with sinks for tests: made and sealed events, a settings file, and a receiver of OTLP."""
+"""An audit folder with sinks for tests: sample events, sealed, a settings file, and a receiver of OTLP."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SinkWorld:
         self.config.write_text(f"{GATEWAY}{audit}{''.join(tables)}", encoding="utf-8")
 
     def happen(self, *sizes: int, sealed: bool = True) -> None:
-        """Record a frame with so many events for each of `sizes`, and seal them."""
+        """Record a frame with this number of events for each of `sizes`, and seal the frames."""
         for size in sizes:
             first = self._number + 1
             self._number += size
@@ -93,7 +93,7 @@ class SinkWorld:
 
 @dataclass
 class OtlpReceiver:
-    """A receiver of OTLP logs: it answers `status`, and keeps each request that it took."""
+    """A receiver of OTLP logs: it answers `status`, and records each request that it accepted."""
 
     url: str
     status: int = 200
@@ -108,11 +108,11 @@ class OtlpReceiver:
     authorization: set[str] = field(default_factory=set)
 
     def records(self) -> list[LogRecord]:
-        """All records, in the order in which they came."""
+        """All records, in the order of arrival."""
         return [record for request in self.requests for record in records_of(request)]
 
     def events(self) -> list[tuple[int, str]]:
-        """Sequence number and line of each event, in the order in which they came."""
+        """Sequence number and line of each event, in the order of arrival."""
         return [
             (attributes(record)["portcullis.sequence"], record.body.string_value)
             for record in self.records()
@@ -163,7 +163,7 @@ def receiving_otlp() -> Iterator[OtlpReceiver]:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     found = OtlpReceiver(f"http://127.0.0.1:{server.server_address[1]}/v1/logs")

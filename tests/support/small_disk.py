@@ -1,4 +1,4 @@
-"""A small disk of a test's own, to fill it."""
+"""A small disk for one test, to fill it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def small_disk(megabytes: int) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Take all room of a disk with one file, and return it."""
+    """Use all space of a disk with one file, and return it."""
     file = disk / "of-somebody-else"
     with file.open("ab", buffering=0) as writer:
         for size in (64 * 1024, 512):

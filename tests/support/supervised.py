@@ -1,4 +1,4 @@
-"""`portcullis up` for the tests of the supervisor itself, which look at its processes and end them."""
+"""`portcullis up` for the tests of the supervisor itself, which inspect its processes and end them."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class Gateway:
 
     @property
     def output(self) -> str:
-        """All it has said."""
+        """All its output so far."""
         return self.log.read_text()
 
     @property
     def issuer(self) -> str:
-        """What follows `ready`."""
+        """The address after `ready`."""
         found = re.search(r"^ready (\S+)$", self.output, re.MULTILINE)
         assert found is not None
         return found[1]
 
     @property
     def processes(self) -> list[int]:
-        """Every process it started, and theirs."""
+        """All its child processes and their children."""
         return descendants_of(self.process.pid)
 
 
@@ -63,7 +63,7 @@ class Gateway:
 def gateway(
     folder: Path, config: str = CONFIG, environment: Mapping[str, str] | None = None, state: Path | None = None
 ) -> Iterator[Gateway]:
-    """Run `portcullis up` with its state below `folder`, from when it is ready."""
+    """Run `portcullis up` with its state below `folder`. The block starts when it is ready."""
     folder.mkdir(parents=True, exist_ok=True)
     file, log, state = folder / "portcullis.toml", folder / "up.log", state or folder / "state"
     file.write_text(config)

@@ -1,4 +1,4 @@
-"""A receiver of syslog over TLS for tests (RFC 5425): it reads messages by their lengths, and keeps them."""
+"""A receiver of syslog over TLS for tests (RFC 5425): it reads messages by their lengths, and stores them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SyslogReceiver:
-    """A listening receiver, and the messages that came so far."""
+    """A listening receiver, and the messages that arrived so far."""
 
     port: int
     messages: list[bytes] = field(default_factory=list)

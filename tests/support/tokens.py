@@ -1,4 +1,4 @@
-"""Access tokens for tests: good ones, and ones with exactly one thing wrong."""
+"""Access tokens for tests: valid ones, and ones with exactly one fault."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def new_key() -> SigningKey:
 
 
 def claims(**changes: Any) -> AccessClaims:
-    """The claims of a token for the service `time`, good for ten minutes, but for `changes`."""
+    """The claims of a token for the service `time`, valid for ten minutes, except for `changes`."""
     now = int(time.time())
     good = AccessClaims(
         iss=ISSUER,

@@ -1,4 +1,4 @@
-"""A real authorization server for a test: `python -m oauth_web`, with Redis and the GitHub stand-in beside it."""
+"""A real authorization server for a test: `python -m oauth_web`, with Redis and the GitHub stand-in."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ upstream = "http://127.0.0.1:1/mcp"
 
 @dataclass(frozen=True)
 class WebServer:
-    """A running authorization server: its issuer, its Redis, and all that it logged."""
+    """A running authorization server: its issuer, its Redis, and its log."""
 
     issuer: str
     redis: RedisServer
@@ -52,13 +52,13 @@ class WebServer:
     environment: Mapping[str, str]
 
     def now_at_github(self, people: Mapping[str, Mapping[str, list[str] | str] | None]) -> None:
-        """Change who is where at the stand-in (`portcullis.github_standin.people.Changes`)."""
+        """Change the members at the stand-in (`portcullis.github_standin.people.Changes`)."""
         fresh = self.log.with_name("people.fresh")
         fresh.write_text(json.dumps(people), encoding="utf-8")
         fresh.rename(self.log.with_name("people.json"))
 
     def let_pass_since_refreshes(self, refresh_token: str, seconds: int) -> None:
-        """Let the refreshes of one sign-in lie so many seconds further in the past."""
+        """Move the refreshes of one sign-in this number of seconds further into the past."""
         with self.redis.client() as redis:
             let_pass_since_refreshes(redis, refresh_token, seconds)
 
@@ -92,7 +92,7 @@ def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") ->
             "ISSUER": issuer,
             "WEB_LISTEN": f"127.0.0.1:{port}",
             "REDIS_URL": redis.url(),
-            "REDIS_TIMEOUT": "20",  # no answer is late on a busy machine; tests of outages set their own
+            "REDIS_TIMEOUT": "20",  # no answer is late on a busy machine; tests of outages set their own timeout
             "REDIS_PASSWORD": "redis-password-of-tests",
             "MASTER_KEY": MASTER_KEY,
             "GITHUB_CLIENT_ID": "test-app",
@@ -115,7 +115,7 @@ def running_web(settings: Mapping[str, str] | None = None, *, more: str = "") ->
 
 @contextmanager
 def another_web(server: WebServer, settings: Mapping[str, str]) -> Iterator[str]:
-    """A second process of the same authorization server, as after a restart with other settings; its address."""
+    """Start a second process of the same authorization server, with other settings. Return its address."""
     port = free_port()
     log = server.log.with_name(f"another-{port}.log")
     environment = {**server.environment, "WEB_LISTEN": f"127.0.0.1:{port}", **settings}

@@ -1,6 +1,6 @@
 """Writes the page of audit events and the JSON Schema of a stored event, from `oauth_core.audit`.
 
-`python -m tests.project.docs.audit_reference` writes them again; with `--check` it fails if one is not fresh.
+`python -m tests.project.docs.audit_reference` writes them again; with `--check` it fails if one is outdated.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def meanings() -> dict[str, str]:
             assert isinstance(field.target, ast.Name)
             assert isinstance(text.value, ast.Constant)
             found[field.target.id] = " ".join(str(text.value.value).split())
-    assert tuple(found) == FIELDS, "each field of AuditEvent has its meaning after it"
+    assert tuple(found) == FIELDS, "a text with the meaning follows each field of AuditEvent"
     return found
 
 
@@ -110,7 +110,7 @@ def _types() -> dict[str, str]:
 
 
 def main() -> int:
-    """Write the files again, or check that they are fresh."""
+    """Write the files again, or check that they are up to date."""
     stale = [path for path, made in ((PAGE, page()), (SCHEMA, schema())) if not _is_fresh(path, made)]
     if "--check" in sys.argv[1:]:
         sys.stderr.writelines(

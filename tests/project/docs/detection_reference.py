@@ -1,6 +1,6 @@
 """Writes the table of detection rules into `docs/audit.md`, from the files of the rules.
 
-`python -m tests.project.docs.detection_reference` writes it again; with `--check` it fails if it is not fresh.
+`python -m tests.project.docs.detection_reference` writes it again; with `--check` it fails if it is outdated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def table() -> str:
 
 
 def fresh(page: str) -> str:
-    """The page with the table of now."""
+    """The page with the current table."""
     before, rest = page.split(_HEAD, 1)
     rows = rest.splitlines(keepends=True)
     kept = next(number for number, line in enumerate([*rows, "\n"]) if not line.startswith("|"))

@@ -1,8 +1,8 @@
 """Writes the tables of settings in the pages and the JSON Schema of the settings file, from the definitions.
 
-`python -m tests.project.docs.settings_reference` writes them again; with `--check` it fails if one is not fresh.
-A page has a table between `<!-- settings: NAME -->` and `<!-- end -->`. NAME is a table of the settings file, or
-`top` for what stands above all tables.
+`python -m tests.project.docs.settings_reference` writes them again; with `--check` it fails if one is outdated.
+A page has a table between `<!-- settings: NAME -->` and `<!-- end -->`. NAME is a table of the settings file,
+or `top` for the settings before all tables.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _head(*columns: str) -> str:
 
 
 def filled(page: str) -> str:
-    """The text of a page with every table in it made anew."""
+    """The text of a page with every table written again."""
     made = tables()
     return _MARKED.sub(lambda found: f"{found[1]}{made[found[2]]}{found[3]}", page)
 
@@ -118,7 +118,7 @@ _WORDS = {
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    """The type in words, with what bounds it."""
+    """The type in words, with its limits."""
     choices = [part for part in schema.get("anyOf", [schema]) if part.get("type") != "null"]
     if any("$ref" in part for part in choices):
         return "table"
@@ -145,7 +145,7 @@ def schema() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages and the schema, or see that they are fresh; the exit code."""
+    """Write the pages and the schema, or check that they are up to date. Return the exit code."""
     wanted = {page: filled(page.read_text(encoding="utf-8")) for page in PAGES} | {SCHEMA: schema()}
     stale = {
         path: text

@@ -1,4 +1,4 @@
-"""Every alert rule of `docs/prometheus-rules.yaml` fires when it must, and not in usual times."""
+"""Every alert rule of `docs/prometheus-rules.yaml` fires when it must, and not in normal operation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DAY = 86_400
 class Case:
     """Series by their name, as promtool writes them: `usual` ones, and those that fire the alert with `labels`.
 
-    There is a value each minute; the alert is looked at after `minutes`.
+    There is a value each minute; the alert is evaluated after `minutes`.
     """
 
     alert: str
@@ -38,7 +38,7 @@ class Case:
 
 
 def counter(a_minute: float) -> str:
-    """A counter that grows by so many a minute."""
+    """A counter that grows by this number a minute."""
     return f"0+{a_minute}x200"
 
 
@@ -48,7 +48,7 @@ def constant(value: float) -> str:
 
 
 def histogram(name: str, labels: str, *, fast: float, slow: float, edge: float = 0.1) -> dict[str, str]:
-    """So many durations a minute below `edge`, and so many from 5 to 10 seconds."""
+    """This number of durations a minute below `edge`, and from 5 to 10 seconds."""
     given = f"{labels}," if labels else ""
     return {
         f'{name}_bucket{{{given}le="{edge}"}}': counter(fast),
@@ -111,7 +111,7 @@ def redis_calls(*, good: float, failed: float) -> dict[str, str]:
 
 
 def certificates(**days: float) -> dict[str, str]:
-    """Certificates of two settings, from the time when the alert is looked at."""
+    """Certificates of two settings, relative to the time when the alert is evaluated."""
     name = "portcullis_certificate_expires_timestamp_seconds"
     now = 90 * 60
     return {
@@ -121,7 +121,7 @@ def certificates(**days: float) -> dict[str, str]:
 
 
 def alerts_waiting(destination: str, *, failed: str) -> dict[str, str]:
-    """An alert waits for this destination since the beginning; attempts fail."""
+    """An alert waits for this destination since the beginning, and attempts fail."""
     return {
         f'portcullis_alerts_oldest_waiting_seconds{{destination="{destination}"}}': "0+60x200",
         f'portcullis_alert_attempts_failed_total{{destination="{destination}"}}': failed,
@@ -318,9 +318,9 @@ def alone(alert: str, folder: Path) -> str:
 
 @needs_promtool
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
-def test_an_alert_fires_when_it_must_and_not_in_usual_times(case: Case, tmp_path: Path) -> None:
+def test_an_alert_fires_when_it_must_and_not_in_normal_operation(case: Case, tmp_path: Path) -> None:
     expected = {"exp_labels": {**ALERTS[case.alert]["labels"], **case.labels}}
-    usual = {} if case.alert == "PortcullisSilent" else checks()  # a server that has something to say
+    usual = {} if case.alert == "PortcullisSilent" else checks()  # a server that reports values
 
     def looked(series: Mapping[str, str], alerts: list[dict[str, Any]]) -> dict[str, Any]:
         return {

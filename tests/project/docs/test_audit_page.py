@@ -1,4 +1,4 @@
-"""The page and the schema of audit events say what the code says."""
+"""The page and the schema of audit events match the code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oauth_core.audit import AuditEvent, EventKind, Outcome, members, stored
 from tests.project.docs import audit_reference
 
 
-def test_the_page_and_the_schema_are_fresh() -> None:
+def test_the_page_and_the_schema_are_up_to_date() -> None:
     hint = "run python -m tests.project.docs.audit_reference"
     assert audit_reference.PAGE.read_text(encoding="utf-8") == audit_reference.page(), hint
     assert audit_reference.SCHEMA.read_text(encoding="utf-8") == audit_reference.schema(), hint

@@ -1,4 +1,4 @@
-"""`docs/availability.md` says what the last run that was asked to write saw, and that run was of every event."""
+"""`docs/availability.md` has the results of the last run that wrote it, and that run covered every event."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def _results() -> dict[str, dict[str, Any]]:
     return results
 
 
-def test_the_page_says_what_that_run_saw() -> None:
+def test_the_page_has_the_results_of_the_run() -> None:
     assert table.written(table.PAGE.read_text(encoding="utf-8")) == table.table(_results())
 
 
-def test_that_run_was_of_every_event() -> None:
+def test_the_run_covered_every_event() -> None:
     assert list(_results()) == list(table.EVENTS)
 
 
-def test_nothing_revoked_passed_in_it_and_an_upgrade_cost_nothing() -> None:
+def test_the_run_allowed_no_revoked_token_and_an_upgrade_failed_no_call() -> None:
     results = _results()
     assert {event for event, row in results.items() if row["revoked_passed"] or not row["revoked"]} == set()
     assert results["rolling"]["calls_failed"] == results["rolling"]["sign_in_failed"] == {}

@@ -34,7 +34,7 @@ def test_the_newest_release_is_the_version_of_the_package() -> None:
     assert newest[1] == project["version"]
 
 
-def test_changes_stand_under_their_kind_and_each_kind_once() -> None:
+def test_changes_have_a_kind_and_each_kind_occurs_once() -> None:
     for section in re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]:
         kinds = re.findall(r"^### (.*)$", section, re.MULTILINE)
         assert set(kinds) <= set(KINDS)

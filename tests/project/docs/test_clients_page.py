@@ -1,4 +1,4 @@
-"""`docs/generated/clients.md` says what the last run of `make test-clients` saw, with the pinned clients."""
+"""`docs/generated/clients.md` has the results of the last run of `make test-clients`, with the pinned clients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _results() -> dict[str, Any]:
 
 
 def _pinned() -> dict[str, str]:
-    """The version of every package that the clients could come from."""
+    """The version of every package that can provide a client."""
     pins = dict(
         re.findall(r"^([a-z0-9-]+)==([^\s;]+)", _PINNED_FROM_PYPI.read_text(encoding="utf-8"), re.MULTILINE)
     )
@@ -28,16 +28,16 @@ def _pinned() -> dict[str, str]:
     return pins | from_npm
 
 
-def test_the_page_says_what_the_last_run_saw() -> None:
+def test_the_page_has_the_results_of_the_last_run() -> None:
     assert table.PAGE.read_text(encoding="utf-8") == table.page(_results())
 
 
-def test_the_last_run_was_of_every_client_and_every_step() -> None:
+def test_the_last_run_covered_every_client_and_every_step() -> None:
     seen = {client["package"]: set(client["steps"]) for client in _results()["clients"]}
     assert seen == {kind.package: set(table.STEPS) for kind in KINDS}
 
 
-def test_the_last_run_was_of_the_versions_that_are_pinned() -> None:
+def test_the_last_run_used_the_pinned_versions() -> None:
     results = _results()
     tested = {client["package"]: client["version"] for client in results["clients"]}
     tested["@modelcontextprotocol/conformance"] = results["conformance"]["version"]

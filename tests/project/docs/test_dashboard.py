@@ -1,4 +1,4 @@
-"""`docs/grafana-dashboard.json` can be imported by Grafana; `tests/service/test_dashboard.py` has its queries."""
+"""Grafana can import `docs/grafana-dashboard.json`. `tests/service/test_dashboard.py` tests its queries."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_panels_do_not_overlap_and_have_a_title_a_unit_and_queries() -> None:
         assert beside or below, (one, other)
 
 
-def test_legends_name_labels_that_their_query_keeps() -> None:
+def test_legends_use_labels_that_their_query_keeps() -> None:
     for panel in PANELS:
         for target in targets(panel):
             kept = set(re.findall(r"\w+", " ".join(re.findall(r"\bby \(([^)]*)\)", target["expr"]))))
@@ -83,5 +83,5 @@ def test_every_metric_has_a_panel() -> None:
 
 
 @needs_promtool
-def test_every_query_is_one_of_prometheus(tmp_path: Path) -> None:
+def test_every_query_is_valid_in_prometheus(tmp_path: Path) -> None:
     assert check_expressions(tmp_path, expressions()) == ""

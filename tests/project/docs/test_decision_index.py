@@ -27,7 +27,7 @@ def _rows() -> list[re.Match[str]]:
 
 
 def _title(file: str) -> tuple[int, str]:
-    """The number and the title that a record gives itself."""
+    """The number and the title in the record itself."""
     title = _TITLE.fullmatch((FOLDER / file).read_text(encoding="utf-8").partition("\n")[0])
     assert title is not None
     return int(title[1]), title[2]
@@ -52,7 +52,7 @@ def test_each_has_a_date_and_a_status_that_names_an_existing_record() -> None:
         assert other is None or (other > row["file"] and (FOLDER / other).exists())
 
 
-def test_a_record_that_says_it_was_superseded_is_listed_so() -> None:
+def test_a_superseded_record_is_listed_as_superseded() -> None:
     said = re.compile(r"^\*(?:Superseded|Replaced|Its first paragraph was replaced) by \[(\d+)\]", re.MULTILINE)
     for row in _rows():
         newer = said.search((FOLDER / row["file"]).read_text(encoding="utf-8"))

@@ -1,4 +1,6 @@
-"""The table of detection rules in `docs/audit.md` is that of the files, and the page names all fields of ours."""
+"""The table of detection rules in `docs/audit.md` matches the files, and the page explains all
+additional fields.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from portcullis.detection.rules import load
 from tests.project.docs.detection_reference import PAGE, fresh
 
 
-def test_the_table_of_rules_is_fresh() -> None:
+def test_the_table_of_rules_is_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert page == fresh(page)
 
 
-def test_the_page_explains_every_field_that_rules_use_beside_those_of_events() -> None:
+def test_the_page_explains_every_field_that_rules_use_besides_those_of_events() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert [name for name, meaning in ADDED.items() if f"| `{name}` | {meaning} |" not in page] == []
 

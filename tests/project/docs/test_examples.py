@@ -1,4 +1,6 @@
-"""Examples for other people's Envoys send to the authorization server what ours does, and leave open no more."""
+"""Examples for other Envoys route the same paths to the authorization server as ours, and leave no
+more unchecked.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ HOST = "auth.example.com"
 
 @cache
 def _rendered() -> dict[str, set[tuple[str, str]]]:
-    """What our own Envoy sends to the authorization server: kind of match and path, by host."""
+    """The routes of our own Envoy to the authorization server: kind of match and path, by host."""
     config: Any = render(load(EnvoySettings, SETTINGS, {}))
     (listener,) = config["static_resources"]["listeners"]
     hosts = listener["filter_chains"][0]["filters"][-1]["typed_config"]["route_config"]["virtual_hosts"]
@@ -47,8 +49,8 @@ def _not_checked(paths: set[tuple[str, str]]) -> Iterator[str]:
             yield f"{path}/*"
 
 
-def test_the_routes_of_the_examples_are_those_that_we_render() -> None:
-    """A new endpoint belongs in `gateway-api/routes.yaml` and `istio/authorization-policy.yaml` as well."""
+def test_the_routes_of_the_examples_equal_the_rendered_ones() -> None:
+    """A new endpoint also needs a route in `gateway-api/routes.yaml` and `istio/authorization-policy.yaml`."""
     assert _example("oauth-web") == _rendered()[HOST]
     assert _example("resource-metadata") == _rendered()["time.example.com"]
     for service in load(EnvoySettings, SETTINGS, {}).resolved_services:
@@ -58,7 +60,10 @@ def test_the_routes_of_the_examples_are_those_that_we_render() -> None:
 
 
 def test_every_route_to_the_authorization_server_sets_the_callers_address() -> None:
-    """As in the configuration that we render; what the caller sent under that name goes before any filter."""
+    """As in the configuration that we render.
+
+    A header of this name from the caller is removed before any filter.
+    """
     wanted = {"name": "X-Portcullis-Address", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
     rules = [
         rule
@@ -75,7 +80,7 @@ def test_every_route_to_the_authorization_server_sets_the_callers_address() -> N
 
 
 def test_the_examples_remove_the_headers_that_the_rendered_configuration_removes() -> None:
-    """As behind a proxy that Envoy trusts: it reads `x-forwarded-for` and `-proto` there."""
+    """As behind a proxy that Envoy trusts: Envoy reads `x-forwarded-for` and `-proto` there."""
     wanted = set(removed_names(SAID_BY_PROXIES))
     policy = document(ENVOY_GATEWAY / "client-traffic-policy.yaml", "ClientTrafficPolicy", "portcullis")
     of_envoy_gateway = [
@@ -98,7 +103,7 @@ MOST_PATTERNS = 64
 """As many as the definition of a ClientTrafficPolicy allows."""
 
 
-def test_istio_leaves_unchecked_what_leads_to_the_authorization_server_and_nothing_else() -> None:
+def test_istio_leaves_only_the_routes_to_the_authorization_server_unchecked() -> None:
     policy = document(ISTIO / "authorization-policy.yaml", "AuthorizationPolicy", "portcullis")["spec"]
     everywhere, elsewhere = (rule["to"][0]["operation"] for rule in policy["rules"])
     assert set(everywhere["notPaths"]) == set(_not_checked(_example("oauth-web")))
@@ -106,7 +111,7 @@ def test_istio_leaves_unchecked_what_leads_to_the_authorization_server_and_nothi
     assert set(elsewhere["notPaths"]) == set(_not_checked(_example("resource-metadata")))
 
 
-def test_envoy_gateway_leaves_unchecked_the_routes_to_the_authorization_server_and_no_other() -> None:
+def test_envoy_gateway_leaves_only_the_routes_to_the_authorization_server_unchecked() -> None:
     opened = {
         target["name"]
         for policy in documents(ENVOY_GATEWAY / "security-policies.yaml")
@@ -124,7 +129,7 @@ def test_envoy_gateway_leaves_unchecked_the_routes_to_the_authorization_server_a
     assert all(names == {"oauth-web"} for names in backends.values())
 
 
-def test_every_identity_header_is_known_to_the_examples() -> None:
+def test_the_examples_remove_every_identity_header() -> None:
     for path in (ISTIO / "envoy-filter.yaml", ENVOY_GATEWAY / "client-traffic-policy.yaml"):
         text = path.read_text(encoding="utf-8")
         for name in IdentityHeaders().guarded:

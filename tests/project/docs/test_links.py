@@ -1,4 +1,4 @@
-"""The links of every page lead somewhere, and the modules and files that pages name exist."""
+"""The links of every page have a target, and the modules and files that pages name exist."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MODULE = re.compile(r"(?:oauth_core|oauth_web|ext_authz)(?:\.[a-z_0-9]+)+")
 
 
 def _prose(page: Path) -> str:
-    """The text of `page` without its blocks of code."""
+    """The text of `page` without its code blocks."""
     return _INDENTED.sub("", _FENCE.sub("", page.read_text(encoding="utf-8")))
 
 
@@ -39,7 +39,7 @@ def _links(text: str) -> list[str]:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The fragments of the headings of `page`, as GitHub makes them."""
+    """The fragments of the headings of `page`, as GitHub generates them."""
     found: set[str] = set()
     for heading in _HEADING.findall(_prose(page)):
         text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading.replace("`", "")).lower()
@@ -51,7 +51,7 @@ def _anchors(page: Path) -> set[str]:
 
 
 def _fault(page: Path, link: str) -> str | None:
-    """What is wrong with `link` on `page`."""
+    """The fault of `link` on `page`."""
     if re.match(r"[a-z][a-z0-9+.-]*:", link):
         return None
     target, _, anchor = link.partition("#")
@@ -63,7 +63,7 @@ def _fault(page: Path, link: str) -> str | None:
     return None
 
 
-def test_links_and_headings_are_seen(tmp_path: Path) -> None:
+def test_links_and_headings_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# A `b` (c)\n\n    [no](link)\n\n[one](x.md) `[no](link)` [`two`](#a-b-c)\n\n## Same\n\n## Same\n"
@@ -73,7 +73,7 @@ def test_links_and_headings_are_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     assert [fault for link in _links(_prose(page)) if (fault := _fault(page, link))] == []
 
 
@@ -102,7 +102,7 @@ def test_the_architecture_page_has_every_folder() -> None:
     named = set(_CODE.findall((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")))
     folders = {place.partition(".")[2].replace(".", "/") or place for place in FOLDERS}
     missing = {folder for folder in folders if not {folder, f"{folder}/"} & named}
-    assert missing == {"errors"}  # a module, which every other one may import
+    assert missing == {"errors"}  # a module that every other one may import
 
 
 def test_the_glossary_is_sorted_and_each_word_has_an_owner() -> None:

@@ -1,4 +1,4 @@
-"""`docs/metrics.md` and the alert rules name the metrics that there are, and no others."""
+"""`docs/metrics.md` and the alert rules name the existing metrics, and no others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_page_lists_every_metric_with_its_kind() -> None:
     assert dict(rows) == {name: family.kind for name, family in BY_NAME.items()}
 
 
-def test_rules_ask_for_metrics_that_exist() -> None:
+def test_rules_use_metrics_that_exist() -> None:
     assert len(EXPRESSIONS) > 10
     for expression in EXPRESSIONS.values():
         names = re.findall(r"\b(?:portcullis|envoy)_\w+", expression)
@@ -43,13 +43,13 @@ def test_rules_ask_for_metrics_that_exist() -> None:
             assert name in OF_ENVOY or family_of(name, BY_NAME)
 
 
-def test_rules_ask_for_audit_events_that_exist() -> None:
+def test_rules_use_audit_events_that_exist() -> None:
     listed = [name for rule in EXPRESSIONS.values() for name in re.findall(r'event=~?"([^"]+)"', rule)]
     assert listed
     assert {event for names in listed for event in names.split("|")} <= set(EventKind)
 
 
-def test_rules_ask_for_reasons_that_exist() -> None:
+def test_rules_use_reasons_that_exist() -> None:
     known = set(DenyReason)
     for expression in EXPRESSIONS.values():
         for listed in re.findall(r'reason=~?"([^"]+)"', expression):

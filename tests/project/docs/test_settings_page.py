@@ -1,4 +1,4 @@
-"""The pages say of every setting what the code says, and of none that does not exist."""
+"""The pages describe every setting as the code defines it, and no setting that does not exist."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("page", settings_reference.PAGES, ids=lambda page: page.name)
-def test_the_tables_of_settings_are_fresh(page: Path) -> None:
+def test_the_tables_of_settings_are_up_to_date(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert settings_reference.marked(text)
     assert settings_reference.filled(text) == text, "run python -m tests.project.docs.settings_reference"
 
 
-def test_the_schema_is_fresh_and_is_what_the_command_prints() -> None:
+def test_the_schema_is_up_to_date_and_the_command_prints_it() -> None:
     shipped = settings_reference.SCHEMA.read_text(encoding="utf-8")
     assert settings_reference.schema() == shipped, "run python -m tests.project.docs.settings_reference"
     assert CliRunner().invoke(cli, ["config", "schema"]).output == shipped
 
 
-def test_a_stale_table_is_noticed_and_written_again() -> None:
+def test_an_outdated_table_is_detected_and_written_again() -> None:
     page = settings_reference.PAGES[0].read_text(encoding="utf-8")
     stale = page.replace("| integer, at least 16,", "| integer, at least 15,")
     assert stale != page

@@ -1,6 +1,6 @@
-"""What specifications and users ask of us, as data, and the page that says which test shows it.
+"""The requirements of specifications and users, as data, and the page that names the tests for each.
 
-Each file of this folder is one source, and each entry one requirement. The tests that show it carry the mark
-`@pytest.mark.requirement("file:id")`; one that no test can show says in `reason` why. What a specification asks of
-clients, of other kinds of servers or of its own extensions is not listed. The wording is ours.
+Each file of this folder is one source, and each entry one requirement. The tests that prove it carry the mark
+`@pytest.mark.requirement("file:id")`; one that no test can prove gives a `reason`. Requirements for clients,
+for other kinds of servers and for extensions are not listed. The wording is ours.
 """

@@ -1,6 +1,6 @@
-"""Reads the manifest and the marks on the tests, and makes `docs/generated/requirements.md` of both.
+"""Reads the manifest and the marks on the tests, and writes `docs/generated/requirements.md` from both.
 
-As a program, `python -m tests.project.requirements.manifest`, it writes the page.
+`python -m tests.project.requirements.manifest` writes the page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ authoritative. Requirements for clients are not listed.
 
 @dataclass(frozen=True)
 class Requirement:
-    """One thing that is asked of us. `reason` says why no test shows it; else the marks do."""
+    """One requirement. `reason` explains why no test proves it; otherwise the marks name the tests."""
 
     key: str
     section: str
@@ -70,7 +70,7 @@ def _source(path: Path) -> Source:
 
 @cache
 def marks() -> dict[str, tuple[str, ...]]:
-    """Which tests carry the mark of which requirement, read from their source."""
+    """The tests with the mark of each requirement, read from their source."""
     found = defaultdict(list)
     for path in sorted(TESTS.rglob("test_*.py")):
         place = path.relative_to(TESTS.parent).as_posix()
@@ -113,7 +113,7 @@ def _row(requirement: Requirement) -> str:
 
 
 def _words(test: str) -> str:
-    """The name of a test as the sentence that it is."""
+    """The name of a test as a sentence."""
     return test.partition("::test_")[2].replace("_", " ")
 
 
