@@ -11,6 +11,7 @@ twice, and the parent adopts the orphan. So it does not depend on the template a
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
 import json
 import os
@@ -32,6 +33,7 @@ Program: TypeAlias = "Callable[[Sequence[str], Mapping[str, str]], int]"
 """A program: its arguments, and what is added to its environment; returns its exit code."""
 
 _LOADED = b"L"
+_LOAD_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
 _LARGEST = 65_536
 _FAILED = 1
@@ -60,6 +62,8 @@ class ProcessTemplate:
         if sys.platform != "linux" or not _has_process_descriptors():
             return None
         launch.adopt_orphans()
+        # A process inherits that this signal is ignored. The kernel then keeps no exit code of a child.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -81,7 +85,12 @@ class ProcessTemplate:
             raise TemplateGoneError("the template was ended")
         if not self._is_loaded:
             self._control.setblocking(False)  # noqa: FBT003 - the standard library's spelling
-            if await asyncio.get_running_loop().sock_recv(self._control, 1) != _LOADED:
+            try:
+                async with asyncio.timeout(_LOAD_SECONDS):
+                    answer = await asyncio.get_running_loop().sock_recv(self._control, 1)
+            except TimeoutError:
+                raise TemplateGoneError("the template does not finish its imports") from None
+            if answer != _LOADED:
                 raise TemplateGoneError("the template has ended")
             self._control.settimeout(_ANSWER_SECONDS)
             self._is_loaded = True
@@ -111,7 +120,9 @@ class ProcessTemplate:
         return int(number)
 
     def close(self) -> None:
-        """End the template. The processes that it made stay."""
+        """End the template. The processes that it made stay. A second call does nothing."""
+        if self._control.fileno() < 0:
+            return  # its number may belong to another process now
         self._control.close()
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(self._pid, signal.SIGKILL)
@@ -127,7 +138,7 @@ def _has_process_descriptors() -> bool:
 
 
 def _run_to_the_end(run: Callable[[], int]) -> NoReturn:
-    """In a fork: run, and end without what the process it was forked from would do at its end."""
+    """In a fork: run, and end at once, without returning to what called `fork`."""
     code = _FAILED
     try:
         code = run()
@@ -180,7 +191,12 @@ def _fork_twice(
 ) -> int:
     """Start the program as an orphan, which the parent adopts. Returns its process id. Raises `OSError`."""
     reading, writing = os.pipe()
-    first = os.fork()
+    try:
+        first = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if first == 0:
         os.close(reading)
         control.close()
@@ -215,4 +231,8 @@ def _fork_again(request: bytes, descriptor: int, program: Program, parent: int, 
     os.close(silence)
     os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's spelling
     arguments, variables, name = json.loads(request)
-    return program(arguments, {**variables, name: str(descriptor)})
+    try:
+        return program(arguments, {**variables, name: str(descriptor)})
+    finally:
+        # As at the end of every program: the log waits here until its last lines are written.
+        atexit._run_exitfuncs()  # noqa: SLF001 - `multiprocessing` ends its forks so too
