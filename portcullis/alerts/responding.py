@@ -95,6 +95,29 @@ def _key(one: Response | Target) -> tuple[str, str, str]:
     return one.rule, one.action, one.value
 
 
+def _once_each(wanted: Iterable[Target]) -> list[Target]:
+    """Return one target for each action on a value, with the people, clients and last event of all of them.
+
+    A caller can cause many findings about one value, which would otherwise use the limit up.
+    """
+    found: dict[tuple[str, str, str], Target] = {}
+    for one in wanted:
+        other = found.get(_key(one), one)
+        found[_key(one)] = replace(
+            other,
+            last=max(other.last, one.last),
+            people=tuple(dict.fromkeys((*other.people, *one.people))),
+            clients=tuple(dict.fromkeys((*other.clients, *one.clients))),
+            hindrance=other.hindrance and one.hindrance,  # one finding that proves enough is enough
+        )
+    return list(found.values())
+
+
+def _took_effect(one: Response, now: float) -> bool:
+    """Return whether a response counts for the limit at this time."""
+    return one.state is State.DONE and one.ended is not None and one.ended > now - WINDOW_SECONDS
+
+
 @dataclass
 class Ledger:
     """The responses of the past, by rule, action and value; in the file `path`, as far as it can be written."""
@@ -125,7 +148,8 @@ class Ledger:
         kept = [
             one for one in self.known.values() if one.state is State.WAITING or one.began > now - _KEPT_SECONDS
         ]
-        kept.sort(key=lambda one: (one.state is State.WAITING, one.began))
+        # Those that count for the limit are kept first: others in great number must not lift it.
+        kept.sort(key=lambda one: (_took_effect(one, now), one.state is State.WAITING, one.began))
         self.known = {_key(one): one for one in kept[-MOST_KEPT:]}
         document = {"version": _VERSION, "responses": [asdict(one) for one in self.known.values()]}
         try:
@@ -151,7 +175,7 @@ class Responder:
 
     def respond(self, wanted: Sequence[Target], now: float) -> list[Response]:
         """Carry out what is new in `wanted`. Return those that changed."""
-        planned = [self._planned(one, now) for one in wanted if self._is_new(one)]
+        planned = [self._planned(one, now) for one in _once_each(wanted) if self._is_new(one)]
         if not planned:
             return []
         for one in planned:
@@ -189,11 +213,7 @@ class Responder:
 
         After a failure the others wait too: if Redis does not answer, each attempt would take its whole patience.
         """
-        since = now - WINDOW_SECONDS
-        effects = sum(
-            one.state is State.DONE and one.ended is not None and one.ended > since
-            for one in self.ledger.known.values()
-        )
+        effects = sum(_took_effect(one, now) for one in self.ledger.known.values())
         found, are_written, failure = [], True, ""
         for one in planned:
             done = one

@@ -219,6 +219,39 @@ def test_only_so_many_take_effect_in_an_hour_also_over_restarts(tmp_path: Path) 
     assert len(commands.done) == 4
 
 
+def test_many_findings_about_one_value_are_one_response(tmp_path: Path) -> None:
+    commands = Scripted()
+    made = responder(tmp_path / FILE_NAME, commands, most=2)
+    times = [f"2026-11-30T06:00:00.{number:06}Z" for number in (2, 9, 5)]
+    found = made.respond([*(target("one", last) for last in times), target("other")], NOW)
+    assert [(one.value, one.state) for one in found] == [("one", State.DONE), ("other", State.DONE)]
+    assert made.respond([target("one", times[1])], NOW) == [], "it is the last event of all"
+    assert commands.done == ["one", "other"]
+
+
+@pytest.mark.parametrize("hindrances", [("two people", ""), ("", "two people")])
+def test_a_finding_that_proves_too_little_does_not_stop_another_one(
+    tmp_path: Path, hindrances: tuple[str, str]
+) -> None:
+    made = responder(tmp_path / FILE_NAME, Scripted())
+    [done] = made.respond([target(hindrance=text) for text in hindrances], NOW)
+    assert done.state is State.DONE
+
+
+def test_an_exempt_person_in_one_of_several_findings_keeps_the_response_from_all(tmp_path: Path) -> None:
+    made = responder(tmp_path / FILE_NAME, Scripted(), never=("mona",))
+    [held] = made.respond([target(), target(people=("Mona",)), target()], NOW)
+    assert held.state is State.HELD
+
+
+def test_responses_in_great_number_do_not_lift_the_limit(tmp_path: Path) -> None:
+    path, commands = tmp_path / FILE_NAME, Scripted()
+    responder(path, commands, most=1).respond([target("first")], NOW)
+    responder(path, commands, most=1).respond([target(f"grant-{number}") for number in range(6000)], NOW + 1)
+    responder(path, commands, most=1).respond([target("last")], NOW + 2)
+    assert commands.done == ["first"]
+
+
 def test_a_clock_that_was_set_back_does_not_lift_the_limit(tmp_path: Path) -> None:
     made = responder(tmp_path / FILE_NAME, Scripted(), most=1)
     made.respond([target("one")], NOW)
