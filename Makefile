@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
+# Our programs are started hundreds of times by the tests: each start would compile our code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # One line that counts up while pip works, where somebody watches. What pip complains of goes to standard error, untouched.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off

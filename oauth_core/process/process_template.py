@@ -163,11 +163,17 @@ def _serve(load: Callable[[], Program], parent: int, control: socket.socket) -> 
     _close_all_but(control)
     with kept_imports():
         program = load()
-    control.send(_LOADED)
+    with suppress(ConnectionError):  # the parent has ended the template, and has not read all it sent
+        control.send(_LOADED)
+        _answer_all(program, parent, control)
+    return 0
+
+
+def _answer_all(program: Program, parent: int, control: socket.socket) -> None:
     while True:
         request, descriptors, _flags, _address = socket.recv_fds(control, _LARGEST, 1)
         if not request:
-            return 0
+            return
         try:
             answer = (_fork_twice(request, descriptors, program, parent, control), False)
         except OSError as error:

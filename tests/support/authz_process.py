@@ -19,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from oauth_core.store import keyspace
 from oauth_core.store.client_cache.token_status import CHECK_ACL
+from tests.support import forks
 from tests.support.master_key import SIGNER, published
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def check_call(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable[bytes, byt
 class AuthzProcess:
     """A check service, and a gRPC client of it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    def __init__(self, process: forks.Fork | subprocess.Popen[bytes], address: str, log: Path) -> None:
         self.process = process
         self.address = address
         self._log = log
@@ -178,23 +179,28 @@ def running_authz(
         address = variables.get("AUTHZ_LISTEN", f"unix:{folder}/authz.sock")
         (folder / "portcullis.toml").write_text(config, encoding="utf-8")
         log = folder / "log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ext_authz"],
-                env={
-                    "PATH": os.environ.get("PATH", ""),
-                    "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
-                    "AUTHZ_LISTEN": address,
-                    "AUTHZ_WORKERS": "1",
-                    **PATIENT,
-                    "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
-                    **variables,
-                },
-                cwd=folder,  # not the folder of the sources
-                stdin=subprocess.DEVNULL,
-                stdout=output if stdout is None else stdout,
-                stderr=output,
-            )
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "PORTCULLIS_CONFIG": str(folder / "portcullis.toml"),
+            "AUTHZ_LISTEN": address,
+            "AUTHZ_WORKERS": "1",
+            **PATIENT,
+            "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+            **variables,
+        }
+        process: forks.Fork | subprocess.Popen[bytes]
+        if stdout is None:
+            process = forks.start("ext_authz", environment=environment, log=log, folder=folder)
+        else:
+            with log.open("wb") as errors:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "ext_authz"],
+                    env=environment,
+                    cwd=folder,  # not where the sources happen to be
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=errors,
+                )
         service = AuthzProcess(process, address, log)
         try:
             yield service

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from multiprocessing.process import BaseProcess
 
-_PATIENCE = 60.0
+_PATIENCE = 240.0
+"""Seconds; only to end a program that hangs."""
 _READ_EARLY = ("LD_", "PYTHON")
 """Variables that loader and interpreter read before anything is imported: for these there is a new process."""
 _FORKS = multiprocessing.get_context("forkserver")
@@ -28,9 +30,14 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "oauth_web.program",
+        "ext_authz.program",
+        "ext_authz.process.worker",
         "portcullis.cli.main",
         "portcullis.github_standin.app",
         "portcullis.cli.operator_commands",
+        "portcullis.commands.audit_key",
+        "portcullis.commands.audit_seal",
+        "portcullis.commands.audit_verify",
         "portcullis.commands.backup",
         "portcullis.commands.clients",
         "portcullis.commands.config",
@@ -47,18 +54,62 @@ class _Streams(NamedTuple):
     err: str
 
 
+class Fork:
+    """A program in a fork, with the methods of `subprocess.Popen` that tests use."""
+
+    def __init__(self, process: BaseProcess, arguments: Sequence[str]) -> None:
+        assert process.pid is not None
+        self.pid = process.pid
+        self._process = process
+        self._arguments = arguments
+
+    def poll(self) -> int | None:
+        """The exit code, or `None` while the program runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end of the program and return its exit code. Raises `subprocess.TimeoutExpired`."""
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(self._arguments, timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless the program has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the program to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the program at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+def start(
+    module: str, *arguments: str, environment: Mapping[str, str], log: Path, folder: Path | None = None
+) -> Fork:
+    """Start the program with its output in `log`, in `folder` if there is one. The caller ends it."""
+    process = _started(module, arguments, environment, _Streams("", str(log), str(log)), folder)
+    return Fork(process, [module, *arguments])
+
+
 @contextmanager
-def running(module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Iterator[BaseProcess]:
+def running(module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Iterator[Fork]:
     """Run the program until the block ends, with its output in `log`. At the end it is stopped."""
-    process = _started(module, arguments, environment, _Streams("", str(log), str(log)))
+    program = start(module, *arguments, environment=environment, log=log)
     try:
-        yield process
+        yield program
     finally:
-        process.terminate()
-        process.join(60)
-        process.kill()
-        process.join()
-        process.close()
+        program.terminate()
+        try:
+            program.wait(60)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
 
 
 def run(
@@ -80,17 +131,31 @@ def run(
 
 
 def _started(
-    module: str, arguments: Sequence[str], environment: Mapping[str, str], streams: _Streams
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    streams: _Streams,
+    folder: Path | None = None,
 ) -> BaseProcess:
     for path in streams[1:]:
         Path(path).touch()
-    process = _FORKS.Process(target=_become, args=(module, arguments, dict(environment), streams), daemon=True)
+    given = (module, arguments, dict(environment), streams, folder)
+    process = _FORKS.Process(target=_become, args=given, daemon=True)
     process.start()
     return process
 
 
-def _become(module: str, arguments: Sequence[str], environment: Mapping[str, str], streams: _Streams) -> None:
+def _become(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    streams: _Streams,
+    folder: Path | None,
+) -> None:
     """Become that program, in the fork."""
+    os.setsid()  # a signal to the process group of the tests does not reach it
+    if folder is not None:
+        os.chdir(folder)
     with tempfile.TemporaryFile() as typed:
         typed.write(streams.given.encode())
         typed.seek(0)

@@ -23,7 +23,8 @@ PORTCULLIS = [sys.executable, "-P", "-m", "portcullis"]
 def plain_environment(**more: str) -> dict[str, str]:
     """This process's environment without any setting of ours, and with our commands on PATH."""
     ours = ("ISSUER", "GITHUB_", "REDIS_", "MASTER_KEY", "PORTCULLIS_", "ALLOWED_", "ENVOY_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    habits = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")  # those of the person who runs the tests
+    kept = {name: value for name, value in os.environ.items() if not name.startswith((*ours, *habits))}
     kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     return kept | more
 

@@ -19,8 +19,9 @@ from oauth_core.audit_log.signed_notes import NoteError, VerifierKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.audit.segments import StoredFrame, boots, frames
 from portcullis.audit.tree import TreeReader
+from tests.support import forks
 from tests.support.audit_segments import BOOT, event, write_segment
-from tests.support.programs import PATIENCE, PORTCULLIS, plain_environment, running, until
+from tests.support.programs import PATIENCE, plain_environment, running, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,14 +59,7 @@ class Place:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command on this folder until it ends."""
-        return subprocess.run(
-            [*PORTCULLIS, "audit", *arguments, *self.arguments],
-            capture_output=True,
-            text=True,
-            timeout=4 * PATIENCE,  # a slow machine may need long only to start
-            env=plain_environment(),
-            check=False,
-        )
+        return forks.run("portcullis", "audit", *arguments, *self.arguments, environment=plain_environment())
 
     @contextmanager
     def sealing(self, name: str = "seal.log") -> Iterator[subprocess.Popen[bytes]]:
