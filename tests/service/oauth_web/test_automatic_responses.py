@@ -243,8 +243,7 @@ async def test_a_program_that_is_killed_in_the_middle_does_it_after_its_restart(
         with forks.running("portcullis", *command, environment=guarded.environment(), log=log) as first:
             until(ledger.exists, "the note before the response")
             first.kill()
-            first.join(60)
-            assert first.exitcode == -signal.SIGKILL
+            assert first.wait(60) == -signal.SIGKILL
     finally:
         guarded.web.redis.resume()
     assert guarded.lives(held.jti)
