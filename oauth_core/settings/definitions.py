@@ -25,7 +25,7 @@ TABLES = {
     "log": "The logs of every program.",
     "audit": "The audit record; see [audit](audit.md).",
     "alerts": "Alerts about what detection finds; see [alerts](alerts.md).",
-    "detection": "What detection may do by itself; see [alerts](alerts.md#automatic-responses).",
+    "detection": "Databases of locations, and what detection does by itself; see [audit](audit.md#detection).",
     "redis": "How programs reach Redis.",
     "quotas": "How much of Redis callers without a sign-in may fill.",
     "server": "The authorization server: where it listens, and its keys.",

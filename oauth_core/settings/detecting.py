@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -37,8 +38,23 @@ def _check_responses(responses: tuple[AutomaticResponse, ...]) -> tuple[Automati
 
 
 class DetectionSettings(GatewaySettings):
-    """The automatic responses, and their limits."""
+    """The databases of locations, and the automatic responses with their limits."""
 
+    detection_country_database: Annotated[
+        Path | None,
+        Setting(
+            "A MaxMind-format database (`.mmdb`) of countries, or of cities for impossible travel. See "
+            "[locations](audit.md#locations).",
+            key="detection.country_database",
+        ),
+    ] = None
+    detection_network_database: Annotated[
+        Path | None,
+        Setting(
+            "A MaxMind-format database (`.mmdb`) of autonomous systems: the networks of providers.",
+            key="detection.network_database",
+        ),
+    ] = None
     detection_responses: Annotated[
         tuple[AutomaticResponse, ...],
         Field(max_length=64),
@@ -66,3 +82,9 @@ class DetectionSettings(GatewaySettings):
             key="detection.never",
         ),
     ] = ()
+
+    @property
+    def location_databases(self) -> tuple[Path, ...]:
+        """The databases of locations that are set."""
+        given = (self.detection_country_database, self.detection_network_database)
+        return tuple(path for path in given if path is not None)

@@ -71,6 +71,8 @@ class Looker:
     sealing: Callable[[], Sealing]
     window: float
     interval: float
+    locations: Sequence[Path] = ()
+    """The databases of locations."""
     responder: Responder | None = None
     """Carries out the automatic responses, if there are any in the settings."""
     now: Callable[[], float] = time.time
@@ -119,7 +121,7 @@ class Looker:
             return []
         detection = Detection(since, until)
         try:
-            detection.run(self.audit_dir, rules, sealing)
+            detection.run(self.audit_dir, rules, sealing, locations=self.locations)
         except OSError as error:
             return [f"the events cannot be kept for the rules: {error.strerror or error}"]
         # Before the outbox is written: on a full disk rights end although no alert can be stored.
@@ -132,7 +134,7 @@ class Looker:
         return self._faults_of(detection, following)
 
     def _faults_of(self, detection: Detection, following: str) -> list[str]:
-        faults = [f"a rule could not be run: {fault}" for fault in detection.faults]
+        faults = [f"not everything could be used: {fault}" for fault in detection.faults]
         faults += [f"a part of the record could not be read: {fault}" for fault in detection.reading.faults[:1]]
         waits = detection.left_out_since
         if waits is not None and waits < following:

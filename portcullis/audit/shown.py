@@ -29,8 +29,8 @@ def header() -> str:
     return _aligned([name for name, _ in _COLUMNS])
 
 
-def line(event: Mapping[str, Any]) -> str:
-    """The event in these columns; a hyphen stands for what does not apply.
+def line(event: Mapping[str, Any], location: str = "") -> str:
+    """The event in these columns; a hyphen stands for what does not apply. `location` is that of its source.
 
     Characters that would change a terminal, or begin another line or column, are written as escapes: callers
     choose some of the values.
@@ -43,13 +43,13 @@ def line(event: Mapping[str, Any]) -> str:
         event.get("client_id"),
         event.get("service"),
         tool_of(event) or event.get("mcp_method") or event.get("call"),
-        event.get("source"),
+        _beside(event.get("source"), location),
         event.get("reason"),
     )
     return _aligned([printable(value) for value in shown])
 
 
-def step(event: Mapping[str, Any]) -> str:
+def step(event: Mapping[str, Any], location: str = "") -> str:
     """The event as one line of a day: the time of day, then only what applies, each with its name."""
     named = {
         "person": person(event),
@@ -58,13 +58,17 @@ def step(event: Mapping[str, Any]) -> str:
         "token": event.get("jti"),
         "service": event.get("service"),
         "tool": tool_of(event) or event.get("mcp_method") or event.get("call"),
-        "from": event.get("source"),
+        "from": _beside(event.get("source"), location),
         "because": event.get("reason"),
     }
     time = printable(event.get("time"))[11:-1]
     parts = [f"{name}={_quoted(value)}" for name, value in named.items() if value is not None]
     head = f"  {time}  {printable(event.get('event')):<24}  {printable(event.get('outcome')):<8}"
     return "  ".join([head, *parts]).rstrip()
+
+
+def _beside(source: object, location: str) -> object:
+    return f"{source} {location}" if source is not None and location else source
 
 
 def person(event: Mapping[str, Any]) -> str | None:

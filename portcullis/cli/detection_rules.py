@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _MISSING = (
-    "detection needs DuckDB and pySigma, which are not installed: "
+    "detection needs DuckDB, pySigma and maxminddb, which are not installed: "
     "pip install --require-hashes -r requirements/audit.txt, or pip install 'mcp-portcullis[audit]'"
 )
 
@@ -53,7 +53,7 @@ def chosen_rules(names: Sequence[str], folders: Sequence[Path]) -> list[Detectio
         # Imported here: these packages are an extra, and a command's help does without them.
         from portcullis.detection.rules import SHIPPED, RuleError, load  # noqa: PLC0415
     except ImportError as error:
-        if error.name is None or error.name.partition(".")[0] not in {"duckdb", "sigma"}:
+        if error.name is None or error.name.partition(".")[0] not in {"duckdb", "maxminddb", "sigma"}:
             raise
         raise SettingsError([_MISSING]) from None
     try:

@@ -19,6 +19,9 @@ from portcullis.audit.sealing import Sealing
 from portcullis.cli.audit_folder import key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portcullis.audit.locations import Location
     from portcullis.audit.parquet.record import Record
     from portcullis.audit.reading import Reading, StoredEvent
 
@@ -37,23 +40,28 @@ COPIES_USED = (
 class EventOutput:
     """Prints events one by one, with a header before the first one."""
 
-    def __init__(self, record: Record, *, as_json: bool) -> None:
+    def __init__(
+        self, record: Record, *, as_json: bool, location_of: Callable[[object], Location] | None = None
+    ) -> None:
         self._record = record
+        self._location_of = location_of
         self._sealing = sealing_of(record.audit_dir)
         self._as_json = as_json
         self.count = 0
 
-    def event(self, event: StoredEvent, line: str | None = None) -> None:
-        """Print one event, for people as `line` if it is given; else below a header."""
+    def event(self, event: StoredEvent, *, as_step: bool = False) -> None:
+        """Print one event, for people as a step of a timeline, or in columns below a header."""
         is_sealed = self._sealing.covers(event)
+        location = None if self._location_of is None else self._location_of(event.fields.get("source"))
         if self._as_json:
-            text = forms.line(forms.own(event, is_sealed=is_sealed))
-        elif line is not None:
-            text = line
+            known = {} if location is None else location.document()
+            text = forms.line(forms.own(event, is_sealed=is_sealed) | known)
+        elif as_step:
+            text = shown.step(event.fields, "" if location is None else location.text)
         else:
             if self.count == 0:
                 self.text(shown.header())
-            text = shown.line(event.fields)
+            text = shown.line(event.fields, "" if location is None else location.text)
         self.text(text)
         self.count += 1
 

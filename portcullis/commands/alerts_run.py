@@ -89,6 +89,7 @@ def _looker(place: AlertPlace) -> Looker:
         lambda: sealing_of(place.audit_dir),
         window=float(settings.alerts_window),
         interval=float(settings.alerts_interval),
+        locations=settings.location_databases,
         responder=responder,
     )
 

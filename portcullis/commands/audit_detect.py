@@ -18,6 +18,7 @@ from portcullis.cli.detection_rules import chosen_rules, rule_options
 from portcullis.cli.event_options import time_options
 from portcullis.cli.event_output import exit_if_incomplete, sealing_of
 from portcullis.cli.json_option import as_json
+from portcullis.cli.locations_option import location_databases
 from portcullis.cli.printed_lines import until_the_reader_goes
 from portcullis.detection.labels import LABELS, listed
 
@@ -67,7 +68,8 @@ def command(
         raise click.UsageError("the end (--until) is not after the beginning (--since)")
     detection, sealing = Detection(since, until), sealing_of(audit_dir)
     try:
-        detection.run(audit_dir, rules, sealing, with_unsealed=with_unsealed)
+        databases = location_databases()
+        detection.run(audit_dir, rules, sealing, with_unsealed=with_unsealed, locations=databases)
     except OSError as error:
         raise click.ClickException(f"the events cannot be kept for the rules: {error.strerror or error}") from None
     with until_the_reader_goes():

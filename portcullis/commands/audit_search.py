@@ -11,6 +11,7 @@ from portcullis.cli.audit_record import record_options
 from portcullis.cli.event_options import event_options
 from portcullis.cli.event_output import EventOutput, exit_if_incomplete
 from portcullis.cli.json_option import as_json
+from portcullis.cli.locations_option import opened_locations
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def command(record: Record, wanted: EventFilter, limit: int | None, *, newest_fi
     The last line says whether all shown events are sealed. With --json each event is one line of JSON with its
     place (node, writer, boot, sequence) and `sealed`. Exits with 1 if a part of the record could not be read.
     """
-    output = EventOutput(record, as_json=as_json)
-    with until_the_reader_goes():
+    with until_the_reader_goes(), opened_locations() as location_of:
+        output = EventOutput(record, as_json=as_json, location_of=location_of)
         for event in islice(record.events(wanted, newest_first=newest_first), limit):
             output.event(event)
         output.close(empty="No event fits.", limit=limit)

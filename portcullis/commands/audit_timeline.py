@@ -14,6 +14,7 @@ from portcullis.cli.event_options import time_options
 from portcullis.cli.event_output import EventOutput, exit_if_incomplete
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.json_option import as_json
+from portcullis.cli.locations_option import opened_locations
 from portcullis.cli.printed_lines import until_the_reader_goes
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def command(record: Record, identity: str, wanted: EventFilter, *, as_json: bool
     except IdentityError as error:
         exit_if_incomplete(record.reading)
         raise click.ClickException(str(error)) from None
-    output, extent, day = EventOutput(record, as_json=as_json), Extent(), ""
     chosen = BelongsTo(found, wanted.since, wanted.until)
-    with until_the_reader_goes():
+    with until_the_reader_goes(), opened_locations() as location_of:
+        output, extent, day = EventOutput(record, as_json=as_json, location_of=location_of), Extent(), ""
         if not as_json:
             for line in _links(found):
                 output.text(line)
@@ -56,7 +57,7 @@ def command(record: Record, identity: str, wanted: EventFilter, *, as_json: bool
             if (date := event.time[:10]) != day:
                 output.text(f"\n{shown.printable(date)}")
                 day = date
-            output.event(event, shown.step(event.fields))
+            output.event(event, as_step=True)
         if not as_json:
             if output.count:
                 output.text("\nExtent")

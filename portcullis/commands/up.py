@@ -253,7 +253,7 @@ def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:
 def faults_of_alerts(options: UpOptions) -> list[str]:
     """The faults that would keep alerts back: a missing package, unreadable files, and impossible responses."""
     destinations = options.settings.alerts_destinations
-    needed = {"duckdb", "sigma"} if destinations else set()
+    needed = {"duckdb", "maxminddb", "sigma"} if destinations else set()
     needed |= {"apprise"} & {one.kind for one in destinations}
     missing = sorted(name for name in needed if find_spec(name) is None)
     faults = [f"alerts.destinations: not installed: {', '.join(missing)}; {_INSTALL}"] if missing else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from portcullis.audit import moments
+from portcullis.audit.locations import Locations
 from portcullis.audit.reading import Reading, events
 from portcullis.detection.events_table import VALUES, EventsTable
 from portcullis.detection.levels import LEVELS
@@ -63,7 +64,7 @@ class Detection:
     reading: Reading = field(default_factory=Reading)
     findings: list[Finding] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    """Rules that could not be run, each with the reason."""
+    """Rules that could not be run and databases that could not be used, each with the reason."""
     read: int = 0
     left_out: int = 0
     """Events that were not looked at because they are not sealed."""
@@ -71,24 +72,41 @@ class Detection:
     """The time of the first of these events."""
 
     def run(
-        self, audit_dir: Path, rules: Sequence[DetectionRule], sealing: Sealing, *, with_unsealed: bool = False
+        self,
+        audit_dir: Path,
+        rules: Sequence[DetectionRule],
+        sealing: Sealing,
+        *,
+        with_unsealed: bool = False,
+        locations: Sequence[Path] = (),
     ) -> None:
         """Read the events that the rules need, and run each rule.
+
+        `locations` are the databases of locations. Without one, rules that need it are left out.
 
         Raises `OSError` where events cannot be kept for the rules: the disk is full, or memory is.
         """
         try:
-            self._look(audit_dir, rules, sealing, with_unsealed=with_unsealed)
+            with Locations(locations) as opened:
+                self._look(audit_dir, rules, sealing, opened, with_unsealed=with_unsealed)
+            self.faults += opened.faults
         except duckdb.Error as error:
             raise OSError(str(error).splitlines()[0]) from None
 
     def _look(
-        self, audit_dir: Path, rules: Sequence[DetectionRule], sealing: Sealing, *, with_unsealed: bool
+        self,
+        audit_dir: Path,
+        rules: Sequence[DetectionRule],
+        sealing: Sealing,
+        locations: Locations,
+        *,
+        with_unsealed: bool,
     ) -> None:
+        rules = [rule for rule in rules if locations.files or not rule.needs_location]
         wanted = NeededEvents(
             tuple((need, before(self.since, rule.seconds)) for rule in rules for need in rule.needs), self.until
         )
-        with EventsTable() as table:
+        with EventsTable(locations.of) as table:
             for event in events(audit_dir, wanted, self.reading):
                 is_sealed = sealing.covers(event)
                 if is_sealed or with_unsealed:

@@ -36,11 +36,11 @@ keyed AS (
     FROM grouped
 ),
 measured AS (
-    SELECT tick, group_key, {metric} AS metric, min(tick) OVER span AS begins, {known_ticks} AS known_ticks
+    SELECT tick, group_key, {metric} AS metric, {begins} AS begins, {known_ticks} AS known_ticks
     FROM keyed WHERE NOT list_contains(list_transform(group_key, lambda value: value IS NULL), TRUE)
     WINDOW span AS (
         PARTITION BY group_key ORDER BY tick RANGE BETWEEN {ticks} PRECEDING AND CURRENT ROW
-    )
+    ), pair AS (PARTITION BY group_key ORDER BY tick)
 ),
 hits AS (
     SELECT *, CASE WHEN tick - lag(tick) OVER (PARTITION BY group_key ORDER BY tick) <= {ticks}
@@ -63,6 +63,21 @@ GROUP BY islands.group_key, begins, ends ORDER BY begins, ends, islands.group_ke
 A tick is a nanosecond. Events of one group in one microsecond have different ticks, so that one of them is the
 first; which one it is does not depend on the order of reading. The weight of an event is its `count`, else one.
 """
+
+_EARTH_KM = 6371.0
+_DISTANCE = f"""2 * {_EARTH_KM} * asin(least(1.0, sqrt(
+    pow(sin(radians(latitude - lag(latitude) OVER pair) / 2), 2)
+    + cos(radians(latitude)) * cos(radians(lag(latitude) OVER pair))
+    * pow(sin(radians(longitude - lag(longitude) OVER pair) / 2), 2)
+))) - accuracy - lag(accuracy) OVER pair"""
+"""The kilometres from the event before, less the errors of both positions."""
+
+_LEAST_SECONDS = 60
+"""Two events in less time count as so far apart, so that the clocks of two machines do not matter."""
+
+_SPEED = f"""CASE WHEN tick - lag(tick) OVER pair <= {{ticks}} AND {_DISTANCE} >= {{least}}
+    THEN ({_DISTANCE}) * 3600 * {_TICKS}.0 / greatest(tick - lag(tick) OVER pair, {_LEAST_SECONDS * _TICKS}) END"""
+"""The speed in km/h that the event before and this one need, or no number."""
 
 _PLACE = "struct_pack(node := node, writer := writer, boot := boot, sequence := sequence, time := recorded)"
 
@@ -150,6 +165,18 @@ class DuckDBBackend(sqliteBackend):
             )
         operator = self.correlation_condition_mapping[condition.op]
         known_by, known_seconds = known(rule)
+        if (limits := travel(rule)) is not None:
+            speed, least = limits
+            return [
+                _query(
+                    search=_any_of(rule),
+                    group_key=self.convert_correlation_aggregation_groupby_from_template(rule.group_by, method),
+                    metric=_SPEED.format(ticks=rule.timespan.seconds * _TICKS, least=least),
+                    begins="lag(tick) OVER pair",
+                    seconds=rule.timespan.seconds,
+                    condition=f"metric > {speed}",
+                )
+            ]
         return [
             _query(
                 search=self.convert_correlation_search(rule) if correlation_type == "temporal" else _any_of(rule),
@@ -182,6 +209,23 @@ def known(rule: SigmaRule | SigmaCorrelationRule) -> tuple[str | None, int]:
     return given["by"], SigmaCorrelationTimespan(given["for"]).seconds
 
 
+def travel(rule: SigmaRule | SigmaCorrelationRule) -> tuple[int, int] | None:
+    """Return km/h and km of `travel` in a rule: two events of a group, one after the other, need more than that.
+
+    This is an attribute of ours too (`travel: {speed: 1000, distance: 500}`). Other programs use the condition.
+    """
+    given: Any = rule.custom_attributes.get("travel")
+    if given is None:
+        return None
+    if not (
+        isinstance(given, dict)
+        and given.keys() == {"speed", "distance"}
+        and all(isinstance(value, int) and value > 0 for value in given.values())
+    ):
+        raise SigmaFeatureNotSupportedByBackendError("travel has two members: speed (km/h) and distance (km)")
+    return given["speed"], given["distance"]
+
+
 def condition_of(rule: SigmaCorrelationRule) -> SigmaCorrelationCondition:
     """Return the condition of a correlation. Raises `SigmaError` for a form that is not supported."""
     condition = rule.condition
@@ -199,6 +243,7 @@ def _query(
     metric: str,
     seconds: int,
     condition: str,
+    begins: str = "min(tick) OVER span",
     known_by: str | None = None,
     known_seconds: int = 0,
 ) -> str:
@@ -209,6 +254,7 @@ def _query(
         search=search,
         group_key=group_key,
         metric=metric,
+        begins=begins,
         ticks=seconds * _TICKS,
         condition=condition,
         known_ticks=known_ticks,

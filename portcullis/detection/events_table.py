@@ -13,9 +13,10 @@ import duckdb
 from oauth_core.audit import FIELDS
 from oauth_core.net import address_ranges
 from portcullis.audit.filters import tool_of
+from portcullis.audit.locations import UNKNOWN, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from portcullis.audit.reading import StoredEvent
 
@@ -24,19 +25,36 @@ TABLE = "events"
 ADDED = {
     "network": "the network of `source`: 24 bits of an IPv4 address, 48 bits of an IPv6 address",
     "tool": "`mcp_name`, or the name in `call`: a tool, a prompt or a resource",
+    "country": "the country of `source` (ISO 3166-1), from the operator's database",
+    "as_number": "the autonomous system of `source`, such as `AS3320`, from the operator's database",
+    "as_name": "the name of that system",
+    "latitude": "the position of `source` in degrees, from a database of cities",
+    "longitude": "the same",
+    "accuracy": "the kilometres by which that position may be wrong",
     "part_of_day": "`night`, `morning`, `afternoon` or `evening`: six hours each, from midnight UTC on",
     "writer": "the program that recorded the event",
     "node": "the machine that recorded the event",
 }
 """The fields that rules can use beside those of the event, and their meanings."""
 
-VALUES = ("user", "user_id", "client_id", "operator", "service", "tool", "source", "network", "grant_id", "jti")
+POSITION = ("latitude", "longitude", "accuracy")
+LOCATION = ("country", "as_number", "as_name", *POSITION)
+"""The fields of `ADDED` that need a database of locations."""
+
+VALUES = (
+    *("user", "user_id", "client_id", "operator", "service", "tool", "source", "network", "country", "as_name"),
+    *("grant_id", "jti"),
+)
 """The fields whose values a finding lists."""
 
 SHOWN_VALUES = 10
 """Different values of one field that a finding lists. It counts all of them."""
 
-_TEXTS = ("v", "event", "outcome", *(name for name in FIELDS if name != "user_id"), *ADDED, "boot")
+_TEXTS = (
+    *("v", "event", "outcome", *(name for name in FIELDS if name != "user_id")),
+    *(name for name in ADDED if name not in POSITION),
+    "boot",
+)
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 _PARTS = ("night", "morning", "afternoon", "evening")
 MEMORY = "512MB"
@@ -62,7 +80,8 @@ def quoted(name: str) -> str:
 class EventsTable:
     """The events of one detection, in memory or, when they are many, partly in a folder for the owner only."""
 
-    def __init__(self) -> None:
+    def __init__(self, location_of: Callable[[object], Location] = lambda _source: UNKNOWN) -> None:
+        self._location_of = location_of
         self._folder = tempfile.TemporaryDirectory(prefix="portcullis-detect-")
         self._chunk: list[str] = []
         self.count = 0
@@ -77,7 +96,8 @@ class EventsTable:
             }
         )
         columns = {**dict.fromkeys(_TEXTS, "VARCHAR"), "user_id": "VARCHAR", "recorded": "VARCHAR"}
-        self._columns = {**columns, "sequence": "BIGINT", "sealed": "BOOLEAN"}
+        numbers = dict.fromkeys(POSITION, "DOUBLE")
+        self._columns = {**columns, **numbers, "sequence": "BIGINT", "sealed": "BOOLEAN"}
         listed = ", ".join(f'"{name}" {kind}' for name, kind in self._columns.items())
         self._database.execute(f"CREATE TABLE loaded ({listed})")
 
@@ -92,8 +112,11 @@ class EventsTable:
         """Add one event."""
         given = event.fields
         time = event.time
+        # Only of callers who are known: a flood of unknown ones must not make the look-ups long.
+        location = self._location_of(given.get("source")) if "user_id" in given else UNKNOWN
         row: dict[str, Any] = {
             **{name: given[name] for name in self._columns.keys() & given.keys()},
+            **{name: getattr(location, name) for name in LOCATION},
             "network": network_of(str(given.get("source"))),
             "tool": tool_of(given),
             "part_of_day": part_of_day(time),

@@ -18,6 +18,8 @@ LABELS = {
     "tool": "tools",
     "source": "addresses",
     "network": "networks",
+    "country": "countries",
+    "as_name": "providers",
     "grant_id": "grants",
     "jti": "tokens",
 }

@@ -14,7 +14,8 @@ from sigma.rule import SigmaRule
 from sigma.types import SigmaExists, SigmaString
 
 from oauth_core.audit import FIELDS
-from portcullis.detection.duckdb_backend import GAP_SECONDS, DuckDBBackend, condition_of, known
+from portcullis.detection.duckdb_backend import GAP_SECONDS, DuckDBBackend, condition_of, known, travel
+from portcullis.detection.events_table import LOCATION
 from portcullis.detection.needs import Need
 from portcullis.detection.responses import Response, response_of
 
@@ -54,6 +55,8 @@ class DetectionRule:
     query: str = field(repr=False)
     needs: tuple[Need, ...] = field(repr=False)
     response: Response = field(default_factory=Response)
+    needs_location: bool = False
+    """Whether it uses fields that come from a database of locations."""
 
 
 def load(folders: Sequence[Path] = (SHIPPED,)) -> list[DetectionRule]:
@@ -109,8 +112,8 @@ def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
         if not getattr(rule, name):
             raise RuleError(f"{path}: {name} is missing")
     known_by, known_seconds = known(rule)
-    if known_by is not None and isinstance(rule, SigmaRule):
-        raise RuleError(f"{path}: known is for correlations")
+    if isinstance(rule, SigmaRule) and (known_by is not None or travel(rule) is not None):
+        raise RuleError(f"{path}: known and travel are for correlations")
     queries = DuckDBBackend().convert(collection)  # type: ignore[no-untyped-call]
     if len(queries) != 1:
         raise RuleError(f"{path}: one condition is supported, not {len(queries)}")
@@ -134,7 +137,22 @@ def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
         query=queries[0],
         needs=tuple(_need(base) for base in bases),
         response=response_of(rule),
+        needs_location=not _fields_of(rule, bases).isdisjoint(LOCATION),
     )
+
+
+def _fields_of(rule: SigmaRule | SigmaCorrelationRule, bases: Sequence[SigmaRule]) -> set[str]:
+    """The names of the fields that a rule uses."""
+    found: set[str] = set()
+    if isinstance(rule, SigmaCorrelationRule):
+        found |= {*(rule.group_by or ()), str(condition_of(rule).fieldref)}
+        found |= set(LOCATION) if travel(rule) is not None else set()
+    waiting: list[object] = [each.parsed for base in bases for each in base.detection.parsed_condition]
+    while waiting:
+        condition = waiting.pop()
+        found.add(str(getattr(condition, "field", "")))
+        waiting += getattr(condition, "args", ())
+    return found
 
 
 def _condition(rule: SigmaCorrelationRule, known_by: str | None, known_seconds: int) -> str:
@@ -148,6 +166,11 @@ def _condition(rule: SigmaCorrelationRule, known_by: str | None, known_seconds: 
         "temporal": "kinds of events",
     }
     text = f"{count} {what.get(kind, kind)} within {rule.timespan.spec}"
+    if (limits := travel(rule)) is not None:
+        speed, distance = limits
+        text = (
+            f"km/h between two events, more than {speed}, over {distance} km at least within {rule.timespan.spec}"
+        )
     if rule.group_by:
         text += f" of one {' and '.join(rule.group_by)}"
     if known_by is not None:

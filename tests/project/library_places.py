@@ -82,6 +82,7 @@ BELONGS = {
         "portcullis.cli.automatic_responses",
         "portcullis.supervisor.probes",
     ),
+    "maxminddb": ("portcullis.audit.locations",),
     "requests": ("portcullis.certificates.authority",),
     "sigma": ("portcullis.detection",),
     "starlette": ("portcullis",),

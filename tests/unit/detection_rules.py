@@ -14,6 +14,7 @@ from portcullis.detection.rules import DetectionRule, load
 from tests.support.audit_segments import write_segment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from oauth_core.refusals import DenyReason, OAuthReason
@@ -30,13 +31,17 @@ def shipped() -> dict[str, DetectionRule]:
     return {rule.name: rule for rule in load()}
 
 
-def found_by(name: str, given: list[Event], folder: Path, *, faults: bool = False) -> list[Finding]:
+def found_by(
+    name: str, given: list[Event], folder: Path, *, faults: bool = False, locations: Sequence[Path] = ()
+) -> list[Finding]:
     """The findings of one rule for these events, in the day from `SINCE` on; `faults` if an event
     cannot be read.
     """
     write_segment(folder, batches=[given])
     detection = Detection(moments.recorded(SINCE), moments.recorded(UNTIL))
-    detection.run(folder, [shipped()[name]], Sealing(folder, folder / "no.pub"), with_unsealed=True)
+    detection.run(
+        folder, [shipped()[name]], Sealing(folder, folder / "no.pub"), with_unsealed=True, locations=locations
+    )
     assert (detection.faults, bool(detection.reading.faults)) == ([], faults)
     return detection.findings
 

@@ -8,10 +8,23 @@ import pytest
 
 from oauth_core.audit import EventKind
 from oauth_core.refusals import DenyReason, OAuthReason
+from tests.support import location_databases
+from tests.unit import location_cases
 from tests.unit.detection_rules import Case, Event, at, denied, found_by, refused, several, shipped
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def locations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The databases of cities and of providers."""
+    folder = tmp_path_factory.mktemp("locations")
+    return (
+        location_databases.cities(folder / "cities.mmdb"),
+        location_databases.providers(folder / "providers.mmdb"),
+    )
+
 
 ONE, OTHER = "203.0.113.7", "198.51.100.9"
 DAY = 24 * 60
@@ -375,15 +388,18 @@ def cases(table: dict[str, list[Case]]) -> list[Any]:
 
 
 def test_every_shipped_rule_has_events_that_fire_it_and_others_that_do_not() -> None:
-    assert FIRES.keys() == SILENT.keys() == shipped().keys()
+    fires, silent = FIRES | location_cases.FIRES, SILENT | location_cases.QUIET
+    assert fires.keys() == silent.keys() == shipped().keys()
 
 
-@pytest.mark.parametrize(("name", "given"), cases(FIRES))
-def test_the_rule_fires(name: str, given: list[Event], tmp_path: Path) -> None:
-    [finding] = found_by(name, given, tmp_path)
+@pytest.mark.parametrize(("name", "given"), cases(FIRES | location_cases.FIRES))
+def test_the_rule_fires(name: str, given: list[Event], tmp_path: Path, locations: tuple[Path, Path]) -> None:
+    [finding] = found_by(name, given, tmp_path, locations=locations)
     assert finding.rule.name == name
 
 
-@pytest.mark.parametrize(("name", "given"), cases(SILENT))
-def test_the_rule_does_not_fire(name: str, given: list[Event], tmp_path: Path) -> None:
-    assert found_by(name, given, tmp_path) == []
+@pytest.mark.parametrize(("name", "given"), cases(SILENT | location_cases.QUIET))
+def test_the_rule_does_not_fire(
+    name: str, given: list[Event], tmp_path: Path, locations: tuple[Path, Path]
+) -> None:
+    assert found_by(name, given, tmp_path, locations=locations) == []
