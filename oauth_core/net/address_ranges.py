@@ -38,6 +38,15 @@ def network_of(text: str, *, ipv4_bits: int, ipv6_bits: int) -> str | None:
     return str(IPv6Network((int(address), ipv6_bits), strict=False))
 
 
+def public_address(text: str) -> str | None:
+    """Return an address of the internet in its usual form, or `None` for a private one or another text.
+
+    An IPv4 address mapped into IPv6 is returned as IPv4.
+    """
+    address = _read(text)
+    return str(address) if address is not None and address.is_global else None
+
+
 def _read(text: str) -> IPv4Address | IPv6Address | None:
     """The address, where an IPv4 address mapped into IPv6 is IPv4; `None` for another text."""
     try:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 import maxminddb
+
+from oauth_core.net import address_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,13 +93,8 @@ class Locations:
         return known
 
     def _look_up(self, source: str) -> Location:
-        try:
-            address = ip_address(source)
-        except ValueError:
-            return UNKNOWN
-        if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped or address
-        if not address.is_global:
+        address = address_ranges.public_address(source)
+        if address is None:
             return UNKNOWN
         found: dict[str, Any] = {}
         for path, reader in list(self._readers):
@@ -126,15 +122,16 @@ def parts_of(record: dict[str, Any]) -> dict[str, Any]:
     country = record.get("country", record.get("country_code"))
     if isinstance(country, dict):
         country = country.get("iso_code")
-    if _is_text(country) and len(country) == _COUNTRY_CODE and country.isascii() and country.isalpha():
-        found["country"] = country.upper()
+    code = _text(country)
+    if len(code) == _COUNTRY_CODE and code.isascii() and code.isalpha():
+        found["country"] = code.upper()
     number, name = record.get("autonomous_system_number"), record.get("autonomous_system_organization")
-    if isinstance(number, int) and number > 0:
+    if isinstance(number, int) and not isinstance(number, bool) and number > 0:
         found["as_number"] = f"AS{number}"
-    elif _is_text(text := record.get("asn")) and text[2:].isdecimal():
-        found["as_number"], name = text.upper()[:16], record.get("as_name", name)
-    if _is_text(name):
-        found["as_name"] = name[:_LONGEST_NAME]
+    elif (text := _text(record.get("asn"))[:16])[2:].isdecimal():
+        found["as_number"], name = text.upper(), record.get("as_name", name)
+    if _text(name):
+        found["as_name"] = _text(name)[:_LONGEST_NAME]
     place = record.get("location")
     return found | (_position(place) if isinstance(place, dict) else {})
 
@@ -149,5 +146,5 @@ def _position(place: dict[str, Any]) -> dict[str, float]:
     return {"latitude": float(latitude), "longitude": float(longitude), "accuracy": radius}
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -112,8 +112,10 @@ def _rule_of(path: Path, collection: SigmaCollection) -> DetectionRule:
         if not getattr(rule, name):
             raise RuleError(f"{path}: {name} is missing")
     known_by, known_seconds = known(rule)
-    if isinstance(rule, SigmaRule) and (known_by is not None or travel(rule) is not None):
-        raise RuleError(f"{path}: known and travel are for correlations")
+    if isinstance(rule, SigmaRule):
+        for name in ("known", "travel"):
+            if name in rule.custom_attributes:
+                raise RuleError(f"{path}: {name} is for correlations")
     queries = DuckDBBackend().convert(collection)  # type: ignore[no-untyped-call]
     if len(queries) != 1:
         raise RuleError(f"{path}: one condition is supported, not {len(queries)}")

@@ -25,7 +25,7 @@ def write_database(path: Path, records: Mapping[str, Mapping[str, Any]]) -> Path
     """Write a database with a record for each address or network. The old file is replaced by a new one."""
     writer = MMDBWriter(ip_version=6, ipv4_compatible=True, int_type="auto", float_type="f64")
     for place, record in records.items():
-        writer.insert_network(IPSet([place]), dict(record))
+        writer.insert_network(IPSet([place]), dict(record))  # type: ignore[no-untyped-call]
     made = path.with_suffix(".new")
     writer.to_db_file(str(made))
     return made.replace(path)

@@ -21,6 +21,7 @@ def test_the_page_explains_every_field_that_rules_use_besides_those_of_events() 
 
 def test_every_rule_names_its_row_of_the_requirements() -> None:
     rows = {"invalid-token", "unusual-access", "excessive-requests", "error-spike", "unusual-behaviour"}
+    rows.add("unusual-location")
     for rule in load():
         assert [tag for tag in rule.tags if tag.removeprefix("portcullis.") in rows], rule.name
         assert rule.false_positives, rule.name
