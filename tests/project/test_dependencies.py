@@ -33,8 +33,10 @@ NOT_IMPORTED = {
 # The commands of `portcullis` that need the extra `gateway`. All others run with the two services' dependencies.
 GATEWAY_COMMANDS = {"acme", "bench", "bridge", "doctor", "envoy", "example_server", "up"}
 
-# The commands that need the extra `audit`; `config` and `up` only where the settings have alerts or responses.
-AUDIT_COMMANDS = {"alerts_run", "alerts_test", "audit_detect", "audit_rules", "audit_ship", "config", "up"}
+# The commands that need the extra `audit`, the last four only where alerts, responses or locations are set.
+AUDIT_COMMANDS = {"alerts_run", "alerts_test", "audit_detect", "audit_rules", "audit_ship"} | {
+    *("audit_search", "audit_timeline", "config", "up")
+}
 
 
 @cache
