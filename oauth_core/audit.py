@@ -105,6 +105,12 @@ class EventKind(StrEnum):
         "A remembered consent was used in place of the consent page.",
     )
     CONSENT_FORGOTTEN = "consent.forgotten", Outcome.SUCCESS, "A person removed a remembered consent."
+    MAIL_ADDRESS_CONFIRMED = (
+        "mail_address.confirmed",
+        Outcome.SUCCESS,
+        "A person confirmed a mail address for notices.",
+    )
+    MAIL_ADDRESS_REMOVED = "mail_address.removed", Outcome.SUCCESS, "The mail address of a person was removed."
     IDENTITY_ASSERTED = "identity.asserted", Outcome.SUCCESS, "A trusted identity provider vouched for a person."
     SIGN_IN_SUCCEEDED = "sign_in.succeeded", Outcome.SUCCESS, "A person signed in."
     SIGN_IN_REFUSED = (

@@ -859,6 +859,30 @@ class OAuthReason(Reason):
         Row(403, ErrorCode.ACCESS_DENIED, "{login} may not register clients here.", audit=Audit.NOTHING),
     )
 
+    NO_MAILS = (
+        "no_mails",
+        Row(404, ErrorCode.NOT_FOUND, "This gateway sends no mails.", audit=Audit.NOTHING),
+    )
+    NO_MAIL_ADDRESS = (
+        "no_mail_address",
+        Row(
+            400,
+            ErrorCode.INVALID_REQUEST,
+            "This is no mail address that this gateway can use. Go back and enter another one.",
+            audit=Audit.NOTHING,
+        ),
+    )
+    MAIL_CONFIRMATION_UNKNOWN = (
+        "mail_confirmation_unknown",
+        Row(
+            403,
+            ErrorCode.ACCESS_DENIED,
+            "This link was used already, waited too long, or belongs to another session. Enter your address on "
+            "the account page again.",
+            audit=Audit.NOTHING,
+        ),
+    )
+
     # Addresses without a document.
     SEVERAL_SERVICES = (
         "several_services",

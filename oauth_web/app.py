@@ -9,6 +9,7 @@ from quart import Quart
 from oauth_core.net.public_urls import path_of
 from oauth_web.endpoints import (
     account,
+    account_mail,
     authorize,
     callback,
     device,
@@ -23,6 +24,7 @@ from oauth_web.endpoints import (
 from oauth_web.guards import recording, sign_in_pause
 from oauth_web.http import errors, graceful_shutdown, request_times, security_headers
 from oauth_web.login.membership_schedule import MembershipSchedule
+from oauth_web.mail.sender import MailSender
 
 if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
@@ -45,16 +47,19 @@ def create_app(deps: Deps) -> Quart:
         sign_in_pause.add_to(blueprint, deps)
         recording.add_to(blueprint, deps)
         app.register_blueprint(blueprint, url_prefix=below or None)
-    for endpoint in (account, revoke, introspect):
+    for endpoint in (account, account_mail, revoke, introspect):
         app.register_blueprint(endpoint.blueprint(deps), url_prefix=below or None)
     app.jinja_env.globals["below"] = below
     errors.show_as_json(app)
     security_headers.add_to(app)
     graceful_shutdown.close_connections_at_shutdown(app, deps.shutdown)
     checks = MembershipSchedule(deps)
+    sending = MailSender(deps.settings, deps.mails, deps.contacts, deps.leases, deps.clock)
     app.before_serving(deps.clock.start)
     app.before_serving(deps.keys.start)
     app.before_serving(checks.start)
+    app.before_serving(sending.start)
     app.after_serving(checks.stop)
+    app.after_serving(sending.stop)
     app.after_serving(deps.aclose)
     return app

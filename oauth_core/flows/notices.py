@@ -51,6 +51,8 @@ class NoticeKind(StrEnum):
     """The person may no longer sign in: all grants and sessions ended."""
     REVOKED = "revoked"
     """An operator ended all grants and sessions of the person."""
+    NEW_COUNTRY = "new_country"
+    """A sign-in from a country that is new for the person."""
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
 

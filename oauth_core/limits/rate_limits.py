@@ -39,6 +39,9 @@ class Limit(StrEnum):
     TOKENS_PER_GRANT = "tokens_per_grant"
     DOCUMENT_FETCHES_PER_ADDRESS = "document_fetches_per_address"
     """Fetches of clients' documents and key sets that requests from one address cause."""
+    MAILS_PER_USER_A_DAY = "mails_per_user_a_day"
+    MAIL_CONFIRMATIONS_PER_ADDRESS_A_DAY = "mail_confirmations_per_address_a_day"
+    """Mails with a link to one mail address. A person must not be able to flood the mailbox of another one."""
     USER_CODES_PER_ADDRESS = "user_codes_per_address"
     """User codes are short. A single address must not be able to use up the limit that all addresses share."""
 

@@ -31,6 +31,7 @@ TABLES = {
     "server": "The authorization server: where it listens, and its keys.",
     "github": "Signing in with GitHub, and the people who may.",
     "sign_in": "How long a sign-in may take, and how long a browser is remembered.",
+    "mail": "Mails to people about what happened; see [account](account.md#mails).",
     "tokens": "Access tokens and refresh tokens.",
     "clients": "OAuth clients: how they register, and their metadata documents.",
     "rates": "How often clients, people and addresses may ask the authorization server.",

@@ -17,6 +17,8 @@ _SPANS = {
     Limit.REGISTRATIONS_PER_ADDRESS_A_DAY: _DAY,
     Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY: _DAY,
     Limit.USER_CODES_PER_ADDRESS: _TEN_MINUTES,
+    Limit.MAILS_PER_USER_A_DAY: _DAY,
+    Limit.MAIL_CONFIRMATIONS_PER_ADDRESS_A_DAY: _DAY,
 }
 
 
@@ -111,6 +113,24 @@ class RateSettings(BaseModel):
             standard="RFC 8628 section 5.1",
         ),
     ] = Field(default=60, ge=1, le=_MOST)
+
+    mails_per_user_a_day: Annotated[
+        int,
+        Setting(
+            "Mails about one person, notices and confirmations together. Further notices are on the account "
+            "page only.",
+            key="rates.mails_per_user_a_day",
+            unit="a day",
+        ),
+    ] = Field(default=20, ge=1, le=_MOST)
+    mail_confirmations_per_address_a_day: Annotated[
+        int,
+        Setting(
+            "Mails to one mail address that ask for its confirmation, from all people together.",
+            key="rates.mail_confirmations_per_address_a_day",
+            unit="a day",
+        ),
+    ] = Field(default=3, ge=1, le=_MOST)
 
     def rate_of(self, limit: Limit) -> Rate:
         """The rate that `limit` permits."""

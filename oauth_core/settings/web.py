@@ -26,6 +26,7 @@ from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.policy.eligibility import ANYBODY, Eligibility, check_organizations, check_teams, check_users
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, RedisSettings
+from oauth_core.settings.mail import MailSettings
 from oauth_core.settings.quotas import QuotaSettings
 from oauth_core.settings.rates import RateSettings
 from oauth_core.settings.trusted_issuers import TrustedIssuerSettings
@@ -60,7 +61,7 @@ def _check_github_backchannel(url: str | None) -> str | None:
     return _check_github_url(url) if url else None
 
 
-class WebSettings(RedisSettings, RateSettings, QuotaSettings):
+class WebSettings(RedisSettings, RateSettings, QuotaSettings, MailSettings):
     """The settings of the authorization server. Lifetimes are seconds."""
 
     web_listen: Annotated[

@@ -34,6 +34,10 @@ rights (`client_cache.token_status`, `compose.yaml`).
 | `user-sessions:<GitHub id>` | sorted set: hashes of a person's sessions by expiry | as the longest of them |
 | `consents:<GitHub id>` | hash: a `RememberedConsent`, JSON, for each client | as the longest of them |
 | `notices:<GitHub id>` | hash: 50 encrypted `Notice`s at most, by kind and subject | 90 days after the last |
+| `contact:<GitHub id>` | an encrypted `Contact`: a person's mail address | until the person removes it |
+| `contact-pending:<hash>` | an encrypted `PendingContact`: an address that waits for its confirmation | an hour |
+| `mail:<id>` | an encrypted `QueuedMail` | a day, or until it is sent |
+| `mails` | sorted set: ids of mails by the second of their next attempt | until they are sent |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as the longest of them |
 | `login:<login>` | the GitHub id of a listed login | for ever; an operator may change it |
 | `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
@@ -77,6 +81,7 @@ PLAIN_JWKS = "jwks"
 DISABLED_SERVICES = "isolated-services"
 SCHEMA = "schema"
 PAUSED = "paused"
+MAILS = "mails"
 REPLICATION_MARK = "replicated"
 REPLICATION_MARK_LIFETIME = 60
 """Seconds."""
@@ -177,6 +182,21 @@ def consents(github_id: int) -> str:
 def notices(github_id: int) -> str:
     """Key of a person's notices."""
     return f"notices:{github_id}"
+
+
+def contact(github_id: int) -> str:
+    """Key of a person's mail address."""
+    return f"contact:{github_id}"
+
+
+def pending_contact(secret_hash: str) -> str:
+    """Key of a mail address that waits for its confirmation."""
+    return f"contact-pending:{secret_hash}"
+
+
+def mail(mail_id: str) -> str:
+    """Key of a mail that waits."""
+    return f"mail:{mail_id}"
 
 
 def consent_field(client_id: str) -> str:

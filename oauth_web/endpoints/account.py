@@ -22,14 +22,13 @@ from oauth_web.guards import recording, sign_in_pause
 from oauth_web.guards.rate_limiting import enforce_address_limit
 from oauth_web.http.cookies import BrowserCookie, comes_from_our_page
 from oauth_web.http.errors import show_as_pages
-from oauth_web.http.responses import form_parameters, page_answer, query_parameters, see_other
+from oauth_web.http.responses import page_answer, query_parameters, see_other
 from oauth_web.login import browser_session, redirect
+from oauth_web.login.own_form import own_form
 from oauth_web.runtime import ended_grants
 
 if TYPE_CHECKING:
     from oauth_core.model import User
-    from oauth_core.parameters import Parameters
-    from oauth_web.login.browser_session import SignedInBrowser
     from oauth_web.runtime.deps import Deps
 
 
@@ -61,14 +60,14 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.post("/account/sign-out")
     async def sign_out() -> Response:
-        signed_in, _ = await _own_form(deps)
+        signed_in, _ = await own_form(deps)
         answer = _back(deps, "signed-out")
         await browser_session.end(deps, signed_in, reason="signed out", answer=answer)
         return answer
 
     @bp.post("/account/sign-out-everywhere")
     async def sign_out_everywhere() -> Response:
-        signed_in, _ = await _own_form(deps)
+        signed_in, _ = await own_form(deps)
         # This also voids codes that are not redeemed yet.
         revocation = deps.revocation.revoke_user(signed_in.user.github_id)
         await ended_grants.revoke_and_audit(
@@ -81,7 +80,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.post("/account/disconnect")
     async def disconnect() -> Response:
-        signed_in, form = await _own_form(deps)
+        signed_in, form = await own_form(deps)
         grant = await deps.grants.get(form.require("grant"))
         if grant is not None and grant.user is not None and grant.user.github_id == signed_in.user.github_id:
             await ended_grants.revoke_and_audit(
@@ -95,7 +94,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.post("/account/disconnect-all")
     async def disconnect_all() -> Response:
-        signed_in, _ = await _own_form(deps)
+        signed_in, _ = await own_form(deps)
         # This also voids codes that are not redeemed yet.
         revocation = deps.revocation.revoke_clients_of_user(signed_in.user.github_id)
         await ended_grants.revoke_and_audit(
@@ -105,7 +104,7 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.post("/account/forget")
     async def forget() -> Response:
-        signed_in, form = await _own_form(deps)
+        signed_in, form = await own_form(deps)
         client_id = form.require("client")
         if await deps.consents.forget(signed_in.user.github_id, client_id):
             _audit_forgotten(deps, signed_in.user, client_id)
@@ -113,14 +112,14 @@ def blueprint(deps: Deps) -> Blueprint:
 
     @bp.post("/account/forget-all")
     async def forget_all() -> Response:
-        signed_in, _ = await _own_form(deps)
+        signed_in, _ = await own_form(deps)
         if await deps.consents.forget_all(signed_in.user.github_id):
             _audit_forgotten(deps, signed_in.user, None)
         return _back(deps, "all-forgotten")
 
     @bp.post("/account/registration-token")
     async def registration_token() -> Response:
-        signed_in, _ = await _own_form(deps)
+        signed_in, _ = await own_form(deps)
         await _check_may_start(deps)
         return page_answer(await account_invitation.render(deps, signed_in))
 
@@ -131,21 +130,6 @@ async def _check_may_start(deps: Deps) -> None:
     """Pass if forms that start something work now. Raises `DisplayedError`."""
     await sign_in_pause.check(deps)
     recording.check(deps)
-
-
-async def _own_form(deps: Deps) -> tuple[SignedInBrowser, Parameters]:
-    """The session and the form of this request. Raises `DisplayedError` if the form is of another session."""
-    form = await form_parameters()
-    form.check_unique()
-    signed_in = await browser_session.current(deps)
-    if signed_in is None:
-        raise refused(OAuthReason.SIGNED_OUT)
-    if not signed_in.form_token_matches(form.get("form_token")) or not comes_from_our_page(
-        deps.settings.issuer, has_secret=True
-    ):
-        deps.audit.record(OAuthReason.ACCOUNT_FORM_CROSS_SITE.event, user=signed_in.user)
-        raise refused(OAuthReason.ACCOUNT_FORM_CROSS_SITE)
-    return signed_in, form
 
 
 def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:

@@ -102,6 +102,12 @@ _WORDS = {
         "By the rules of this gateway you were not allowed to use it at that time.",
         "If this is wrong, ask an operator.",
     ),
+    NoticeKind.NEW_COUNTRY: Words(
+        "You signed in from a new country",
+        "The address of a sign-in belongs to a country from which you had not signed in before.",
+        "If this was not you, sign out everywhere at the end of this page, and check your account at GitHub.",
+        is_warning=True,
+    ),
     NoticeKind.REVOKED: Words(
         "An operator ended all your access",
         "Every app was disconnected, and you were signed out in every browser.",
@@ -124,6 +130,11 @@ _EVERYTHING_ENDED = Words(
     "Connect your apps again if you use them.",
     is_warning=True,
 )
+
+
+def words_of(kind: NoticeKind) -> Words:
+    """The words for a kind of notice."""
+    return _WORDS[kind]
 
 
 async def shown(

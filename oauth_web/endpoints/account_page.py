@@ -13,10 +13,11 @@ from quart import render_template
 from oauth_core.clients import client_id_documents
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.flows.notices import MOST_NOTICES, NOTICE_LIFETIME
-from oauth_web.endpoints import account_invitation, account_notices
+from oauth_web.endpoints import account_invitation, account_mail, account_notices
 
 if TYPE_CHECKING:
     from oauth_core.flows.consent import RememberedConsent
+    from oauth_core.flows.mail_notices import Contact
     from oauth_core.flows.notices import RepeatedNotice
     from oauth_core.model import Grant
     from oauth_web.login.browser_session import SignedInBrowser
@@ -70,6 +71,8 @@ async def render(deps: Deps, signed_in: SignedInBrowser, *, done: str | None) ->
             name_of=partial(_name, deps),
             day=_day,
         ),
+        mail_kinds=account_mail.KINDS if deps.settings.mail_server is not None else None,
+        contact=await _contact(deps, github_id),
         notice_days=NOTICE_LIFETIME // _DAY_SECONDS,
         most_notices=MOST_NOTICES,
         offers_registration=account_invitation.is_offered(deps, signed_in.user, signed_in.session.groups),
@@ -83,6 +86,15 @@ async def _notices(deps: Deps, github_id: int) -> tuple[RepeatedNotice, ...] | N
         return await deps.notices.all(github_id, now=deps.clock())
     except StoreUnavailableError as error:
         structlog.get_logger("notices").warning("notices.unreadable", reason=str(error))
+        return None
+
+
+async def _contact(deps: Deps, github_id: int) -> Contact | None:
+    """The mail address of a person; `None` also if it cannot be read. The page must disconnect apps without it."""
+    try:
+        return await deps.contacts.get(github_id)
+    except StoreUnavailableError as error:
+        structlog.get_logger("notices").warning("contact.unreadable", reason=str(error))
         return None
 
 

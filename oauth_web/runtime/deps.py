@@ -22,12 +22,14 @@ from oauth_core.store.records.authorization_codes import AuthorizationCodeStore
 from oauth_core.store.records.authorizations import AuthorizationStore
 from oauth_core.store.records.client_documents import DocumentStore
 from oauth_core.store.records.consents import ConsentStore
+from oauth_core.store.records.contacts import ContactStore
 from oauth_core.store.records.devices import DeviceStore
 from oauth_core.store.records.disabled_services import DisabledServiceStore
 from oauth_core.store.records.grants import GrantStore
 from oauth_core.store.records.initial_access_tokens import InitialAccessTokenStore
 from oauth_core.store.records.key_ring import KeyRingStore
 from oauth_core.store.records.leases import LeaseStore
+from oauth_core.store.records.mail_queue import MailQueue
 from oauth_core.store.records.notices import NoticeStore
 from oauth_core.store.records.quotas import QuotaStore
 from oauth_core.store.records.rate_limits import RateLimitStore
@@ -88,6 +90,8 @@ class Deps:
     initial_access_tokens: InitialAccessTokenStore
     leases: LeaseStore
     memory: MemoryReader
+    contacts: ContactStore
+    mails: MailQueue
     notices: NoticeStore
     quotas: QuotaStore
     pauses: SignInPauseStore
@@ -172,6 +176,8 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: 
         client_lifetime=settings.client_lifetime,
         backup_days=settings.backup_days,
     )
+    contacts = ContactStore(redis, settings.record_key)
+    mails = MailQueue(redis, settings.record_key, contacts, rates, settings.rate_of)
     services = ServiceIndex(settings.resolved_services)
     pauses = SignInPauseStore(redis)
     return Deps(
@@ -194,7 +200,9 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: 
         grants=grants,
         initial_access_tokens=InitialAccessTokenStore(redis, settings.record_key),
         memory=memory,
-        notices=NoticeStore(redis, settings.record_key, lost=_log_lost_notice),
+        contacts=contacts,
+        mails=mails,
+        notices=NoticeStore(redis, settings.record_key, mails=mails, lost=_log_lost_notice),
         quotas=quotas,
         rates=rates,
         leases=leases,

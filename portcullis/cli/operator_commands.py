@@ -17,8 +17,11 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.flows.notices import Notice, NoticeKind
 from oauth_core.store.connection import connect
 from oauth_core.store.maintenance.schema import SchemaError, SchemaStore
+from oauth_core.store.records.contacts import ContactStore
 from oauth_core.store.records.grants import GrantStore
+from oauth_core.store.records.mail_queue import MailQueue
 from oauth_core.store.records.notices import NoticeStore
+from oauth_core.store.records.rate_limits import RateLimitStore
 from oauth_core.store.records.revocation import IncompleteError
 from oauth_core.store.replication import is_replicated
 from oauth_core.store.writable import writable
@@ -246,7 +249,9 @@ async def give_notice_of_end(
 
 def notice_store(redis: Redis, settings: WebSettings) -> NoticeStore:
     """The store of people's notices."""
-    return NoticeStore(redis, settings.record_key, lost=_warn_of_lost_notice)
+    contacts = ContactStore(redis, settings.record_key)
+    mails = MailQueue(redis, settings.record_key, contacts, RateLimitStore(redis), settings.rate_of)
+    return NoticeStore(redis, settings.record_key, mails=mails, lost=_warn_of_lost_notice)
 
 
 def _warn_of_lost_notice(_notice: Notice, error: StoreUnavailableError) -> None:

@@ -33,6 +33,7 @@ FOLDERS = (
     "oauth_web.client_auth",
     "oauth_web.grants",
     "oauth_web.endpoints",
+    "oauth_web.mail",
     "oauth_web",
     "ext_authz.net",
     "ext_authz.metrics",

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import email
 import json
-import socket
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email import policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from aiosmtpd.smtp import SMTP
 from click.testing import CliRunner
 
 from oauth_core.audit import EventKind
@@ -27,10 +21,8 @@ from tests.support.http_servers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from email.message import EmailMessage
     from pathlib import Path
 
-    from aiosmtpd.smtp import Envelope, Session
     from click.testing import Result
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
@@ -96,56 +88,6 @@ def receiving() -> Iterator[Receiver]:
     found = Receiver(f"http://127.0.0.1:{server.server_address[1]}/{HIDDEN}")
     with serving(server):
         yield found
-
-
-@dataclass
-class Mailbox:
-    """A mail server on loopback, and the mails that it accepted."""
-
-    port: int = 0
-    mails: list[EmailMessage] = field(default_factory=list)
-
-    async def handle_DATA(  # noqa: N802
-        self,
-        _server: SMTP,
-        _session: Session,
-        envelope: Envelope,
-    ) -> str:
-        """Accept a mail; the server calls this."""
-        content = envelope.content
-        assert isinstance(content, bytes)
-        self.mails.append(email.message_from_bytes(content, policy=policy.default))
-        return "250 OK"
-
-
-@contextmanager
-def mail_server() -> Iterator[Mailbox]:
-    """Run a mail server until the block ends."""
-    box, listening = Mailbox(), socket.create_server(("127.0.0.1", 0))
-    box.port = listening.getsockname()[1]
-    loop = asyncio.new_event_loop()
-
-    async def start() -> asyncio.Server:
-        return await loop.create_server(lambda: SMTP(box, loop=loop, hostname="mail.test"), sock=listening)
-
-    async def stop() -> None:
-        server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await server.wait_closed()
-
-    server = loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield box
-    finally:
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(60)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(60)
-        loop.close()
 
 
 class AlertWorld:

@@ -20,6 +20,7 @@ SECRET = {
     "github_client_secret": "hush",
     "master_key": MASTER_KEY,
     "backup_key": MASTER_KEY,
+    "mail_password": "hush",
     "assertion_key": generate_key("ES256", now=0).to_pem().decode().strip(),
 }
 
@@ -41,6 +42,9 @@ _TEXTS: dict[str, str | list[str]] = {
     "jwks_verification_key": SIGNER.verification_key,
     "audit_node": "machine-7",
     "audit_checkpoint_url": "https://checkpoints.example.com/gate",
+    "mail_server": "mail.example.com:587",
+    "mail_from": "gate@example.com",
+    "mail_user": "gate",
     "alerts_quiet_hours": "22:00-07:00",
     "alerts_time_zone": "Europe/Berlin",
     "acme_email": "operator@example.com",

@@ -30,6 +30,7 @@ KEPT: dict[str, Literal["text", "hash"]] = {
     "grant": "hash",
     "consents": "hash",
     "notices": "hash",
+    "contact": "text",
     "user": "text",
     "login": "text",
     "block": "text",
@@ -47,6 +48,7 @@ FOUND_AGAIN = frozenset(
 )
 SHORT_LIVED = frozenset(
     {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}
+    | {"contact-pending", "mail", "mails"}
     | {"answer", "device-first-attempts", "token", "lease", "lease-rest", "rate", "stored", "replicated"}
 )
 """Families that a backup leaves out, and why."""
@@ -56,7 +58,9 @@ ADD_ONLY_FAMILIES = frozenset({"assertion", "block", "cut", "ended", "isolated-s
 used since the backup does not count again.
 """
 
-KEEP_EXISTING_FAMILIES = frozenset({"client", "consents", "grant", "initial-access-token", "notices", "user"})
+KEEP_EXISTING_FAMILIES = frozenset(
+    {"client", "consents", "contact", "grant", "initial-access-token", "notices", "user"}
+)
 """Families of which a record that is in the backup and in Redis stays as it is in Redis. There it is newer: a
 refresh token or an initial access token was used, permissions were narrowed, a person got another login or wants
 to be asked about a client again.

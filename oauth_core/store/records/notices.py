@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from oauth_core.crypto.record_authentication import RecordKey
     from oauth_core.model import Grant
+    from oauth_core.store.records.mail_queue import MailQueue
 
 _NOTICE = SealedCodec(Notice)
 _STORED = re.compile(r"([0-9]{1,12}) ([0-9]{1,18}) ([0-9]{1,9}) ([0-9]{1,12}) (.+)\Z")
@@ -39,7 +40,8 @@ the first, and the latest notice, encrypted. Only this last part cannot be forge
 """
 
 # KEYS: a person's notices. ARGV: field, second, encrypted notice, most entries, lifetime in seconds. Beyond the
-# most, the oldest entry of the most frequent kind goes: a flood of one kind displaces its own entries.
+# most, the oldest entry of the most frequent kind goes: a flood of one kind displaces its own entries. Returns the
+# number of notices of this entry.
 _ADD = """
 local at, lifetime = tonumber(ARGV[2]), tonumber(ARGV[5])
 local count, first = 0, ARGV[2]
@@ -52,7 +54,7 @@ local now = redis.call('TIME')
 local stored = string.format('%s %s%06d %d %s %s', ARGV[2], now[1], now[2], count + 1, first, ARGV[3])
 redis.call('HSET', KEYS[1], ARGV[1], stored)
 redis.call('EXPIRE', KEYS[1], lifetime)
-if redis.call('HLEN', KEYS[1]) <= tonumber(ARGV[4]) then return 1 end
+if redis.call('HLEN', KEYS[1]) <= tonumber(ARGV[4]) then return count + 1 end
 local entries, of_kind = redis.call('HGETALL', KEYS[1]), {}
 local most, oldest, its_field = 0, nil, nil
 for i = 1, #entries, 2 do
@@ -68,7 +70,7 @@ for i = 1, #entries, 2 do
   end
 end
 if its_field then redis.call('HDEL', KEYS[1], its_field) end
-return 1
+return count + 1
 """
 
 
@@ -76,20 +78,27 @@ class NoticeStore:
     """Stores notices. Only `all` raises `StoreUnavailableError`. `lost` is called when a notice is not stored."""
 
     def __init__(
-        self, redis: Redis, key: RecordKey, *, lost: Callable[[Notice, StoreUnavailableError], None]
+        self,
+        redis: Redis,
+        key: RecordKey,
+        *,
+        mails: MailQueue,
+        lost: Callable[[Notice, StoreUnavailableError], None],
     ) -> None:
         self._redis = redis
         self._key = key
+        self._mails = mails
         self._lost = lost
         self._add = redis.register_script(_ADD)
 
     async def add(self, github_id: int, notice: Notice) -> bool:
-        """Add a notice for a person. Returns whether it was stored."""
+        """Add a notice for a person, and a mail if they want one. Returns whether both were stored."""
         redis_key, field = keyspace.notices(github_id), field_of(notice)
         sealed = _NOTICE.dump(bounded(notice), self._key, location_in_hash(redis_key, field))
         try:
             async with guarded():
-                await self._add([redis_key], [field, notice.at, sealed, MOST_NOTICES, NOTICE_LIFETIME])
+                count = await self._add([redis_key], [field, notice.at, sealed, MOST_NOTICES, NOTICE_LIFETIME])
+            await self._mails.add_notice(github_id, notice, int(count))
         except StoreUnavailableError as error:
             self._lost(notice, error)
             return False

@@ -12,9 +12,13 @@ import jwt
 import pytest
 
 from oauth_core.flows.notices import MOST_NOTICES, NOTICE_LIFETIME, Notice, NoticeKind
+from oauth_core.settings.rates import RateSettings
 from oauth_core.store import keyspace
 from oauth_core.store.codec import location_in_hash
+from oauth_core.store.records.contacts import ContactStore
+from oauth_core.store.records.mail_queue import MailQueue
 from oauth_core.store.records.notices import NoticeStore
+from oauth_core.store.records.rate_limits import RateLimitStore
 from tests.support import forks
 from tests.support.master_key import RECORD_KEY
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
@@ -121,7 +125,11 @@ async def reuse(web: WebServer, client: OAuthClient, app: App) -> None:
 
 
 def store_of(redis: Redis) -> NoticeStore:
-    return NoticeStore(redis, RECORD_KEY, lost=lambda notice, error: pytest.fail(f"{notice}: {error}"))
+    contacts = ContactStore(redis, RECORD_KEY)
+    mails = MailQueue(redis, RECORD_KEY, contacts, RateLimitStore(redis), RateSettings().rate_of)
+    return NoticeStore(
+        redis, RECORD_KEY, mails=mails, lost=lambda notice, error: pytest.fail(f"{notice}: {error}")
+    )
 
 
 def of(app: App, found: list[str]) -> list[str]:

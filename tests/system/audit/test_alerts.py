@@ -17,7 +17,8 @@ from standardwebhooks.exceptions import WebhookVerificationError
 from portcullis.alerts.alert import Alert
 from portcullis.alerts.sending import NotTakenError
 from portcullis.alerts.services import Service
-from tests.support.alerts import HIDDEN, SECRET, AlertWorld, ago, elsewhere, mail_server, receiving, reuse
+from tests.support.alerts import HIDDEN, SECRET, AlertWorld, ago, elsewhere, receiving, reuse
+from tests.support.mail_server import mail_server
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:

@@ -1,0 +1,120 @@
+"""Mails that wait for the mail server: an encrypted record for each, and a set by the time of the next attempt.
+
+They survive restarts of every program. A mail is removed after the server took it, so it is sent at least once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from oauth_core.crypto.credentials import new_identifier
+from oauth_core.flows.mail_notices import MAIL_LIFETIME, QueuedMail, is_mailed, limited_as, mail_kind_of
+from oauth_core.limits.rate_limits import Limit
+from oauth_core.store import keyspace
+from oauth_core.store.codec import SealedCodec
+from oauth_core.store.connection import guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+
+    from oauth_core.crypto.record_authentication import RecordKey
+    from oauth_core.flows.notices import Notice
+    from oauth_core.limits.rate_limits import Rate
+    from oauth_core.store.records.contacts import ContactStore
+    from oauth_core.store.records.rate_limits import RateLimitStore
+
+MOST_WAITING = 10_000
+"""Mails that wait at most, for all people. Beyond it no new one is added."""
+
+_MAIL = SealedCodec(QueuedMail)
+
+
+class MailQueue:
+    """Stores mails that wait. Every method raises `StoreUnavailableError`. `rate_of` has the limits."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        key: RecordKey,
+        contacts: ContactStore,
+        rates: RateLimitStore,
+        rate_of: Callable[[Limit], Rate],
+    ) -> None:
+        self._redis = redis
+        self._key = key
+        self._contacts = contacts
+        self._rates = rates
+        self._rate_of = rate_of
+
+    async def add_notice(self, github_id: int, notice: Notice, count: int) -> bool:
+        """Add a mail about a notice, if the person wants it and had not too many. Returns whether it was added."""
+        if not is_mailed(notice, count):
+            return False
+        contact = await self._contacts.get(github_id)
+        if contact is None or mail_kind_of(notice.kind) not in contact.kinds:
+            return False
+        # The app's name and the operator's reason are on the account page only.
+        shown = replace(notice, client_id=None, client_name=None, grant_id=None, reason=None)
+        return await self._add(QueuedMail(github_id, notice.at, notice=shown))
+
+    async def add_confirmation(self, github_id: int, address: str, token: str, *, now: int) -> bool:
+        """Add a mail with the link that confirms `address`. Returns whether it was added.
+
+        An address gets few of these in a day from all people together: this is no way to flood another mailbox.
+        """
+        if await self._is_over(Limit.MAIL_CONFIRMATIONS_PER_ADDRESS_A_DAY, limited_as(address)):
+            return False
+        return await self._add(QueuedMail(github_id, now, address=address, token=token))
+
+    async def due(self, now: int, most: int) -> list[tuple[str, QueuedMail]]:
+        """Return mails whose next attempt is due, with their ids, the oldest first."""
+        async with guarded():
+            ids = await self._redis.zrangebyscore(keyspace.MAILS, "-inf", now, start=0, num=most)
+        found: list[tuple[str, QueuedMail]] = []
+        for mail_id in ids:
+            redis_key = keyspace.mail(mail_id)
+            async with guarded():
+                text = await self._redis.get(redis_key)
+            mail = None if text is None else _MAIL.load(text, self._key, redis_key)
+            if mail is None:  # its time is up
+                await self.remove(mail_id)
+            else:
+                found.append((mail_id, mail))
+        return found
+
+    async def retry(self, mail_id: str, mail: QueuedMail, *, at: int) -> None:
+        """Let the mail wait until `at` after a failed attempt."""
+        redis_key = keyspace.mail(mail_id)
+        text = _MAIL.dump(replace(mail, attempts=mail.attempts + 1), self._key, redis_key)
+        async with guarded():
+            await self._redis.set(redis_key, text, xx=True, keepttl=True)
+            await self._redis.zadd(keyspace.MAILS, {mail_id: at}, xx=True)
+
+    async def remove(self, mail_id: str) -> None:
+        """Remove a mail: it was sent, or is not sent any more."""
+        async with guarded():
+            await self._redis.delete(keyspace.mail(mail_id))
+            await self._redis.zrem(keyspace.MAILS, mail_id)
+
+    async def waiting(self) -> int:
+        """Return how many mails wait."""
+        async with guarded():
+            return int(await self._redis.zcard(keyspace.MAILS))
+
+    async def _add(self, mail: QueuedMail) -> bool:
+        if await self._is_over(Limit.MAILS_PER_USER_A_DAY, str(mail.github_id)):
+            return False
+        if await self.waiting() >= MOST_WAITING:
+            return False
+        mail_id = new_identifier()
+        redis_key = keyspace.mail(mail_id)
+        async with guarded():
+            await self._redis.set(redis_key, _MAIL.dump(mail, self._key, redis_key), ex=MAIL_LIFETIME)
+            await self._redis.zadd(keyspace.MAILS, {mail_id: mail.queued_at})
+        return True
+
+    async def _is_over(self, limit: Limit, subject: str) -> bool:
+        return bool(await self._rates.take(limit, self._rate_of(limit), subject))
