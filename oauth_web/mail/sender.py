@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
+import ssl
 import sys
 from typing import TYPE_CHECKING, Never
 
@@ -31,8 +31,6 @@ _LEASE_SECONDS = 120.0
 """Longer than an attempt: another process must not send the same mail meanwhile."""
 _AT_ONCE = 10
 _FIRST_WAIT, _LONGEST_WAIT = 30, 3600
-_ENVIRONMENT = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH")
-"""The variables of an attempt. It must not get the master key."""
 
 _log = structlog.get_logger("mail")
 
@@ -120,7 +118,9 @@ class MailSender:
             to=to,
             unsubscribe=self._contacts.unsubscribe_code(mail.github_id, to),
         )
+        authorities = ssl.get_default_verify_paths()
         given = {
+            "authorities": [authorities.cafile, authorities.capath],
             "host": server.host,
             "port": server.port,
             "tls": settings.mail_tls,
@@ -130,11 +130,11 @@ class MailSender:
             "to": to,
             "message": message.as_string(),
         }
+        # It gets no variable of this process, which may have the master key in one.
         command = [sys.executable, "-P", "-m", smtp_attempt.__name__]
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         try:
             _, output = await asyncio.to_thread(
-                answer_of, command, environment, json.dumps(given).encode(), seconds=_ATTEMPT_SECONDS
+                answer_of, command, {}, json.dumps(given).encode(), seconds=_ATTEMPT_SECONDS
             )
             return Attempt(**json.loads(output))
         except TimeoutError:

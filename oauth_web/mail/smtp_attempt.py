@@ -45,7 +45,8 @@ def attempt(given: dict[str, Any]) -> Attempt:
 
 
 def _send(given: dict[str, Any]) -> None:
-    context = ssl.create_default_context()
+    cafile, capath = given.get("authorities", (None, None))
+    context = ssl.create_default_context(cafile=cafile, capath=capath)
     host, port = given["host"], given["port"]
     server: smtplib.SMTP
     if given["tls"] == "implicit":

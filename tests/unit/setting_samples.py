@@ -62,6 +62,7 @@ _BASE: dict[str, str | None] = {
     "GITHUB_CLIENT_SECRET": "hush",
     "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
     "ALLOW_SHORT_ACCESS_TOKENS": "true",
+    "MAIL_FROM": "gate@example.com",
     "TLS_CERT": "/cert.pem",
     "TLS_KEY": "/key.pem",
     "TLS_CLIENT_CA": "/callers.pem",

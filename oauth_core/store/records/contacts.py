@@ -32,7 +32,7 @@ class ContactStore:
         redis_key = keyspace.contact(github_id)
         async with guarded():
             text = await self._redis.get(redis_key)
-        return None if text is None else _CONTACT.load(text, self._key, redis_key)
+        return None if text is None else _CONTACT.load(str(text), self._key, redis_key)
 
     async def put(self, github_id: int, contact: Contact) -> None:
         """Set the confirmed address of a person."""
@@ -67,7 +67,7 @@ class ContactStore:
         redis_key = keyspace.pending_contact(hash_secret(secret))
         async with guarded():
             text = await self._redis.get(redis_key)
-        pending = None if text is None else _PENDING.load(text, self._key, redis_key)
+        pending = None if text is None else _PENDING.load(str(text), self._key, redis_key)
         if pending is None or pending.github_id != github_id or pending.session_hash != session_hash:
             return None
         async with guarded():

@@ -74,11 +74,11 @@ class MailQueue:
         async with guarded():
             ids = await self._redis.zrangebyscore(keyspace.MAILS, "-inf", now, start=0, num=most)
         found: list[tuple[str, QueuedMail]] = []
-        for mail_id in ids:
+        for mail_id in map(str, ids):
             redis_key = keyspace.mail(mail_id)
             async with guarded():
                 text = await self._redis.get(redis_key)
-            mail = None if text is None else _MAIL.load(text, self._key, redis_key)
+            mail = None if text is None else _MAIL.load(str(text), self._key, redis_key)
             if mail is None:  # its time is up
                 await self.remove(mail_id)
             else:

@@ -93,7 +93,7 @@ def token_of(mail: EmailMessage) -> str:
     """The secret of the link in a confirmation."""
     (link,) = re.findall(r"\S+/account/mail/confirm\?\S+", text_of(mail))
     (token,) = parse_qs(urlsplit(link).query)["token"]
-    return token
+    return str(token)
 
 
 async def signed_in(client: OAuthClient, login: str) -> None:

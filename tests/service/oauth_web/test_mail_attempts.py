@@ -56,11 +56,14 @@ def test_a_server_with_an_unknown_certificate_gets_nothing(context: ssl.SSLConte
 
 
 def test_a_certificate_for_another_name_is_not_accepted(
-    authority: Authority, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    identity = authority.identity("other.example")
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(identity.cert, identity.key)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
-    with mail_server(tls_context=context) as box:
-        assert not attempt(given(box.port, host="127.0.0.1", tls="starttls")).is_taken
+    with mail_server(tls_context=made) as box:
+        assert not attempt(given(box.port, tls="starttls")).is_taken
         assert box.mails == []
 
 
@@ -71,13 +74,17 @@ def test_a_server_that_offers_no_tls_gets_nothing() -> None:
         assert (box.mails, box.attempts) == ([], 0)
 
 
-def test_the_password_is_given_and_a_wrong_one_is_tried_again_later() -> None:
-    def check(_server: object, _session: object, _envelope: object, _mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=(data.login, data.password) == (b"gate", b"right"))
+def test_the_password_is_given_and_a_wrong_one_is_tried_again_later(
+    authority: Authority, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
 
-    with mail_server(authenticator=check, auth_required=True, auth_require_tls=False) as box:
-        assert attempt(given(box.port, user="gate", password="right")).is_taken
-        refused = attempt(given(box.port, user="gate", password="wrong"))
+    def check(_server: object, _session: object, _envelope: object, _mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=(data.login, data.password) == (b"gate", b"right"), handled=False)
+
+    with mail_server(tls_context=context, authenticator=check, auth_required=True) as box:
+        assert attempt(given(box.port, tls="starttls", user="gate", password="right")).is_taken
+        refused = attempt(given(box.port, tls="starttls", user="gate", password="wrong"))
         assert (refused.is_taken, refused.is_final) == (False, False)
         assert "wrong" not in refused.fault
         assert len(box.mails) == 1
