@@ -861,7 +861,7 @@ class OAuthReason(Reason):
 
     NO_MAILS = (
         "no_mails",
-        Row(404, ErrorCode.NOT_FOUND, "This gateway sends no mails.", audit=Audit.NOTHING),
+        Row(403, ErrorCode.ACCESS_DENIED, "This gateway sends no mails.", audit=Audit.NOTHING),
     )
     NO_MAIL_ADDRESS = (
         "no_mail_address",

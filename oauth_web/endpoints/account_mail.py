@@ -58,7 +58,7 @@ def blueprint(deps: Deps) -> Blueprint:
     @bp.get("/account/mail/confirm")
     async def ask() -> Response:
         # A program that looks at links in mails opens this page too. Only the form on it confirms.
-        token = query_parameters().require("token")
+        token = query_parameters().get("token") or ""
         signed_in = await browser_session.current(deps)
         if signed_in is None:
             raise refused(OAuthReason.MAIL_CONFIRMATION_UNKNOWN)
@@ -70,7 +70,7 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in, form = await own_form(deps)
         github_id = signed_in.user.github_id
         pending = await deps.contacts.take(
-            form.require("token"), github_id=github_id, session_hash=signed_in.session_hash
+            form.get("token") or "", github_id=github_id, session_hash=signed_in.session_hash
         )
         if pending is None:
             raise refused(OAuthReason.MAIL_CONFIRMATION_UNKNOWN)

@@ -242,6 +242,17 @@ DOORS = (
     *_account("forget"),
     *_account("forget-all"),
     *_account("registration-token"),
+    *_account("mail"),
+    *_account("mail/confirm"),
+    *_account("mail/kinds"),
+    *_account("mail/remove"),
+    Door(
+        "GET /account/mail/confirm",
+        "session cookie",
+        _looking,
+        lambda answer: "Confirm your mail address" in answer.text,
+        frozenset({kinds.SESSION}),
+    ),
     *_account("disconnect-all", spends=True),
     *_account("sign-out", spends=True),
     *_account("sign-out-everywhere", spends=True),
@@ -252,6 +263,9 @@ PUBLIC = frozenset(
     {
         "GET /",
         "GET /healthz",
+        # The code in its address belongs to a mail and is no credential for anything else.
+        "GET /account/mail/unsubscribe",
+        "POST /account/mail/unsubscribe",
         "GET /authorize",
         "GET /device",
         "GET /.well-known/oauth-authorization-server",
