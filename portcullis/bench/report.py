@@ -38,6 +38,7 @@ def document(
         "schema": SCHEMA,
         "started_at": started_at,
         "machine": machine.describe(),
+        "software": machine.software(),
         "setting": setting,
         "plan": asdict(plan),
         "results": [_result(result) for result in results],

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from portcullis.audit.parquet import compaction, database
-from portcullis.bench import audit_record, flood, goals, plot, pool, report, target
+from portcullis.bench import audit_record, figures_page, flood, goals, plot, pool, report, target
 from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.run import session
@@ -166,6 +166,31 @@ def show_goals(folder: Path, file: Path | None) -> None:
     click.echo(text, nl=False)
     if file is not None:
         _write(file, text)
+
+
+@command.command("report")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="bench-results")
+@click.option("--page", type=_FILE, required=True, help="The page to write; its data is beside it, as .json.")
+@click.option("--check", is_flag=True, help="Write nothing: compare the page with its data.")
+def write_page(folder: Path, page: Path, *, check: bool) -> None:
+    """Write the figures of the runs in FOLDER (`make bench`) as a page in Markdown, with the data beside it.
+
+    The page has the machine, the versions, the goals, the processor time of each answer, and all ratios.
+    """
+    file = page.with_suffix(".json")
+    try:
+        data = file.read_text(encoding="utf-8") if check else figures_page.to_data(goals.read_reports(folder))
+        text = figures_page.render(data, file.name)
+        found = page.read_text(encoding="utf-8") if check else ""
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        source = file if check else folder
+        raise click.ClickException(f"{source} has something that is no report, or none: {error}") from None
+    if not check:
+        _write(file, data)
+        _write(page, text)
+        click.echo(f"wrote {page} and {file}")
+    elif found != text:
+        raise click.ClickException(f"{page} is not what `portcullis bench report` makes of {file.name}")
 
 
 @command.command("audit")

@@ -63,7 +63,8 @@ def test_the_form_of_the_document_is_stable(tmp_path: Path) -> None:
     document = measured(tmp_path / "report.json", *QUICK)
     assert document["schema"] == report.SCHEMA == 2
     assert sorted(document) == [
-        *("floods", "machine", "plan", "ratios", "results", "revocation", "schema", "setting", "started_at")
+        *("floods", "machine", "plan", "ratios", "results", "revocation", "schema", "setting", "software"),
+        "started_at",
     ]
     (result,) = document["results"]
     assert sorted(result) == [
