@@ -11,6 +11,7 @@ import click
 
 from oauth_core.errors import SettingsError
 from oauth_core.model import Grant
+from oauth_core.process.audit_segments import prepare
 from oauth_core.store.records.users import UserStore
 from portcullis.alerts.responding import Response, Result, State, exempt
 from portcullis.audit.shown import printable
@@ -34,11 +35,15 @@ class ResponseCommands:
     """Carries responses out. `commands` is the whole command line."""
 
     def __init__(self, commands: click.Group, config: Path | None, never: frozenset[str]) -> None:
-        """Raises `SettingsError` if the settings have not the rights of an operator."""
+        """Raises `SettingsError` if the settings lack the rights of an operator, or a record of what is done."""
         self._commands = commands
         self._config = config
         self._never = never
         self._settings: BackupSettings = operator_settings(config, STATE_DIR, os.environ)
+        # An operator's command that takes rights away goes on without a record, with a warning to the operator.
+        if self._settings.audit_dir is None:
+            raise SettingsError(["audit.dir: automatic responses must be recorded"])
+        prepare(self._settings.audit_dir)
 
     def carry_out(self, response: Response) -> Result:
         """Run the command of a response, unless Redis shows that it concerns an exempt person or client."""

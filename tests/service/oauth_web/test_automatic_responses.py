@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,6 @@ from tests.support.small_disk import fill, small_disk
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
@@ -299,6 +299,20 @@ def test_a_response_that_could_lock_somebody_else_out_is_refused(
 def test_without_the_rights_of_an_operator_the_program_does_not_start(guarded: Guarded) -> None:
     guarded.world.respond("refresh_token_reuse", "revoke_grant")
     assert "master_key" in guarded.look(expect=2, MASTER_KEY="").stderr
+
+
+def test_where_nothing_can_be_recorded_the_program_does_not_start(
+    web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In containers, the program for alerts has the record of others to read only."""
+    monkeypatch.chdir(tmp_path)
+    with small_disk(8) as disk:
+        guarded = Guarded(web, AlertWorld(disk))
+        guarded.world.webhook("hook", "http://127.0.0.1:9/closed")
+        guarded.world.configure(f'outbox = "{tmp_path}/alerts.sqlite3"')
+        guarded.world.respond("refresh_token_reuse", "revoke_grant")
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        assert f"audit.dir: {guarded.world.audit_dir}: " in guarded.look(expect=2).stderr
 
 
 def test_a_damaged_note_of_responses_stops_the_program(guarded: Guarded) -> None:
