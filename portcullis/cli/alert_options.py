@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -91,8 +91,18 @@ def alert_options(command: F) -> F:
     """Add `--config` and `--audit-dir`. The command gets `place`, an `AlertPlace`."""
 
     @wraps(command)
+    def with_place(*given: Any, read_place: Callable[[], AlertPlace], **options: Any) -> Any:
+        return command(*given, place=read_place(), **options)
+
+    return alert_options_read_later(cast("F", with_place))
+
+
+def alert_options_read_later(command: F) -> F:
+    """Add the same options. The command gets `read_place`, which reads the settings each time it is called."""
+
+    @wraps(command)
     def with_place(*given: Any, config: Path | None, audit_dir: Path | None, **options: Any) -> Any:
-        return command(*given, place=_place(config, audit_dir), **options)
+        return command(*given, read_place=partial(_place, config, audit_dir), **options)
 
     path = click.Path(path_type=Path)
     for option in (

@@ -21,13 +21,15 @@ from portcullis.alerts.metrics import Counts
 from portcullis.alerts.outbox import Outbox, OutboxError
 from portcullis.alerts.quiet_hours import QuietHours
 from portcullis.alerts.responding import FILE_NAME, Ledger, LedgerError, Responder
-from portcullis.cli.alert_options import alert_options
+from portcullis.cli.alert_options import alert_options_read_later
 from portcullis.cli.automatic_responses import ResponseCommands
 from portcullis.cli.detection_rules import faults_of_responses, rules_of
 from portcullis.cli.event_output import sealing_of
 from portcullis.detection.levels import LEVELS, reaches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from oauth_core.settings.detecting import ActionName
     from portcullis.alerts.looking import Looker
     from portcullis.cli.alert_options import AlertPlace
@@ -36,39 +38,76 @@ _NICE = 10
 _ONCE_SECONDS = 120.0
 _STOP_SECONDS = 3.0
 _AGAIN_SECONDS = 10.0
+_STAY_SECONDS = 60.0
 
 
 @click.command("run")
 @click.option("--once", is_flag=True, help="Look once, try each alert that is due once, and end: for cron.")
-@alert_options
-def command(place: AlertPlace, *, once: bool) -> None:
+@click.option(
+    "--stay",
+    is_flag=True,
+    help="Do not end when the settings or the outbox cannot be used: try again each minute.",
+)
+@alert_options_read_later
+def command(read_place: Callable[[], AlertPlace], *, once: bool, stay: bool) -> None:
     """Run the detection rules over new sealed events, and send an alert about each new finding.
 
     Runs until stopped, at a low priority of the processor. Alerts are in the outbox until their destinations took
     them, also over restarts. Exits with 2 for wrong settings, or if another process does this already. With --once
     it exits with 1 if the rules could not look at everything, or if a destination did not take an alert.
     """
-    place.destinations()
-    with ExitStack() as stack:
+    if once:
+        if stay:
+            raise click.UsageError("--once and --stay exclude one another")
+        with ExitStack() as stack:
+            place, looker, _, couriers = _opened(read_place(), stack)
+            _run_once(place, looker, couriers)
+        return
+    stopping = threading.Event()
+    while True:
         try:
-            stack.enter_context(file_lock.held(place.lock))
-        except file_lock.HeldError as error:
-            raise SettingsError([f"another `alerts run` (process {error.holder}) uses {place.outbox}"]) from None
-        except OSError as error:
-            raise SettingsError([f"{error.filename or place.lock}: {error.strerror}"]) from None
-        looker = _looker(place)
-        names = list(looker.lowest)
-        counts = Counts((*(rule.name for rule in looker.rules), INCOMPLETE), names)
-        couriers = _couriers(place, counts)
-        with place.opened() as outbox:
-            outbox.keep_destinations(names, looker.now())
-            if once:
-                _run_once(place, looker, outbox, couriers)
-        if not once:
-            address = place.settings.alerts_metrics_listen
-            if address is not None:
-                stack.enter_context(metrics.serving(address, place.outbox, names, counts, looker.now))
-            _run(place, looker, couriers, counts)
+            with ExitStack() as stack:
+                place, looker, counts, couriers = _opened(read_place(), stack)
+                if (address := place.settings.alerts_metrics_listen) is not None:
+                    served = metrics.serving(address, place.outbox, list(looker.lowest), counts, looker.now)
+                    stack.enter_context(served)
+                _stop_at_signals(stopping)
+                _run(place, looker, couriers, counts, stopping)
+        except (SettingsError, click.ClickException) as error:
+            if not stay or stopping.is_set():
+                raise
+            _stop_at_signals(stopping)
+            fault = "; ".join(error.faults) if isinstance(error, SettingsError) else error.message
+            report(f"{fault}; trying again")
+            stopping.wait(_STAY_SECONDS)
+            continue
+        return
+
+
+def _stop_at_signals(stopping: threading.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+
+
+def _opened(place: AlertPlace, stack: ExitStack) -> tuple[AlertPlace, Looker, Counts, list[Courier]]:
+    """Hold the outbox of `place` until `stack` ends; return what finds and delivers alerts.
+
+    Raises `SettingsError` and `ClickException`.
+    """
+    place.destinations()
+    try:
+        stack.enter_context(file_lock.held(place.lock))
+    except file_lock.HeldError as error:
+        raise SettingsError([f"another `alerts run` (process {error.holder}) uses {place.outbox}"]) from None
+    except OSError as error:
+        raise SettingsError([f"{error.filename or place.lock}: {error.strerror}"]) from None
+    looker = _looker(place)
+    names = list(looker.lowest)
+    counts = Counts((*(rule.name for rule in looker.rules), INCOMPLETE), names)
+    couriers = _couriers(place, counts)
+    with place.opened() as outbox:
+        outbox.keep_destinations(names, looker.now())
+    return place, looker, counts, couriers
 
 
 def _looker(place: AlertPlace) -> Looker:
@@ -135,9 +174,10 @@ def _couriers(place: AlertPlace, counts: Counts) -> list[Courier]:
     ]
 
 
-def _run_once(place: AlertPlace, looker: Looker, outbox: Outbox, couriers: list[Courier]) -> None:
-    looker.step(outbox)
-    _, fault = outbox.last_look()
+def _run_once(place: AlertPlace, looker: Looker, couriers: list[Courier]) -> None:
+    with place.opened() as outbox:
+        looker.step(outbox)
+        _, fault = outbox.last_look()
     if fault is not None:
         report(f"the rules do not see everything: {fault}")
     missing = deliver_once(couriers, place.outbox, _ONCE_SECONDS)
@@ -147,11 +187,10 @@ def _run_once(place: AlertPlace, looker: Looker, outbox: Outbox, couriers: list[
         sys.exit(1)
 
 
-def _run(place: AlertPlace, looker: Looker, couriers: list[Courier], counts: Counts) -> None:
+def _run(
+    place: AlertPlace, looker: Looker, couriers: list[Courier], counts: Counts, stopping: threading.Event
+) -> None:
     os.nice(_NICE)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
     threads = [CourierThread(courier, place.outbox, stopping) for courier in couriers]
     for thread in threads:
         thread.start()

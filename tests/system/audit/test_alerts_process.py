@@ -68,6 +68,34 @@ def test_without_a_destination_the_program_reports_it(world: AlertWorld) -> None
         assert "alerts.destinations is empty" in str(world.run(name).exception)
 
 
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("", "alerts.destinations is empty"),
+        ("\n[[alerts.destinations]]\nname = 'x'\nkind = 'pigeon'\n", "alerts.destinations"),
+    ],
+)
+def test_with_the_stay_option_the_program_reports_its_fault_and_ends_only_when_stopped(
+    world: AlertWorld, settings: str, fault: str
+) -> None:
+    """In a pod, a program that ends would stop the calls of the pod."""
+    with world.config.open("a", encoding="utf-8") as config:
+        config.write(settings)
+    log = world.root / "alerts.log"
+    with running(["alerts", "run", "--stay", "--config", str(world.config)], log) as process:
+        until(lambda: process.poll() is not None or "trying again" in log.read_text(), "the report")
+        assert process.poll() is None
+        assert fault in log.read_text()
+        process.terminate()
+        assert process.wait(PATIENCE) == 2
+
+
+def test_the_options_once_and_stay_exclude_one_another(world: AlertWorld) -> None:
+    result = world.run("run", "--once", "--stay")
+    assert result.exit_code == 2
+    assert "exclude one another" in result.output
+
+
 def test_a_receiver_with_a_certificate_of_an_unknown_authority_gets_nothing(world: AlertWorld) -> None:
     requests: list[str] = []
 
