@@ -21,6 +21,7 @@ _COMMANDS = {
     "key": "Print the public key of checkpoints; make the key if there is none.",
     "prune": "Delete the oldest segments, with a signed note of what was deleted.",
     "verify": "Verify that the audit record is complete and unaltered.",
+    "verify-received": "Prove that a sink has every sealed event.",
     "check-proof": "Check the proof of one event against a checkpoint.",
 }
 

@@ -75,6 +75,8 @@ def command(
     intact, with 1 if a part is altered, missing, added, forged, damaged or rolled back, and with 2 for wrong
     usage. Frames that are not sealed yet and boots that ended without a closing frame are noted and are no fault.
 
+    `portcullis audit verify-received` verifies what a sink has.
+
     With --since and --until only the segments of that time are read; the tree is always verified as a whole. With
     --event, prints a proof of one event, for `portcullis audit check-proof`.
     """
