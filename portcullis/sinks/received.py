@@ -58,10 +58,11 @@ def _of_document(found: dict[str, Any]) -> Record:
     kind = RecordKind(found["kind"])
     tree = _text(found["tree"])
     if kind is RecordKind.EVENT:
-        place = [_text(found[name]) for name in ("node", "writer", "boot")]
+        node, writer, boot = (_text(found[name]) for name in ("node", "writer", "boot"))
         entry = None if found.get("entry") is None else _text(found["entry"])
         index = None if entry is None else _number(found["index"])
-        return Record(kind, tree, _text(found["line"]), *place, _number(found["sequence"]), index, entry)
+        sequence = _number(found["sequence"])
+        return Record(kind, tree, _text(found["line"]), node, writer, boot, sequence, index, entry)
     if kind is RecordKind.CHECKPOINT:
         return Record(kind, tree, _text(found["note"]), index=_number(found["size"]))
     index = _number(found["index"])
@@ -129,10 +130,10 @@ def _of_parts(text: object, value: Any) -> Record:
     number = value("size") if kind is RecordKind.CHECKPOINT else value("index")
     index = None if number is None else _number(number)
     if kind is RecordKind.EVENT:
-        place = [_text(value(name)) for name in ("node", "writer", "boot")]
+        node, writer, boot = (_text(value(name)) for name in ("node", "writer", "boot"))
         entry = None if value("entry") is None else _text(value("entry"))
         index = None if entry is None else _number(number)
-        return Record(kind, tree, _text(text), *place, _number(value("sequence")), index, entry)
+        return Record(kind, tree, _text(text), node, writer, boot, _number(value("sequence")), index, entry)
     if index is None:
         raise UnreadableLineError("it has no place in the tree")
     if kind is RecordKind.FRAME:

@@ -128,6 +128,25 @@ def test_an_alert_destination_with_an_unreadable_file(tmp_path: Path) -> None:
     assert line == f"portcullis: alerts.destinations mail: {tmp_path}/nowhere.url: it cannot be read"
 
 
+SINK = '\n[[audit.sinks]]\nname = "siem"\nkind = "otlp"\nurl = "https://c.example.com"\nheaders_file = "{}"\n'
+
+
+def test_a_sink_with_an_unreadable_file(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, CONFIG + SINK.format(tmp_path / "nowhere"), "--port", str(free_port()))
+    assert line == f"portcullis: audit.sinks siem: {tmp_path}/nowhere: it cannot be read"
+
+
+def test_sinks_without_the_packages_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, headers = tmp_path / "portcullis.toml", tmp_path / "headers"
+    file.write_text(CONFIG + SINK.format(headers), encoding="utf-8")
+    headers.write_text("Authorization: Bearer a-token", encoding="utf-8")
+    options = read_options(file, {}, free_port())
+    assert up.faults_of_sinks(options) == []
+    monkeypatch.setattr(up, "find_spec", lambda _name: None)
+    (fault,) = up.faults_of_sinks(options)
+    assert fault.startswith("audit.sinks: not installed: opentelemetry.proto; pip install")
+
+
 def test_destinations_of_alerts_without_the_packages_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

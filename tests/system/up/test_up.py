@@ -43,13 +43,22 @@ def metrics() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def sink() -> Iterator[Receiver]:
+    """The webhook that gets the audit record."""
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
     with receiving() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str], receiver: Receiver) -> Iterator[Gateway]:
+def up(
+    tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str], receiver: Receiver, sink: Receiver
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("up")
     tables = "".join(f'\n[{table}]\nmetrics_listen = "{place}"\n' for table, place in metrics.items())
     secret = private_files.write(folder / "webhook.secret", SECRET)
@@ -57,6 +66,7 @@ def up(tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str], receiv
     tables += f'url = "{receiver.url}"\nsecret_file = "{secret}"\n'
     # With a response the program for alerts does not start without the rights of an operator.
     tables += '\n[[detection.responses]]\nrule = "refresh_token_reuse"\naction = "revoke_grant"\n'
+    tables += f'\n[[audit.sinks]]\nname = "siem"\nkind = "webhook"\nurl = "{sink.url}"\nsecret_file = "{secret}"\n'
     with gateway(folder, CONFIG + tables) as running_gateway:
         yield running_gateway
 
@@ -156,6 +166,28 @@ def test_forged_tokens_at_the_gateway_cause_an_alert_at_the_webhook(up: Gateway,
     command = [*PORTCULLIS, "alerts", "list", "--json", *place]
     shown = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=True)
     assert alert["id"] in {one["id"] for one in json.loads(shown.stdout)["alerts"]}
+
+
+def test_a_sink_of_the_settings_gets_the_record_and_can_prove_that_it_is_complete(
+    up: Gateway, sink: Receiver
+) -> None:
+    export = up.state.parent / "received.jsonl"
+    key = str(up.state / "audit_seal.pub")
+
+    def is_proven() -> bool:
+        export.write_bytes(b"\n".join(request.body for request in sink.taken()))
+        command = [*PORTCULLIS, "audit", "verify-received", str(export), "--key", key, "--json"]
+        shown = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False)
+        found = json.loads(shown.stdout)
+        # A checkpoint comes once a minute: the newest events wait for it.
+        return bool(found["complete"]) and found["events"] + found["unproven"] > 0
+
+    assert refuses_strangers(up)
+    until(is_proven, "the record with a checkpoint")
+    place = ["--config", str(up.state.parent / "portcullis.toml"), "--audit-dir", str(up.state / "audit")]
+    command = [*PORTCULLIS, "audit", "sinks", *place]
+    shown = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("siem (webhook, http://127.0.0.1:")
 
 
 def test_no_secret_is_on_a_command_line_or_in_the_environment_of_another_program(up: Gateway) -> None:
