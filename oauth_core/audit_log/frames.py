@@ -126,11 +126,14 @@ class FrameEncoder:
         `FrameError` when the content is too large; no number is used then.
         """
         listed = list(lines)
-        text = b"\n".join((*listed, b""))
+        return self.encode_text(kind, b"\n".join((*listed, b"")), len(listed))
+
+    def encode_text(self, kind: FrameKind, text: bytes, lines: int) -> bytes:
+        """Do what `encode` does for so many `lines` in one text, each with a line break at its end."""
         if len(text) > MOST_CONTENT:
             raise FrameError(f"a frame has at most {MOST_CONTENT} bytes")
         content = self._compressor.compress(text)
-        count = len(listed) if kind is FrameKind.EVENTS else 0
+        count = lines if kind is FrameKind.EVENTS else 0
         head = _HEAD.pack(MARKER, kind.value, self._number + 1, self._next, count, len(content), self._before)
         frame = head + content
         self._number += 1

@@ -116,10 +116,14 @@ class DurableRecorder(AuditRecorder):
         await self._output.flushed(seconds)
 
 
-def open_output(settings: GatewaySettings, writer: str) -> AuditOutput:
-    """Return the sink of the program that records as `writer`. Raises `SettingsError` for an unusable folder."""
+def open_output(settings: GatewaySettings, writer: str, *, prints: bool = False) -> AuditOutput:
+    """Return the sink of the program that records as `writer`. Raises `SettingsError` for an unusable folder.
+
+    With segments, a program that `prints` writes text too unless `audit_text` is false, others only if it is true.
+    """
     if settings.audit_dir is None:
         return AuditOutput(None, LogAuditSink())
     prepare(settings.audit_dir)
+    has_text = prints if settings.audit_text is None else settings.audit_text
     segments = SegmentWriter(settings.audit_dir, writer, node=settings.audit_node or this_node())
-    return AuditOutput(segments, LogAuditSink() if settings.audit_text else None)
+    return AuditOutput(segments, LogAuditSink() if has_text else None)

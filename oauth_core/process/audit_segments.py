@@ -142,14 +142,16 @@ class SegmentWriter:
 
         # The thread's own: the encoder as of the last frame on the disk, and what comes after that.
         self._encoder = FrameEncoder()
-        self._batch: list[bytes] = []
+        self._taken_lines = 0
+        self._batch: list[str] = []
         self._kind = FrameKind.EVENTS
         self._unwritten = b""
         self._has_batch = False  # whether `_unwritten` has the frame of the batch
         self._next_encoder = self._encoder
         self._is_closed = False
         self._descriptor: int | None = None
-        self._path = self._folder
+        self._name = ""
+        self._identity = (0, 0)
         self._index = 0
         self._size = 0
         self._hour = 0
@@ -291,12 +293,19 @@ class SegmentWriter:
         self._leave()
 
     def _store_waiting(self, *, is_last: bool) -> bool:
-        """Store all lines that wait. Returns whether that worked; if not, the error is in `failure`."""
+        """Store all lines that wait now. Returns whether that worked; if not, the error is in `failure`.
+
+        Lines that come meanwhile are for the next batch. If this took them too, a busy process would never wait
+        for a batch, and would pay for a frame and an `fdatasync` as often as the disk allows.
+        """
+        last = self._taken_lines + len(self._waiting)
         try:
             while not self._is_closed and (self._take(is_last=is_last) or self._descriptor is None):
                 if self._busy_since is None:
                     self._busy_since = time.monotonic()
                 self._store()
+                if self._taken_lines >= last and not is_last:
+                    break
         except Exception as error:  # noqa: BLE001 - if the thread ended, nothing could be recorded until a restart
             if isinstance(error, OSError) and error.errno in _FULL and self._reserve.give_up():
                 self._is_short = True
@@ -323,26 +332,38 @@ class SegmentWriter:
         if not self._is_short and len(self._waiting) < MOST_LINES and (dropped := self._take_dropped()):
             gap = EventKind.AUDIT_INTERRUPTED
             fields = f',"reason":{quoted(f"{dropped} events were not recorded")}'
-            self._batch.append(stored(gap, gap.outcome, self._now(), fields).encode())
+            self._batch.append(stored(gap, gap.outcome, self._now(), fields))
         characters = 0
         # With the last batch also the second that is not over yet.
         second = 0 if is_last else int(self._wall_clock())
         while characters < _CHARACTERS_A_FRAME and (repeats := self._repeats.take(second)) is not None:
             (kind, reason, source), count = repeats
             line = stored(kind, kind.outcome, self._now(), members(repeated(kind, reason, source, count)))
-            self._batch.append(line.encode())
+            self._batch.append(line)
             characters += len(line)
-        for _ in range(min(len(self._waiting), _LINES_A_FRAME)):
-            if characters >= _CHARACTERS_A_FRAME:
-                break
-            line = self._waiting.popleft()
-            self._batch.append(line.encode("ascii", "backslashreplace"))
-            characters += len(line)
-            self._taken += len(line)
+        self._take_waiting(_CHARACTERS_A_FRAME - characters)
         if not self._batch and is_last:
             self._kind = FrameKind.CLOSING
-            self._batch.append(json.dumps({"time": self._now(), "reason": "stopped"}).encode())
+            self._batch.append(json.dumps({"time": self._now(), "reason": "stopped"}))
         return bool(self._batch)
+
+    def _take_waiting(self, characters: int) -> None:
+        """Take lines that wait into the batch until they have so many `characters`."""
+        count, next_line = min(len(self._waiting), _LINES_A_FRAME), self._waiting.popleft
+        if self._accepted - self._taken <= characters:
+            lines = [next_line() for _ in range(count)]
+            self._taken += sum(map(len, lines))
+            self._taken_lines += count
+            self._batch += lines
+            return
+        for _ in range(count):
+            if characters <= 0:
+                break
+            line = next_line()
+            self._batch.append(line)
+            self._taken += len(line)
+            self._taken_lines += 1
+            characters -= len(line)
 
     def _take_dropped(self) -> int:
         """Return how many events were dropped since the last call."""
@@ -359,7 +380,8 @@ class SegmentWriter:
         if self._batch and not self._has_batch:
             if not self._unwritten:
                 self._next_encoder = copy.copy(self._encoder)
-            self._unwritten += self._next_encoder.encode(self._kind, self._batch)
+            text = "\n".join((*self._batch, "")).encode("ascii", "backslashreplace")
+            self._unwritten += self._next_encoder.encode_text(self._kind, text, len(self._batch))
             self._has_batch = True
         self._append_unwritten()
         self._encoder = self._next_encoder
@@ -393,12 +415,11 @@ class SegmentWriter:
 
     def _is_in_place(self) -> bool:
         """Whether the open segment still has its name: another file or none would lose what is written."""
-        assert self._descriptor is not None  # noqa: S101 - callers have checked
         try:
-            there, here = self._path.lstat(), os.fstat(self._descriptor)
+            there = os.lstat(self._name)
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        return (there.st_dev, there.st_ino) == self._identity
 
     def _is_due(self) -> bool:
         """Whether the next frame belongs into a new segment. The last frame of a boot never does."""
@@ -424,10 +445,12 @@ class SegmentWriter:
         made = [folder for folder in folders if _is_made(folder)]
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         while self._descriptor is None:
-            self._path = self._folder / f"{self._index + 1:06d}.seg"
+            self._name = str(self._folder / f"{self._index + 1:06d}.seg")
             with suppress(FileExistsError):  # this process did not make it, so a later number is taken
-                self._descriptor = private_files.descriptor(self._path, flags)
+                self._descriptor = private_files.descriptor(self._name, flags)
             self._index += 1
+        here = os.fstat(self._descriptor)
+        self._identity = (here.st_dev, here.st_ino)
         self._size, self._hour = 0, int(self._wall_clock()) // _HOUR
         self._unsynced = [self._folder, *(folder.parent for folder in made)]
         opening = {

@@ -195,8 +195,8 @@ class GatewaySettings(BaseModel):
         Path | None,
         Setting(
             "The folder of the audit record. Every program adds what it does to files of its own below it, and "
-            "refuses what must not happen without a record while it cannot. Without a folder, the text of "
-            "`audit.text` is all there is. Programs of several machines, and of several containers with one host "
+            "refuses what must not happen without a record while it cannot. Without a folder, text in the log is "
+            "all there is. Programs of several machines, and of several containers with one host "
             "name, need `audit.node` too if they share the folder.",
             key="audit.dir",
             default_text="none; `portcullis up` uses `audit` in its state folder",
@@ -212,14 +212,16 @@ class GatewaySettings(BaseModel):
         ),
     ] = None
     audit_text: Annotated[
-        bool,
+        bool | None,
         Setting(
-            "Also writes each event as a line of JSON to the log. With an `audit.dir` this text is a copy: no "
-            "call is refused because the log cannot be written. Without one it is the only record, and cannot "
-            "be turned off.",
+            "Also writes each event as a line of JSON to the log. With an `audit.dir` this text is a copy, which "
+            "costs processor time: no call is refused because the log cannot be written. Without one it is the "
+            "only record, and cannot be turned off. Operators' commands print their events on standard error, "
+            "unless this is `false`.",
             key="audit.text",
+            default_text="`false` with an `audit.dir`, else `true`",
         ),
-    ] = True
+    ] = None
     trusted_proxies: Annotated[
         int,
         Setting(

@@ -112,7 +112,7 @@ def operator_audit() -> CommandRecorder:
     logs.configure("portcullis", "info", stream=sys.stderr)
     fault = None
     try:
-        output = open_output(context.meta[_SETTINGS], WRITER)
+        output = open_output(context.meta[_SETTINGS], WRITER, prints=True)
     except SettingsError as error:
         output, fault = AuditOutput(None, logs.LogAuditSink()), "; ".join(error.faults)
     made = CommandRecorder(output, fault)

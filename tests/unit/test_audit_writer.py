@@ -106,6 +106,28 @@ async def test_a_flush_can_be_awaited(tmp_path: Path) -> None:
         assert numbers(tmp_path) == [1]
 
 
+def test_a_line_that_comes_during_a_write_waits_for_the_next_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_segments, "BATCH_SECONDS", _PATIENCE)
+    sync, late = private_files.sync_content, [line(2)]
+    with writing(tmp_path) as writer:
+        writer.append(line(0))
+        writer.flush(_PATIENCE)
+
+        def busy(descriptor: int) -> None:
+            while late:
+                writer.append(late.pop())
+            sync(descriptor)
+
+        monkeypatch.setattr(private_files, "sync_content", busy)
+        writer.append(line(1))
+        writer.flush(_PATIENCE)
+        assert numbers(tmp_path) == [0, 1]
+        writer.flush(_PATIENCE)
+        assert numbers(tmp_path) == [0, 1, 2]
+
+
 def test_a_line_reaches_the_disk_without_a_flush(tmp_path: Path) -> None:
     with writing(tmp_path) as writer:
         writer.append(line(1))
@@ -440,16 +462,16 @@ def test_counts_that_do_not_fit_into_one_frame_are_split(tmp_path: Path, monkeyp
 
 def test_no_error_ends_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faults = [ValueError("a fault of the program"), MemoryError()]
-    encode = frames.FrameEncoder.encode
+    encode = frames.FrameEncoder.encode_text
 
-    def failing(encoder: frames.FrameEncoder, kind: FrameKind, lines: list[bytes]) -> bytes:
+    def failing(encoder: frames.FrameEncoder, kind: FrameKind, text: bytes, lines: int) -> bytes:
         if kind is FrameKind.EVENTS and faults:
             raise faults.pop()
-        return encode(encoder, kind, lines)
+        return encode(encoder, kind, text, lines)
 
     with writing(tmp_path) as writer:
         writer.flush(_PATIENCE)
-        monkeypatch.setattr(frames.FrameEncoder, "encode", failing)
+        monkeypatch.setattr(frames.FrameEncoder, "encode_text", failing)
         writer.append(line(1))
         until(lambda: not faults and writer.failure is None, "it tries again")
     assert numbers(tmp_path) == [1]

@@ -42,7 +42,7 @@ def test_calls_are_in_the_segments_of_the_worker_that_answered_them(
         "mcp-method": "tools/call",
         "mcp-name": "=?base64?w7xiZXI=?=",
     }
-    with running_authz(environ(redis, AUDIT_DIR=str(tmp_path), AUDIT_NODE="one")) as authz:
+    with running_authz(environ(redis, AUDIT_DIR=str(tmp_path), AUDIT_NODE="one", AUDIT_TEXT="true")) as authz:
         authz.wait_for_health("SERVING")
         assert read_answer(authz.check(check_request(token=token, headers=headers))).status == 200
         assert read_answer(authz.check(check_request(headers=headers))).status == 401
@@ -115,11 +115,11 @@ def test_detection_finds_forged_stolen_and_revoked_tokens_in_what_was_recorded(
         assert found[rule]["values"]["user"]["shown"] == ["octocat"]
 
 
-def test_without_text_only_the_segments_have_the_calls(
+def test_with_a_folder_the_segments_alone_have_the_calls(
     redis: RedisServer, key: SigningKey, tmp_path: Path
 ) -> None:
     remember(redis, "jti-silent")
-    with running_authz(environ(redis, AUDIT_DIR=str(tmp_path), AUDIT_TEXT="false")) as authz:
+    with running_authz(environ(redis, AUDIT_DIR=str(tmp_path))) as authz:
         authz.wait_for_health("SERVING")
         assert read_answer(authz.check(check_request(token=mint(key, jti="jti-silent")))).status == 200
         until(lambda: recorded(tmp_path), "the batch is on the disk")
@@ -244,7 +244,7 @@ def test_a_log_that_is_not_read_blocks_no_calls(redis: RedisServer, key: Signing
             while True:
                 os.write(writer, b"\n" * 4096)
         os.set_blocking(writer, True)
-        with running_authz(environ(redis, AUDIT_DIR=str(tmp_path)), stdout=writer) as authz:
+        with running_authz(environ(redis, AUDIT_DIR=str(tmp_path), AUDIT_TEXT="true"), stdout=writer) as authz:
             authz.wait_for_health("SERVING")
             # Longer than the log would have to be blocked until calls are refused.
             begun = time.monotonic()
