@@ -205,6 +205,11 @@ class EventKind(StrEnum):
         "A changed settings file cannot be used; the former policy stays.",
     )
     RATE_LIMITED = "rate.limited", Outcome.DENIED, "A request was refused by a limit."
+    REQUEST_REFUSED = (
+        "request.refused",
+        Outcome.DENIED,
+        "Envoy refused a request itself, before any check: too large headers, broken HTTP, or overload.",
+    )
     AUDIT_INTERRUPTED = (
         "audit.interrupted",
         Outcome.FAILURE,
@@ -416,11 +421,13 @@ class AuditRecorder:
         mcp_name: str | None = None,
         mcp_claimed: bool | None = None,
         origin: Origin | None = None,
+        count: int | None = None,
     ) -> None:
         """Record that `kind` happened, or `differs`. Raises the errors of the sink.
 
         `grant` provides its id, its client and its user, and `claims` those of an access token; explicit arguments
-        take precedence. Without `origin` it is that of the present request.
+        take precedence. Without `origin` it is that of the present request. With `count` the event is in place
+        of so many.
         """
         login, user_id = (None, None) if claims is None else (claims.github_user, claims.github_id)
         if claims is not None:
@@ -456,10 +463,11 @@ class AuditRecorder:
             _cut(request_id),
             trace_id,
             self.policy_version,
+            count,
             differs=differs,
         )
         if differs is None:
-            self.counts[kind] += 1
+            self.counts[kind] += count or 1
         self._sink.record(event)
 
 

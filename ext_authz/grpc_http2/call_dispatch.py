@@ -16,7 +16,7 @@ from ext_authz.grpc_http2.grpc_frames import (
     check_prefix,
     message_in,
 )
-from ext_authz.grpc_http2.grpc_services import HEALTH_WATCH
+from ext_authz.grpc_http2.grpc_services import EXPORT, HEALTH_WATCH
 from ext_authz.grpc_http2.header_blocks import CHECK
 from ext_authz.grpc_http2.limits import LARGE, LARGEST_MESSAGE
 
@@ -67,7 +67,8 @@ class Answers:
                 return self.check(stream, call, message)
             if call.path == HEALTH_WATCH:
                 return self._spawn(stream, partial(self._watch, stream, message))
-            self._outgoing.answer(stream, self._calls.health(message))
+            answer = self._calls.export(message) if call.path == EXPORT else self._calls.health(message)
+            self._outgoing.answer(stream, answer)
         except CallError as error:
             self._outgoing.fail(stream, error)
         return None

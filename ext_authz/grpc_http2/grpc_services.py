@@ -1,4 +1,4 @@
-"""The gRPC calls of the check service: checks and health. They handle messages, not their transport."""
+"""The gRPC calls of the check service: checks, reports of Envoy, health. They handle messages, not transport."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
+from ext_authz.decision.envoy_refusals import LOGS_SERVICE
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.grpc_http2.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, RESOURCE_EXHAUSTED, CallError
 from ext_authz.grpc_http2.limits import MOST_LARGE
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ext_authz.decision.check import PendingCheck
     from ext_authz.service.server import CheckServer
 
+EXPORT = f"/{LOGS_SERVICE}/Export".encode()
 HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
 HEALTH_WATCH = b"/grpc.health.v1.Health/Watch"
 
@@ -31,6 +33,7 @@ class Calls:
         self._finish = check_server.authorizer.finish
         self._health = check_server.health
         self._large = FairQueue(MOST_LARGE)
+        self._envoy_refusals = check_server.envoy_refusals
 
     async def finish_in_time(self, pending: PendingCheck, seconds: float | None) -> bytes:
         """Return the answer to a check that has to wait.
@@ -60,6 +63,13 @@ class Calls:
             raise CallError(NOT_FOUND, "there is no such service")
         self._health.record_health_check()
         return _state(is_serving=self._health.is_serving)
+
+    def export(self, message: bytes) -> bytes:
+        """Return the answer to `LogsService/Export` of OTLP: refusals of Envoy. Raises `CallError`."""
+        try:
+            return self._envoy_refusals.report(message)
+        except DecodeError:
+            raise CallError(INTERNAL, "the request cannot be decoded") from None
 
     def watch(self, message: bytes) -> AsyncGenerator[bytes]:
         """Yield the answers to `grpc.health.v1.Health/Watch`, until this process drains. Raises `CallError`."""

@@ -18,6 +18,7 @@ from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.decision.check import Authorizer, Unrecorded
 from ext_authz.decision.disabled_services import DisabledServices
 from ext_authz.decision.envoy_messages import Names
+from ext_authz.decision.envoy_refusals import EnvoyRefusals
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.decision.key_cache import KeyCache
 from ext_authz.decision.resolver import MOST_WAITING, ContextResolver
@@ -56,6 +57,7 @@ class CheckService:
     fair_queue: FairQueue
     meter: Meter
     audit: AuditOutput
+    envoy_refusals: EnvoyRefusals
     failed: asyncio.Future[list[Never]]
 
     def figures(self) -> Figures:
@@ -145,6 +147,8 @@ async def assemble(
         policy_version=settings.policy_version,
     )
 
+    refusals = EnvoyRefusals(AuditRecorder(log))
+
     def use(fresh: AuthzSettings) -> None:
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy, fresh.policy_version)
         log.use(fresh.policy_version)
@@ -167,7 +171,7 @@ async def assemble(
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield CheckService(authorizer, keys, client_cache, tokens, fair_queue, meter, audit, failed)
+        yield CheckService(authorizer, keys, client_cache, tokens, fair_queue, meter, audit, refusals, failed)
     finally:
         failed.cancel()
         # `failed` is awaited too: asyncio logs a result that is never retrieved as an error.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from ext_authz.decision.check import Authorizer
+    from ext_authz.decision.envoy_refusals import EnvoyRefusals
     from oauth_core.process.audit_output import AuditOutput
     from oauth_core.process.metrics import Figures
     from oauth_core.settings import AuthzSettings
@@ -39,6 +40,7 @@ class CheckServer:
     authorizer: Authorizer
     health: Health
     failed: asyncio.Future[list[Never]]
+    envoy_refusals: EnvoyRefusals
     figures: Callable[[], Figures] | None = None
 
 
@@ -70,7 +72,7 @@ async def check_server(
         gc.collect()
         gc.freeze()
         with nullcontext() if settings.authz_transport == "grpcio" else _young_collections_only():
-            yield CheckServer(service.authorizer, health, service.failed, figures)
+            yield CheckServer(service.authorizer, health, service.failed, service.envoy_refusals, figures)
 
 
 @contextmanager

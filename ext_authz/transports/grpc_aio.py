@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_service  # type: ignore[attr-defined] # documented, not in `__all__`
 from grpc_reflection.v1alpha import reflection
 
+from ext_authz.decision.envoy_refusals import LOGS_SERVICE
 from ext_authz.generated import envoy_ext_authz_pb2
 from ext_authz.grpc_http2.limits import LARGEST_MESSAGE
 from ext_authz.net.listen_addresses import cannot_listen
@@ -70,10 +72,20 @@ class GrpcTransport:
                 await context.abort(grpc.StatusCode.INTERNAL, "the request is not one whole message")
             return await check(message)
 
+        async def export(message: bytes, context: _Context) -> bytes:
+            try:
+                return check_server.envoy_refusals.report(message)
+            except DecodeError:
+                return await context.abort(grpc.StatusCode.INTERNAL, "the request cannot be decoded")
+
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Check": grpc.stream_unary_rpc_method_handler(handle)
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(CHECK_SERVICE, handlers),))
+        exports: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Export": grpc.unary_unary_rpc_method_handler(export)
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LOGS_SERVICE, exports),))
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)  # type: ignore[no-untyped-call]
         described = envoy_ext_authz_pb2.DESCRIPTOR.services_by_name["Authorization"].full_name
         reflection.enable_server_reflection(

@@ -49,7 +49,7 @@ class Repeats:
         self._dropped = 0
 
     def is_first(self, event: AuditEvent, second: int) -> bool:
-        """Whether `event` must be recorded as it is. If not, it is counted."""
+        """Whether `event` must be recorded as it is. If not, it is counted, or as many events as it stands for."""
         key = (event.kind, event.reason, event.source)
         with self._lock:
             self._begin(second)
@@ -60,7 +60,7 @@ class Repeats:
                 key = (event.kind, event.reason, None)
                 if key not in self._counts and len(self._counts) >= MOST_COUNTS_A_SECOND:
                     key = (event.kind, None, None)
-            self._counts[key] = self._counts.get(key, 0) + 1
+            self._counts[key] = self._counts.get(key, 0) + (event.count or 1)
             return False
 
     @property

@@ -14,7 +14,7 @@ from portcullis.envoy_config.checks import CHECKS
 from portcullis.envoy_config.clusters import clusters
 from portcullis.envoy_config.connection_limit import counted_connections
 from portcullis.envoy_config.connection_manager import connection_manager, redirect_manager
-from portcullis.envoy_config.messages import address, packed, seconds
+from portcullis.envoy_config.messages import address, fields_of_older_envoys, packed, seconds
 from portcullis.envoy_config.overload import overload_manager
 from portcullis.envoy_config.tls import transport_socket
 from portcullis.envoy_config.topology import Topology, topology
@@ -48,7 +48,9 @@ def render(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> dict[st
     Raises `SettingsError` naming every address that cannot be used; an admin address that other machines can
     reach is one of those.
     """
-    rendered = bootstrap(settings, trusted_cas=trusted_cas).to_dict(casing=Casing.SNAKE)
+    message = bootstrap(settings, trusted_cas=trusted_cas)
+    with fields_of_older_envoys():
+        rendered = message.to_dict(casing=Casing.SNAKE)
     _expand_check_filter(rendered)
     _leave_out_empty_types(rendered)
     return rendered

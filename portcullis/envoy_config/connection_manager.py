@@ -34,7 +34,7 @@ from portcullis.envoy_config.filters import http_filters, router
 from portcullis.envoy_config.messages import matching, packed, seconds
 from portcullis.envoy_config.overload import IDLE_SECONDS
 from portcullis.envoy_config.redirect import redirect_routes
-from portcullis.envoy_config.replies import access_log, local_replies
+from portcullis.envoy_config.replies import access_log, local_replies, refusals_log
 from portcullis.envoy_config.routes import route_configuration
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _bounded(settings: EnvoySettings, **particulars: Any) -> HttpConnectionManag
         request_timeout=seconds(_until_complete(settings)),  # not for answers, which may be streams
         stream_idle_timeout=seconds(_STREAM_IDLE_SECONDS),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        access_log=[access_log()],
+        access_log=[access_log(), refusals_log()],
         **particulars,
     )
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from envoy_data_plane.envoy.config.core.v3 import (
     Address,
@@ -17,8 +20,19 @@ from envoy_data_plane.google.protobuf import Any
 
 from oauth_core.net.listen_addresses import ListenAddress, UnixAddress
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 packed = Any.pack
 """Wrap a message as `google.protobuf.Any`, type URL included."""
+
+
+@contextmanager
+def fields_of_older_envoys() -> Iterator[None]:
+    """Run a block that uses fields which newer versions of Envoy deprecate, and the oldest supported one needs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def seconds(number: float) -> timedelta:

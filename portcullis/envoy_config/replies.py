@@ -15,7 +15,16 @@ from envoy_data_plane.envoy.config.accesslog.v3 import (
     ResponseFlagFilter,
     StatusCodeFilter,
 )
-from envoy_data_plane.envoy.config.core.v3 import DataSource, RuntimeUInt32, SubstitutionFormatString
+from envoy_data_plane.envoy.config.core.v3 import (
+    ApiVersion,
+    DataSource,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    RuntimeUInt32,
+    SubstitutionFormatString,
+)
+from envoy_data_plane.envoy.extensions.access_loggers.grpc.v3 import CommonGrpcAccessLogConfig
+from envoy_data_plane.envoy.extensions.access_loggers.open_telemetry.v3 import OpenTelemetryAccessLogConfig
 from envoy_data_plane.envoy.extensions.access_loggers.stream.v3 import StdoutAccessLog
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     LocalReplyConfig,
@@ -23,9 +32,18 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 )
 from envoy_data_plane.envoy.type.matcher.v3 import MetadataMatcher, MetadataMatcherPathSegment, ValueMatcher
 from envoy_data_plane.google.protobuf import Struct
+from envoy_data_plane.opentelemetry.proto.common.v1 import AnyValue, KeyValue, KeyValueList
 
+from portcullis.envoy_config.clusters import AUTHZ
 from portcullis.envoy_config.mcp_replies import RETRY_SECONDS, mcp_replies
-from portcullis.envoy_config.messages import add_if_absent, exactly, overwrite, packed
+from portcullis.envoy_config.messages import (
+    add_if_absent,
+    exactly,
+    fields_of_older_envoys,
+    overwrite,
+    packed,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,6 +107,23 @@ _LINE = {
     },
 }
 
+_OWN_REFUSALS = ["RL", "DPE", "OM"]
+"""Flags of answers by Envoy itself: a rate limit; HTTP that is broken or too large; the overload manager."""
+
+_REFUSAL = {
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "source": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "method": "%REQ(:METHOD):64%",
+    "path": "%PATH(NQ:ORIG_OR_PATH):256%",
+    "user_agent": "%REQ(USER-AGENT):256%",
+    "request_id": "%REQ(X-REQUEST-ID):64%",
+}
+"""The attributes of a reported refusal. `ext_authz.decision.envoy_refusals` reads them."""
+
+_REPORT_SECONDS = 1
+
 
 def access_log() -> AccessLog:
     """One line of JSON on standard output for each request: no `Authorization`, no cookie, no query."""
@@ -97,6 +132,37 @@ def access_log() -> AccessLog:
         typed_config=packed(
             StdoutAccessLog(log_format=SubstitutionFormatString(json_format=Struct.from_dict(_LINE)))
         ),
+    )
+
+
+def refusals_log() -> AccessLog:
+    """Reports Envoy's own refusals to the check service, which records them: a rate limit, broken HTTP, overload.
+
+    It is OTLP, because that is the one report of Envoy in which each message has an answer. Reports that the check
+    service does not take are lost, and no request waits for them.
+    """
+    with fields_of_older_envoys():
+        # Envoy 1.36 knows no other field for the service.
+        logger = packed(
+            OpenTelemetryAccessLogConfig(
+                common_config=CommonGrpcAccessLogConfig(
+                    log_name="portcullis.refusals",
+                    transport_api_version=ApiVersion.V3,
+                    grpc_service=GrpcService(
+                        envoy_grpc=GrpcServiceEnvoyGrpc(cluster_name=AUTHZ), timeout=seconds(_REPORT_SECONDS)
+                    ),
+                    buffer_flush_interval=seconds(_REPORT_SECONDS),
+                ),
+                disable_builtin_labels=True,
+                attributes=KeyValueList(
+                    values=[KeyValue(key=key, value=AnyValue(string_value=form)) for key, form in _REFUSAL.items()]
+                ),
+            )
+        )
+    return AccessLog(
+        name="envoy.access_loggers.open_telemetry",
+        filter=AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=_OWN_REFUSALS)),
+        typed_config=logger,
     )
 
 

@@ -175,7 +175,9 @@ def test_envoy_accepts_the_rendered_configuration_in_both_notations(
             [envoy_path(), "--mode", "validate", "-c", config], capture_output=True, text=True, check=False
         )
         assert run.returncode == 0, run.stderr
-        assert "[warning]" not in run.stderr, run.stderr
+        # Envoy 1.36 refuses the field that newer versions want in place of this one.
+        warned = [line for line in run.stderr.splitlines() if "[warning]" in line]
+        assert all("OpenTelemetryAccessLogConfig.common_config" in line for line in warned), run.stderr
 
 
 @both

@@ -22,6 +22,7 @@ _CLASSES: tuple[tuple[str, tuple[str, tuple[str, ...]]], ...] = (
     ("access.allowed", ("api", ("access", "allowed"))),
     ("access.denied", ("api", ("access", "denied"))),
     ("rate.limited", ("api", ("denied",))),
+    ("request.refused", ("api", ("denied",))),
     ("sign_in.", ("authentication", ("start",))),
     ("session.started", ("session", ("start",))),
     ("session.ended", ("session", ("end",))),
