@@ -71,7 +71,11 @@ def blueprint(deps: Deps) -> Blueprint:
         # This also voids codes that are not redeemed yet.
         revocation = deps.revocation.revoke_user(signed_in.user.github_id)
         await ended_grants.revoke_and_audit(
-            deps, revocation, reason="signed out everywhere", notice=NoticeKind.APP_DISCONNECTED
+            deps,
+            revocation,
+            reason="signed out everywhere",
+            notice=NoticeKind.APP_DISCONNECTED,
+            user=signed_in.user,
         )
         answer = _back(deps, "signed-out-everywhere")
         await browser_session.end(deps, signed_in, reason="signed out everywhere", answer=answer)
@@ -88,6 +92,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 deps.revocation.disconnect(grant, deps.consents),
                 reason="disconnected by the user",
                 notice=NoticeKind.APP_DISCONNECTED,
+                grant=grant,
             )
         # Another person's grant and an ended grant get the same answer, which reveals nothing.
         return _back(deps, "disconnected")
@@ -98,23 +103,24 @@ def blueprint(deps: Deps) -> Blueprint:
         # This also voids codes that are not redeemed yet.
         revocation = deps.revocation.revoke_clients_of_user(signed_in.user.github_id)
         await ended_grants.revoke_and_audit(
-            deps, revocation, reason="disconnected by the user", notice=NoticeKind.APP_DISCONNECTED
+            deps,
+            revocation,
+            reason="disconnected by the user",
+            notice=NoticeKind.APP_DISCONNECTED,
+            user=signed_in.user,
         )
         return _back(deps, "all-disconnected")
 
     @bp.post("/account/forget")
     async def forget() -> Response:
         signed_in, form = await own_form(deps)
-        client_id = form.require("client")
-        if await deps.consents.forget(signed_in.user.github_id, client_id):
-            _audit_forgotten(deps, signed_in.user, client_id)
+        await _forget(deps, signed_in.user, form.require("client"))
         return _back(deps, "forgotten")
 
     @bp.post("/account/forget-all")
     async def forget_all() -> Response:
         signed_in, _ = await own_form(deps)
-        if await deps.consents.forget_all(signed_in.user.github_id):
-            _audit_forgotten(deps, signed_in.user, None)
+        await _forget(deps, signed_in.user, None)
         return _back(deps, "all-forgotten")
 
     @bp.post("/account/registration-token")
@@ -132,8 +138,15 @@ async def _check_may_start(deps: Deps) -> None:
     recording.check(deps)
 
 
-def _audit_forgotten(deps: Deps, user: User, client_id: str | None) -> None:
-    deps.audit.record(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user)
+async def _forget(deps: Deps, user: User, client_id: str | None) -> None:
+    """Forget the remembered consent of `user` to a client, or to all clients, and record that."""
+    await deps.audit.intend_to_end(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user)
+    if client_id is None:
+        is_forgotten = await deps.consents.forget_all(user.github_id)
+    else:
+        is_forgotten = await deps.consents.forget(user.github_id, client_id)
+    if is_forgotten:
+        deps.audit.record(EventKind.CONSENT_FORGOTTEN, client_id=client_id, user=user)
 
 
 def _back(deps: Deps, done: str) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quart import Blueprint, Response
 
@@ -18,6 +18,8 @@ from oauth_web.runtime.ended_grants import here
 
 if TYPE_CHECKING:
     from oauth_web.runtime.deps import Deps
+
+_REASON = "revoked by the client"
 
 
 def blueprint(deps: Deps) -> Blueprint:
@@ -42,22 +44,16 @@ def blueprint(deps: Deps) -> Blueprint:
             )  # the restore may have ended between the two reads
         match given:
             case PresentedRefreshToken(grant):
+                what: dict[str, Any] = {"reason": _REASON, "client_id": client.client_id, "grant": grant}
+                await deps.audit.intend_to_end(EventKind.GRANT_REVOKED, **what)
                 if await deps.grants.end(grant.grant_id):
-                    deps.audit.record(
-                        EventKind.GRANT_REVOKED,
-                        reason="revoked by the client",
-                        client_id=client.client_id,
-                        grant=grant,
-                    )
+                    deps.audit.record(EventKind.GRANT_REVOKED, **what)
                     await deps.notices.add_ended([grant], here(NoticeKind.APP_ENDED_BY_ITSELF, deps.clock))
             case PresentedAccessToken(claims):
+                of_token: dict[str, Any] = {"reason": _REASON, "client_id": client.client_id, "claims": claims}
+                await deps.audit.intend_to_end(EventKind.TOKEN_REVOKED, **of_token)
                 if await deps.grants.end_token(claims.jti):
-                    deps.audit.record(
-                        EventKind.TOKEN_REVOKED,
-                        reason="revoked by the client",
-                        client_id=client.client_id,
-                        claims=claims,
-                    )
+                    deps.audit.record(EventKind.TOKEN_REVOKED, **of_token)
             case None:
                 pass  # an unknown token is a success too (RFC 7009 section 2.2), and reveals nothing to a prober
         return Response(b"", 200, NO_STORE)

@@ -171,8 +171,12 @@ class Issuing:
         """
         for grant_id in await self.grants.too_many_of_user(newest, most=self.settings.grants_per_user):
             old = await self.grants.get(grant_id)
-            if old is not None and await self.grants.end(grant_id):
-                self.audit.record(EventKind.GRANT_REVOKED, reason="its user has too many grants", grant=old)
+            if old is None:
+                continue
+            reason = "its user has too many grants"
+            await self.audit.intend_to_end(EventKind.GRANT_REVOKED, reason=reason, grant=old)
+            if await self.grants.end(grant_id):
+                self.audit.record(EventKind.GRANT_REVOKED, reason=reason, grant=old)
                 await self.notices.add_ended([old], here(NoticeKind.TOO_MANY_APPS, self.clock))
 
     async def _issue(

@@ -63,12 +63,13 @@ async def begin(deps: Deps, user: User, eligibility: Eligibility, *, at: int, an
     """Begin a session of `user` as of second `at`, with a new secret, in the browser that gets `answer`.
 
     The earlier session of the browser ends. So a secret that an attacker set in this browser beforehand is
-    worthless afterwards (session fixation).
+    worthless afterwards (session fixation). Raises `NotRecordedError` if the session cannot be recorded.
     """
     lifetime = deps.settings.session_lifetime
     await _end_earlier(deps)
     if not lifetime:
         return
+    await deps.audit.intend(EventKind.SESSION_STARTED, user=user)
     session = Session(user, at, at + lifetime, eligibility.sealed_github_token, eligibility.groups)
     _cookie(deps).set_on(answer, await deps.sessions.begin(session))
     deps.audit.record(EventKind.SESSION_STARTED, user=user)
@@ -76,6 +77,7 @@ async def begin(deps: Deps, user: User, eligibility: Eligibility, *, at: int, an
 
 async def end(deps: Deps, browser: SignedInBrowser, *, reason: str, answer: Response | None = None) -> None:
     """End a session; the browser that gets `answer` drops all cookies, also those of unfinished sign-ins."""
+    await deps.audit.intend_to_end(EventKind.SESSION_ENDED, reason=reason, user=browser.user)
     if await deps.sessions.end(browser.session_hash, browser.user.github_id):
         deps.audit.record(EventKind.SESSION_ENDED, reason=reason, user=browser.user)
     if answer is not None:

@@ -39,7 +39,9 @@ async def end_everything(deps: Deps, user: User, reason: str) -> int:
     if await deps.users.get(user.github_id) is None and not await deps.grants.of_user(user.github_id):
         return 0
     revocation = deps.revocation.revoke_user(user.github_id)
-    ended = await ended_grants.revoke_and_audit(deps, revocation, reason=reason, notice=NoticeKind.NOT_ELIGIBLE)
+    ended = await ended_grants.revoke_and_audit(
+        deps, revocation, reason=reason, notice=NoticeKind.NOT_ELIGIBLE, user=user
+    )
     return len(ended)
 
 

@@ -19,7 +19,7 @@ from oauth_web.http.client_addresses import origin
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from oauth_core.model import Client, Grant
+    from oauth_core.model import Client, Grant, User
     from oauth_core.store.clock import RedisClock
     from oauth_web.runtime.deps import Deps
 
@@ -46,13 +46,22 @@ class GrantEnd(Enum):
 
 
 async def revoke_and_audit(
-    deps: Deps, revocation: Awaitable[tuple[Grant, ...]], *, reason: str, notice: NoticeKind
+    deps: Deps,
+    revocation: Awaitable[tuple[Grant, ...]],
+    *,
+    reason: str,
+    notice: NoticeKind,
+    user: User | None = None,
+    grant: Grant | None = None,
 ) -> tuple[Grant, ...]:
     """Await `revocation`, record every grant that it ended, and return these grants.
 
+    Before that it records the intent, with the person or the grant that are to lose their rights, if one is given.
     Their people get `notice`. Raises `IncompleteError` when it could not end everything; the grants that did end
     are recorded first.
     """
+    if user is not None or grant is not None:
+        await deps.audit.intend_to_end(EventKind.GRANT_REVOKED, reason=reason, user=user, grant=grant)
     try:
         ended = await revocation
     except IncompleteError as error:
@@ -74,6 +83,10 @@ async def end_grant(deps: Deps, grant_id: str, client: Client, why: GrantEnd) ->
     if why.notice is not None:
         with suppress(StoreUnavailableError, ValueError):  # the end counts, not the notice
             grant = await deps.grants.get(grant_id)
+    if grant is not None:
+        await deps.audit.intend_to_end(
+            EventKind.GRANT_REVOKED, reason=why.reason, client_id=client.client_id, grant=grant
+        )
     if not await deps.grants.end(grant_id):
         return
     deps.audit.record(EventKind.GRANT_REVOKED, reason=why.reason, client_id=client.client_id, grant_id=grant_id)

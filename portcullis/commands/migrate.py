@@ -61,7 +61,7 @@ def command(config: Path | None, state_dir: Path, *, adopt_records: bool, yes: b
         return await SchemaStore(redis).migrate(LeaseStore(redis, holder=new_identifier()), ring)
 
     try:
-        left = with_redis(settings, run)
+        left = with_redis(settings, run, intent=Intent(EventKind.STATE_MIGRATED))
     except KeyRingError as error:
         raise click.ClickException(str(error)) from None
     for version in left:

@@ -97,6 +97,22 @@ async def test_a_sign_in_is_recorded_with_its_intents_and_its_results(
     assert issued["jti"]
 
 
+async def test_what_a_client_revokes_is_recorded_before_and_after(
+    web: WebServer, client: OAuthClient, audit_dir: Path
+) -> None:
+    client_id = (await client.register()).client_id
+    tokens = await client.tokens(client_id)
+    for token in ("access_token", "refresh_token"):
+        form = {"token": tokens[token], "client_id": client_id}
+        assert (await client.http.post(f"{web.issuer}/revoke", data=form)).status_code == 200
+    wait_for(audit_dir, "grant.revoked", client_id=client_id)
+    events = [event for event in recorded(audit_dir, "oauth_web") if event.get("client_id") == client_id]
+    for kind in ("token.revoked", "grant.revoked"):
+        assert outcomes(events, kind) == ["intent", "success"], kind
+    sessions = outcomes(recorded(audit_dir, "oauth_web"), "session.started")
+    assert sessions[:2] == ["intent", "success"]
+
+
 async def test_the_record_contains_no_secret(web: WebServer, client: OAuthClient, audit_dir: Path) -> None:
     registration = await client.register(token_endpoint_auth_method="client_secret_post")
     pkce = Pkce.fresh()
