@@ -292,7 +292,7 @@ class AuditEvent:
     policy_version: str | None = None
     """The digest of the services and roles that decided."""
     count: int | None = None
-    """In place of so many further events of one second, which were refusals of unknown callers."""
+    """The number of further events of one second, all refusals of unknown callers, that this event replaces."""
     differs: Outcome | None = None
 
     @property
@@ -377,7 +377,7 @@ _HEXADECIMAL = "0123456789abcdef"
 _NO_TRACE = "0" * 32
 
 PROVIDER = "github"
-"""Where people's accounts are: of every person we know the account there."""
+"""The host of people's accounts: every person has an account there."""
 
 
 class AuditRecorder:

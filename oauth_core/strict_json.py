@@ -48,7 +48,7 @@ class Reader:
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    # Two parsers may each believe a different one of two members of the same name.
+    # Two parsers may each use a different one of two members of the same name.
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("the body has an object with two members of the same name")

@@ -42,8 +42,9 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 ONE_GATEWAY = frozenset({"system/availability", "system/clients", "system/doctor", "system/gateway"})
-"""Folders whose tests share one whole gateway, which takes longer to start than most tests take to run, or which
-would be in each other's way."""
+"""Folders whose tests share one whole gateway, which takes longer to start than most tests take to run, or whose
+tests would disturb each other.
+"""
 
 LONGEST_FIRST = (
     "system/gateway",
@@ -60,7 +61,8 @@ LONGEST_FIRST = (
     "bench",
     "service/github_standin",
 )
-"""Folders, so that no process is left at the end with something long of which it has just begun."""
+"""Folders that start first, so that no process is busy with a long test at the end when the others are finished.
+"""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,7 +25,7 @@ _SHORTEST_BACK_OFF = 0.001
 """Seconds. Event loops do not sleep for less; shorter back-offs are added up."""
 
 _LONGEST_BACK_OFF = 0.05
-"""Seconds. Work that took long because the machine stood still must not stop everything."""
+"""Seconds. Work that took long because the machine was suspended must not stop everything."""
 
 _SHARE = 4
 """One source may have this fraction of the waiting places."""

@@ -27,7 +27,7 @@ class ListenError(Exception):
 
 
 def distinct(addresses: Sequence[str], workers: int) -> tuple[str, ...]:
-    """Return the distinct addresses of so many workers, in order, for Envoy to balance over."""
+    """Return the distinct addresses of this number of workers, in order, for Envoy to balance over."""
     return tuple(dict.fromkeys(_of_worker(addresses, number) for number in range(workers)))
 
 

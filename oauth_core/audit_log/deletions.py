@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from oauth_core.audit_log.signed_notes import Signer, VerifierKey
 
 MOST_SEGMENTS = 2000
-"""Segments of one deletion: so many lines are shorter than the longest note."""
+"""Segments of one deletion: this number of lines is shorter than the longest note."""
 MOST_WORDS = 500
 """Characters of a reason and of an operator."""
 

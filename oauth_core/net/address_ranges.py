@@ -29,7 +29,7 @@ class AddressRange:
 
 
 def network_of(text: str, *, ipv4_bits: int, ipv6_bits: int) -> str | None:
-    """Return the network of an address with so many bits, or `None` if `text` is no address."""
+    """Return the network of an address with this number of bits, or `None` if `text` is no address."""
     address = _read(text)
     if address is None:
         return None

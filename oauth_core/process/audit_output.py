@@ -63,7 +63,7 @@ class AuditOutput:
                 self.text.record(event)
 
     def flush(self, seconds: float = SLOW_SECONDS) -> None:
-        """Return once all that was recorded is on the disk. Raises `NotRecordedError` after so many seconds."""
+        """Return once all that was recorded is on the disk. Raises `NotRecordedError` after this time."""
         if self.segments is not None:
             self.segments.flush(seconds)
 

@@ -63,7 +63,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def main(parent: int, command: list[str]) -> None:
-    """Ask for the signal, check that the parent still lives, and become `command`."""
+    """Ask for the signal, check that the parent still runs, and become `command`."""
     end_with_parent(parent)
     # Python ignores this signal; a child that is no Python program expects the default.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

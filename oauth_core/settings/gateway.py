@@ -227,7 +227,7 @@ class GatewaySettings(BaseModel):
         Setting(
             "How many proxies of yours stand before Envoy and add the caller's address to "
             "`X-Forwarded-For`, with a port or without; see [proxies.md](proxies.md). With 0 that "
-            "header is not believed. The check service reads it too.",
+            "header is ignored. The check service reads it too.",
             key="envoy.trusted_proxies",
         ),
     ] = Field(default=0, ge=0, le=10)

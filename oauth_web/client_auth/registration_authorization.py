@@ -19,8 +19,8 @@ class RegistrationAuthorization:
     """Authorizes one registration; its registration token will carry `registration_permissions`.
 
     The client ends after `unused_lifetime` seconds, unless a person consents to it before. It may request to act
-    as itself within `machine_scopes`; then it lives until it is deleted. `by_operator` is true if an operator made
-    the token, and false if a person made it on the account page.
+    as itself within `machine_scopes`; then it exists until it is deleted. `by_operator` is true if an operator
+    made the token, and false if a person made it on the account page.
     """
 
     registration_permissions: tuple[str, ...]

@@ -210,7 +210,7 @@ class ClientDocuments:
         return accepted and await self.cache.store.exists(_name(url))
 
     async def keep_for(self, url: str, seconds: int) -> None:
-        """Keep the last good copy for at least `seconds` from now, because a grant lives that long."""
+        """Keep the last good copy for at least `seconds` from now, which is the lifetime of a grant."""
         await self.cache.store.keep_for(_name(url), seconds)
 
     async def forget(self, url: str) -> None:

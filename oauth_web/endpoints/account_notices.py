@@ -177,7 +177,7 @@ async def shown(
 
 
 def _state(notice: Notice, *, now: int, active: Container[str], day: Callable[[int], str]) -> str | None:
-    """Whether the access that a notice reports goes on, in words."""
+    """Whether the reported access continues, in words."""
     if notice.until is None:
         return None
     if notice.grant_id in active:

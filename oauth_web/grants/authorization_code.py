@@ -37,7 +37,7 @@ class _Redemption:
     audit: AuditRecorder
     clock: RedisClock
     lifetime: int
-    """Seconds that a grant lives."""
+    """The lifetime of a grant in seconds."""
 
     async def __call__(self, client: Client, form: Parameters) -> NewGrant:
         """Redeem a code: validate the request, then consume the code in one atomic step.

@@ -30,7 +30,7 @@ class _Poll:
     services: ServiceIndex
     clock: RedisClock
     lifetime: int
-    """Seconds that a grant lives."""
+    """The lifetime of a grant in seconds."""
 
     async def __call__(self, client: Client, form: Parameters) -> NewGrant:
         """Answer a poll. Raises `DisplayedError`; `authorization_pending` is the usual one."""

@@ -79,8 +79,8 @@ def comes_from_our_page(issuer: str, *, has_secret: bool = False) -> bool:
     """Whether one of our own pages sent the form of this request, according to the browser.
 
     A browser that hides addresses sends the origin `null`, also with our own forms. Then it must send that the
-    request stays at one origin (`Sec-Fetch-Site`). An older browser without such a header is believed if the
-    form `has_secret`: a secret that only our page in this browser can know.
+    request stays at one origin (`Sec-Fetch-Site`). A form from an older browser without such a header is
+    accepted if it `has_secret`: a secret that only our page in this browser contains.
     """
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
     if origin != "null":

@@ -36,7 +36,7 @@ LONGEST_SECONDS = 7 * 86_400.0
 FAULT_SECONDS = 600.0
 """A fault that lasts so long makes an alert."""
 SHARE = 9
-"""A look waits so many times as long as it took: so looks use a tenth of one core."""
+"""The wait after a look, as a multiple of its duration: so looks use a tenth of one core."""
 
 _QUICK, _DAY = 3600, 86_400
 _FAULT_SINCE = "fault_since"

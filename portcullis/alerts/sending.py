@@ -25,8 +25,8 @@ _DEFAULT_BUSY = 15.0
 class NotTakenError(Exception):
     """A destination did not take an alert. The message says why and shows no secret.
 
-    `is_final`: the destination wants no further attempt. `was_answered`: the destination works, and refused this
-    alert. `busy`: the seconds for which the destination wants no alert at all, at most `LONGEST_BUSY`.
+    `is_final`: the destination accepts no further attempt. `was_answered`: the destination works, and refused this
+    alert. `busy`: the seconds for which the destination accepts no alert at all, at most `LONGEST_BUSY`.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class NotTakenError(Exception):
         """The error for an answer with this status and this header `Retry-After`."""
         return cls(
             f"it answers {status}",
-            # "410 Gone": the receiver wants no more messages.
+            # "410 Gone": the receiver accepts no more messages.
             is_final=status == _GONE,
             was_answered=True,
             busy=busy_seconds(status, retry_after, now),

@@ -1,4 +1,4 @@
-"""Which events a search wants: pure rules on the fields of one event, and texts that its line must have.
+"""Which events match a search: pure rules on the fields of one event, and texts that its line must have.
 
 The texts are a fast first check of a whole frame or line before JSON is parsed. They never decide alone.
 """
@@ -98,7 +98,7 @@ class EventFilter:
         return ({"login": (self.user,), **common}, {"user_id": (self.user,), **common})
 
     def matches(self, event: Mapping[str, Any]) -> bool:
-        """Return whether the filter wants this event."""
+        """Return whether this event matches the filter."""
         if not is_in_period(event, self.since, self.until):
             return False
         exact = (
@@ -159,5 +159,5 @@ def _fits(wanted: str, value: object) -> bool:
 
 
 def longest_plain(value: str) -> bytes:
-    """Return the longest part of `value` that JSON spells in one way only."""
+    """Return the longest part of `value` that JSON writes in one way only."""
     return max(_PLAIN.findall(value.encode("utf-8", "replace")), key=len, default=b"")

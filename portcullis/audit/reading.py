@@ -1,4 +1,4 @@
-"""Reads the events of all writers in the order of their times, and only those that a filter wants.
+"""Reads the events of all writers in the order of their times, and only those that match a filter.
 
 Memory stays bounded: one frame of each boot whose events overlap, and for the order backwards the places of the
 frames of one segment of each. A segment whose times cannot fit is not read. A frame without the texts that the

@@ -44,7 +44,7 @@ SILENT_SECONDS = 3600.0
 """Seconds without a frame after which checkpoints do not name a boot any more."""
 
 MOST_NAMED = 5000
-"""Boots that a checkpoint names: so many lines are shorter than the longest note."""
+"""Boots that a checkpoint names: this number of lines is shorter than the longest note."""
 
 _MOST_ENTRIES = 8192
 """Entries of one boot in one step."""

@@ -68,7 +68,7 @@ class TreeCheck:
             hashes = None if entries is None else [merkle.leaf_hash(entry) for entry in entries]
             if tile != hashes or tile is None:
                 damaged.append((index, tile_fault, bundle_fault))
-            # Where one of the two is missing, the other one stands for both.
+            # If one of the two is missing, the other one is used for both.
             for growing, leaves in ((tiles, tile or hashes), (bundles, hashes or tile)):
                 for leaf in leaves or ():
                     growing.add(leaf)

@@ -139,8 +139,8 @@ class Verification:
     ) -> dict[str, set[int]]:
         """The segments of each boot that were deleted as signed. Their frames count as seen.
 
-        A note is believed only as far as the tree has exactly these frames, and only while the segment is gone. A
-        segment that is there is compared like all others.
+        A note counts only for frames that the tree has exactly so, and only while the segment does not exist. An
+        existing segment is compared like all others.
         """
         gone: dict[str, set[int]] = {}
         for place, deletion in deletions:

@@ -47,7 +47,7 @@ class Authority:
     def issue(self, names: Sequence[str], challenges: Challenges) -> Certificate:
         """A new certificate, with a new key, for `names`. Raises `AuthorityError`. Takes two minutes at most."""
         key = new_private_key()
-        deadline = datetime.now() + timedelta(seconds=_ORDER_SECONDS)  # noqa: DTZ005 - as the library wants it
+        deadline = datetime.now() + timedelta(seconds=_ORDER_SECONDS)  # noqa: DTZ005 - as the library requires
         with _authority_errors():
             acme = self._sign_in()
             order = acme.new_order(signing_request(key, names))

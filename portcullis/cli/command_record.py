@@ -57,7 +57,7 @@ class CommandRecorder(DurableRecorder):
     """Records the events of one command."""
 
     def __init__(self, output: AuditOutput, fault: str | None) -> None:
-        """`fault` is why there is no record on the disk although the settings want one."""
+        """`fault` is why there is no record on the disk although the settings require one."""
         super().__init__(output, operator=account())
         self._fault = fault
         self._intents: dict[EventKind, Intent] = {}
@@ -140,7 +140,7 @@ def account() -> str:
     """
     if (rule := rule_of_command()) is not None:
         return f"{AUTOMATIC}{rule}"
-    # Not `getpass.getuser`, which believes the variables of the environment.
+    # Not `getpass.getuser`, which uses variables of the environment.
     try:
         account = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container may have no name for it

@@ -29,7 +29,7 @@ class Action:
     field: str
     command: tuple[str, ...]
     prefix: str = ""
-    """Stands before the value in the command."""
+    """The prefix of the value in the command."""
     most: int = 1
     """A finding with more values of the field leads to no action: it would not be about one of them."""
 

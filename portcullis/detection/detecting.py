@@ -161,7 +161,7 @@ def _place(row: dict[str, Any]) -> EventPlace:
 
 
 def before(time: str, seconds: float) -> str:
-    """Return the recorded time so many seconds before another one, or the earliest time that there is."""
+    """Return the recorded time this number of seconds before another one, or the earliest time that there is."""
     try:
         return moments.recorded(_moment(time) - timedelta(seconds=seconds))
     except OverflowError:

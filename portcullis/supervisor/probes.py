@@ -28,7 +28,7 @@ PROBE_SECONDS = 2.0
 _SERVER_ERROR = 500
 
 _CERTIFICATE_REQUIRED = "CERTIFICATE_REQUIRED"
-"""The TLS alert to a caller without a certificate, as OpenSSL spells it (RFC 8446 section 6.2)."""
+"""The TLS alert to a caller without a certificate, as OpenSSL writes it (RFC 8446 section 6.2)."""
 
 
 class Probe(Protocol):

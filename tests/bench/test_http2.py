@@ -148,7 +148,7 @@ def test_a_token_too_long_for_a_frame_is_refused_with_a_reason() -> None:
         (http2_codec.frame(http2_codec.GOAWAY, 0, 0, bytes(8)), "refused by a server that is going away"),
     ],
 )
-def test_an_answer_that_allows_no_one_or_another_user_is_wrong(answer: bytes, verdict: str) -> None:
+def test_a_refusal_or_an_answer_for_another_user_is_wrong(answer: bytes, verdict: str) -> None:
     assert [answer.verdict for answer in asking().feed(answer)] == [verdict]
 
 

@@ -39,7 +39,7 @@ SERVICE, STEP = "portcullis.service", "portcullis.step"
 GOOD = {"authorization": "Bearer good"}
 IDENTITY = {"x-user-id": "1", "x-user-name": "ada", "x-client-id": "c", "x-token-scope": "mcp.time"}
 TOLD = {"decision": "allowed", "service": "time", "user": "ada", "user_id": "1", "client_id": "c"}
-"""What the access log is told of a request that was allowed."""
+"""The fields of the access log for an allowed request."""
 Decide = Callable[["Check"], CheckResponse]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from envoy_data_plane.envoy.service.auth.v3 import CheckResponse
 
 _BEFORE = 31 * 1024
-"""Bytes that arrive before the check. With two KiB more Envoy stops reading until the check has ended."""
+"""Bytes that arrive before the check. With two KiB more, Envoy stops reading until the check ends."""
 
 
 def _wait_for_checks(manager: dict[str, Any]) -> None:

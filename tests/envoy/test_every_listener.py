@@ -41,7 +41,7 @@ every = pytest.mark.parametrize(
     "settings", [LOCAL, PRODUCTION, WITH_TLS, WITH_ACME], ids=["local", "production", "tls", "acme"]
 )
 OURS = {"oauth_web", "github_standin", "acme", "ext_authz"}
-"""Clusters where no service is."""
+"""Clusters without a service."""
 
 
 def _managers(settings: EnvoySettings) -> Iterator[dict[str, Any]]:

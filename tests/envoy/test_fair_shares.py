@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BURST_SECONDS = 5
 RESERVED, SHARED, MOST = 1, 10, 4 * 10
-"""Requests a second; nothing is refilled while these tests run."""
+"""Requests a second. No bucket is refilled while these tests run."""
 MOST_CONNECTIONS = 60
 
 

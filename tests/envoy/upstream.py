@@ -43,7 +43,7 @@ class Upstream:
     address: str
     received: list[Received] = field(default_factory=list)
     more: threading.Event = field(default_factory=threading.Event)
-    """Set by a test to let a response under `/stream` go on after its first event."""
+    """A test sets it to continue a response under `/stream` after the first event."""
 
 
 class _Handler(BaseHTTPRequestHandler):

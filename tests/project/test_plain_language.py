@@ -1,7 +1,7 @@
-"""Docstrings, comments and pages of the product use plain sentences and the words of the glossary.
+"""Docstrings, comments, pages and the names of tests use plain sentences and the words of the glossary.
 
-It finds only what a list of words can find: sentences without an actor as their subject, and names of former
-versions. Tests, decision records and the changelog are not searched, because they quote.
+The check has a list of words: it finds sentences without an actor as their subject, and names of former versions.
+Decision records, the changelog, strings and this module are not searched, because they quote.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ast
 import io
 import re
 import tokenize
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,13 +20,12 @@ from tests.support.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _SUBJECTS = re.compile(
     r"(?:\A|[.:;(]\s+)(?:Who|Whoever|Whose|Nobody|Nothing|Somebody|Everybody|Whatever|What)\b[^.?:]*(?:[.:]|\Z)"
 )
 _PEOPLE = re.compile(r"\b(?:whoever|nobody|somebody|everybody|anybody|no one)\b", re.IGNORECASE)
-_TOLD = re.compile(r"\b(?:told|untold)\b", re.IGNORECASE)
+_TOLD = re.compile(r"\b(?:told|untold|believe[sd]?)\b", re.IGNORECASE)
 _FORMER_NAMES = re.compile(
     r"\b(?:journeys?|rosters?|witness(?:es)?|token memory|node view|local view|strangers?|newcomers?)\b",
     re.IGNORECASE,
@@ -36,8 +36,12 @@ PAGES = sorted(
     for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
     if page.name not in {"CHANGELOG.md", "glossary.md"}
 )
+FOLDERS = (*PACKAGES, "tests")
 MODULES = sorted(
-    path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if "generated" not in path.parts
+    path
+    for folder in FOLDERS
+    for path in (ROOT / folder).rglob("*.py")
+    if "generated" not in path.parts and path != Path(__file__)
 )
 
 
@@ -59,6 +63,13 @@ def prose_of(source: str) -> Iterator[str]:
             comments = []
 
 
+def sentences_of(source: str) -> Iterator[str]:
+    """The names of the tests of a module, each as a sentence."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node.name.removeprefix("test_").replace("_", " ").capitalize() + "."
+
+
 def faults_of(text: str) -> list[str]:
     """The parts of `text` that a reader must translate. Code is left out."""
     plain = " ".join(_CODE.sub("x", text).split())
@@ -70,13 +81,14 @@ def test_a_page_is_in_plain_language(page: Path) -> None:
     assert faults_of(page.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_docstrings_and_comments_are_in_plain_language(package: str) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_docstrings_comments_and_names_of_tests_are_in_plain_language(folder: str) -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in MODULES if path.is_relative_to(ROOT / folder)}
+    assert sources
     found = [
         f"{path.relative_to(ROOT)}: {fault}"
-        for path in MODULES
-        if path.is_relative_to(ROOT / package)
-        for text in prose_of(path.read_text(encoding="utf-8"))
+        for path, source in sources.items()
+        for text in (*prose_of(source), *sentences_of(source))
         for fault in faults_of(text)
     ]
     assert found == []
@@ -94,5 +106,10 @@ def test_docstrings_and_comments_are_in_plain_language(package: str) -> None:
         ("```\\nnobody\\n```", True),
     ],
 )
-def test_the_list_finds_what_it_is_for(text: str, is_plain: bool) -> None:
+def test_former_and_vague_words_are_found(text: str, is_plain: bool) -> None:
     assert (faults_of(text) == []) == is_plain
+
+
+def test_a_name_without_an_actor_is_found() -> None:
+    source = "def test_who_comes_late_is_refused(): ...\nasync def test_a_late_caller_is_refused(): ...\n"
+    assert [faults_of(sentence) != [] for sentence in sentences_of(source)] == [True, False]

@@ -160,7 +160,7 @@ class AlertWorld:
         return [json.loads(line) for line in result.stdout.splitlines()]
 
     def listed(self) -> dict[str, Any]:
-        """What `portcullis alerts list --json` prints."""
+        """The output of `portcullis alerts list --json`."""
         result = self.run("list", "--json")
         assert result.exit_code == 0, result.output
         found: dict[str, Any] = json.loads(result.stdout)

@@ -62,7 +62,7 @@ def as_form(assertion: str) -> dict[str, str]:
 
 
 PROVIDER = "https://idp.example/"
-"""The issuer of identity assertions; with a slash at its end, as some real ones have it."""
+"""The issuer of identity assertions. It ends in a slash, like some real ones."""
 
 KEY_NAME = "identity provider"
 """The name of the `key` of the identity provider."""

@@ -42,7 +42,7 @@ FIELDS = st.fixed_dictionaries(
     },
 )
 MINUTES = st.lists(st.tuples(st.integers(0, 30), FIELDS), max_size=12)
-"""Of one boot: how many minutes each event comes after the one before it, and what it has."""
+"""For one boot: the minutes between each event and the one before, and its fields."""
 
 
 def time_at(minutes: float) -> str:
@@ -105,7 +105,7 @@ PLAIN: dict[str, Callable[[dict[str, Any], Any], bool]] = {
     "since": lambda one, wanted: one["time"] >= wanted,
     "until": lambda one, wanted: one["time"] < wanted,
 }
-"""Each part of a filter once more, as plainly as possible."""
+"""A second, simple implementation of each part of a filter."""
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "user": st.one_of(NAMES, st.sampled_from(["OCTOCAT", "583231", "nobody"])),

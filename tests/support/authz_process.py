@@ -49,12 +49,13 @@ upstream = "http://127.0.0.1:2/mcp"
 """
 PASSWORD = "check-password-of-tests"
 PATIENT = {"REDIS_TIMEOUT": "30", "REVOCATION_BOUND": "30"}
-"""The longest that both may be: with less, a machine that leaves a worker without a turn for the bound has calls
-refused, rightly. Every check service of a test has them, but for those in tests about an outage."""
+"""The largest values of both settings: with less, calls are rightly refused when a worker waits for the processor
+for the bound. All check services of tests have them, except in tests of outages.
+"""
 HASTY = {"REDIS_TIMEOUT": "0.3", "REVOCATION_BOUND": "1"}
-"""For tests about an outage: what a check service has read counts for a second."""
+"""For tests of outages: data that a check service has read is valid for a second."""
 USERS = {"check": ("on", f">{PASSWORD}", *CHECK_ACL)}
-"""The user of the check service, with the rights it has in earnest."""
+"""The user of the check service, with the same rights as in production."""
 
 Issue = Callable[..., str]
 """Issues a token that the check service allows, with these claims changed."""

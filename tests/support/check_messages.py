@@ -90,9 +90,9 @@ class Answer:
     removed: tuple[str, ...]
     body: str
     metadata: dict[str, str]
-    """What the access log is told."""
+    """The fields for the access log."""
     request_id: str | None
-    """The id of the request, as JSON, for what Envoy answers by itself."""
+    """The id of the request, as JSON, for answers that Envoy makes itself."""
 
     @property
     def identity(self) -> dict[str, str]:

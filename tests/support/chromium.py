@@ -54,10 +54,10 @@ class Person:
     context: BrowserContext
     page: Page
     complaints: list[str] = field(default_factory=list)
-    """What the browser wrote to its console: refused content, failed loads, errors."""
+    """The messages in the browser's console: refused content, failed loads, errors."""
 
     visited: list[str] = field(default_factory=list)
-    """The addresses that the page itself was at or was sent to, in order."""
+    """The addresses that the page was at or was redirected to, in order."""
 
     def go(self, url: str) -> None:
         """Open an address."""

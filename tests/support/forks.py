@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PATIENCE = 240.0
 """Seconds; only to end a program that hangs."""
 _READ_EARLY = ("LD_", "PYTHON")
-"""Variables that loader and interpreter read before anything is imported: for these there is a new process."""
+"""Variables that the loader and the interpreter read before any import: these need a new process."""
 _FORKS = multiprocessing.get_context("forkserver")
 # Mainly libraries; no module of ours that reads its environment when it is imported.
 _FORKS.set_forkserver_preload(

@@ -45,7 +45,7 @@ _STARTING_SECONDS = 110.0
 _STOPPING_SECONDS = 60.0
 
 _REVOCATION_BOUND = "5"
-"""Seconds. With the usual one, a busy machine that leaves a check service without a turn has calls refused."""
+"""Seconds. With the default, calls are refused on a busy machine when a check service waits for the processor."""
 
 WHOAMI_ALONE = """
 issuer = "http://localhost:8080"
@@ -56,7 +56,7 @@ url = "/whoami/mcp"
 command = ["portcullis", "example-server", "--listen", "unix:{socket}"]
 transport = "http"
 """
-"""A settings file with the service that starts soonest, for tests that need a gateway of their own."""
+"""A settings file with the service that starts fastest, for tests that need a separate gateway."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class RunningGateway:
         return (self.state_dir / "logs" / f"{child}.log").read_text(encoding="utf-8")
 
     def logs(self) -> dict[str, str]:
-        """What every child has written so far, by name."""
+        """The output of every child so far, by name."""
         return {path.stem: path.read_text(encoding="utf-8") for path in (self.state_dir / "logs").glob("*.log")}
 
     def entries(self, child: str) -> list[dict[str, Any]]:

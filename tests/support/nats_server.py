@@ -32,7 +32,7 @@ class NatsServer:
     url: str
     log: Path
     options: dict[str, Any]
-    """What a client needs besides the address."""
+    """The options of a client, besides the address."""
 
     def do(self, action: Callable[[JetStreamContext], Awaitable[Any]]) -> Any:
         """Run an action on JetStream."""

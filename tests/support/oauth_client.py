@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REDIRECT_URI = "http://127.0.0.1:7777/callback"
 SESSION = "portcullis-session"
-"""The name that the session's cookie ends with."""
+"""The end of the name of the session cookie."""
 
 
 @dataclass

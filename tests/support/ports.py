@@ -10,8 +10,9 @@ import tempfile
 from pathlib import Path
 
 _PORTS = range(10_240, 20_000)
-"""Below what systems choose from for a connection. A port that the system chose for us is given to the next
-connection of any program as soon as it is free again."""
+"""Below the ports that systems choose for a connection. A port that the system chose for us is given to the next
+connection of any program as soon as it is free again.
+"""
 
 
 def free_port(among: range = _PORTS, *, other: int = 0) -> int:

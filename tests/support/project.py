@@ -5,4 +5,4 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""The project's own folder, the one with `pyproject.toml`."""
+"""The root folder of the project, with `pyproject.toml`."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NAMES = ("localhost", "rebind.example")
-"""Names that the certificate is good for, beside 127.0.0.1."""
+"""Names in the certificate, besides 127.0.0.1."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Publisher:
         self.pages: dict[str, Page] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.names: list[str | None] = []
-        """The name that each TLS handshake asked for (SNI)."""
+        """The name that each TLS handshake requested (SNI)."""
         self.closing = threading.Event()
 
     @property

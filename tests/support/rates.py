@@ -11,7 +11,7 @@ from typing import Any
 from oauth_core.settings.rates import RateSettings
 
 _MOST = 1_000_000
-"""The most that each of these settings takes."""
+"""The largest value of each of these settings."""
 
 OF_ENVOY: dict[str, Any] = {"web_rate": _MOST, "web_rate_per_address": _MOST}
 """Fields of `EnvoySettings`."""
@@ -20,4 +20,4 @@ UNREACHABLE = {name.upper(): str(_MOST) for name in (*RateSettings.model_fields,
 """Variables for the environment of `oauth_web` and of `portcullis up`."""
 
 USUAL = {name.upper(): str(field.default) for name, field in RateSettings.model_fields.items()}
-"""The limits that hold where nothing is set, for a test about them."""
+"""The limits that apply by default, for a test of them."""

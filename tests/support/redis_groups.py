@@ -29,9 +29,9 @@ _PATIENCE = 60.0
 _SLOTS = 16384
 _PRIMARIES = 3
 _BUS = 10_000
-"""How far above a node's port the other nodes call it."""
+"""The offset of a node's bus port from its port."""
 _PORTS = range(20_000, 22_700)
-"""With the bus below what the system gives to callers."""
+"""The ports and their bus ports are below those that the system chooses for connections."""
 _HOST = "127.0.0.1"
 SERVICE = "portcullis"
 

@@ -85,7 +85,7 @@ class SinkWorld:
         return self.run("ship", "--once")
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """What `portcullis audit sinks --json` prints, by the names of the sinks."""
+        """The output of `portcullis audit sinks --json`, by the names of the sinks."""
         result = self.run("sinks", "--json")
         assert result.stdout, result.exception
         return {state["name"]: state for state in json.loads(result.stdout)}
@@ -100,9 +100,9 @@ class OtlpReceiver:
     headers: dict[str, str] = field(default_factory=dict)
     """Headers of the answers."""
     rejected: int = 0
-    """How many records each answer says were refused."""
+    """The number of refused records in each answer."""
     most: int = 10**9
-    """Records of a request; with more the answer is 413."""
+    """The largest number of records in a request; with more the answer is 413."""
     attempts: int = 0
     requests: list[ExportLogsServiceRequest] = field(default_factory=list)
     authorization: set[str] = field(default_factory=set)

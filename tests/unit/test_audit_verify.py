@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SECOND = "20261130T060001Z-00000002"
 THIRD = "20261130T060002Z-00000003"
 LATE = 300
-"""Seconds after which the test seals: every frame is older than a minute then."""
+"""Seconds after which the test seals: every frame is then older than a minute."""
 
 
 @dataclass
@@ -466,7 +466,7 @@ def test_a_signed_checkpoint_of_another_tree_in_the_notes_is_a_rollback(record: 
 
 
 IRRELEVANT = {"progress", "finished", "lock"}
-"""Notes of the sealer that prove nothing, and that it makes again."""
+"""Notes of the sealer that prove nothing and that it writes again."""
 
 
 @given(data=st.data())

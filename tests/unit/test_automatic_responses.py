@@ -26,7 +26,7 @@ NOW = 1_000_000.0
 
 
 @pytest.mark.parametrize("name", sorted(shipped()))
-def test_a_shipped_rule_on_what_any_caller_can_cause_proves_no_identity(name: str) -> None:
+def test_a_shipped_rule_on_events_that_any_caller_can_cause_proves_no_identity(name: str) -> None:
     proven = proven_by(shipped()[name])
     callers_alone = {"client_id_guessing", "client_secret_guessing", "excessive_requests", "forged_tokens"}
     callers_alone |= {"guessing_from_many_networks", "secret_guessing", "sign_in_errors", "user_code_guessing"}
@@ -55,7 +55,7 @@ def test_a_shipped_rule_on_what_any_caller_can_cause_proves_no_identity(name: st
         ("outcome: allowed", set()),
     ],
 )
-def test_what_a_rule_of_an_operator_proves_follows_from_its_condition(
+def test_the_condition_of_an_operators_rule_decides_what_it_proves(
     tmp_path: Path, condition: str, proven: set[str]
 ) -> None:
     (tmp_path / "own.yml").write_text(
@@ -68,7 +68,7 @@ def test_what_a_rule_of_an_operator_proves_follows_from_its_condition(
     assert proven_by(rule) == proven
 
 
-def test_a_negation_proves_nothing(tmp_path: Path) -> None:
+def test_a_condition_with_a_negation_proves_nothing(tmp_path: Path) -> None:
     (tmp_path / "own.yml").write_text(
         "title: Own\nid: 0d3e0a5e-6f2f-4f0e-8f5f-2f1a3b4c5d6e\ndescription: Own.\nlevel: high\n"
         "logsource:\n  product: portcullis\n  service: audit\n"
@@ -92,7 +92,7 @@ def test_faults_name_the_actions_that_a_rule_may_have() -> None:
 # -- whom a finding concerns -----------------------------------------------------------------------------------
 
 
-def test_a_finding_about_two_people_blocks_none(tmp_path: Path) -> None:
+def test_a_finding_about_two_people_blocks_neither(tmp_path: Path) -> None:
     events = [
         at(EventKind.ACCESS_ALLOWED, number, jti="t", user_id=number % 2, source=f"203.0.{number}.1")
         for number in range(4)
@@ -103,7 +103,7 @@ def test_a_finding_about_two_people_blocks_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("person", [True, False])
-def test_a_client_is_revoked_only_where_it_acts_as_itself(tmp_path: Path, person: bool) -> None:
+def test_a_client_is_revoked_only_if_it_acts_for_itself(tmp_path: Path, person: bool) -> None:
     who: dict[str, Any] = {"user": "mona", "user_id": 7} if person else {}
     events = several(
         3, EventKind.ACCESS_ALLOWED, jti="t", client_id="robot", source=lambda number: f"203.0.{number}.1", **who
@@ -114,7 +114,7 @@ def test_a_client_is_revoked_only_where_it_acts_as_itself(tmp_path: Path, person
     assert bool(target.hindrance) is person
 
 
-def test_the_commands_are_those_of_the_actions(tmp_path: Path) -> None:
+def test_each_action_has_its_command(tmp_path: Path) -> None:
     events = denied(5, DenyReason.REVOKED, jti="token-1", user="mona", user_id=7)
     [finding] = found_by("revoked_token_used", events, tmp_path)
     found = {one.action: one.command for one in targets(finding, list(ACTIONS))}
@@ -130,7 +130,7 @@ def test_the_commands_are_those_of_the_actions(tmp_path: Path) -> None:
 
 @dataclass
 class Scripted:
-    """Commands that end as the test says, by default with success."""
+    """Commands with results from the test, by default success."""
 
     results: list[Result] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
@@ -148,7 +148,7 @@ def target(value: str = "grant-1", last: str = "2026-11-30T06:00:00.000000Z", **
     return Target("rule", "revoke_grant", value, last, **fields)
 
 
-def test_a_target_is_ended_once_for_one_event_also_by_the_next_process(tmp_path: Path) -> None:
+def test_a_target_is_ended_once_for_one_event_even_after_a_restart(tmp_path: Path) -> None:
     path, commands = tmp_path / FILE_NAME, Scripted()
     first = responder(path, commands)
     assert [one.state for one in first.respond([target()], NOW)] == [State.DONE]
@@ -159,11 +159,11 @@ def test_a_target_is_ended_once_for_one_event_also_by_the_next_process(tmp_path:
     assert commands.done == ["grant-1"] * 2
 
 
-def test_the_note_is_on_the_disk_before_the_action(tmp_path: Path) -> None:
+def test_the_ledger_is_on_the_disk_before_the_action(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
 
     class Killed(Exception):  # noqa: N818
-        """As if the process ended here."""
+        """Raised in place of the end of the process."""
 
     def killed(response: Response) -> Result:
         [row] = json.loads(path.read_text(encoding="utf-8"))["responses"]
@@ -177,7 +177,7 @@ def test_the_note_is_on_the_disk_before_the_action(tmp_path: Path) -> None:
     assert (ended.state, commands.done) == (State.DONE, ["grant-1"])
 
 
-def test_what_fails_is_tried_again_later_and_later_and_given_up_after_a_day(tmp_path: Path) -> None:
+def test_a_failed_action_is_retried_at_growing_intervals_and_given_up_after_a_day(tmp_path: Path) -> None:
     commands = Scripted([Result(State.WAITING, "Redis does not answer")] * 1000)
     made, now = responder(tmp_path / FILE_NAME, commands), NOW
     [first] = made.respond([target()], now)
@@ -196,7 +196,7 @@ def test_what_fails_is_tried_again_later_and_later_and_given_up_after_a_day(tmp_
     assert made.next_due() is None
 
 
-def test_one_failure_makes_the_others_wait_without_an_attempt(tmp_path: Path) -> None:
+def test_after_one_failure_the_other_actions_wait_without_an_attempt(tmp_path: Path) -> None:
     commands = Scripted([Result(State.WAITING, "Redis does not answer")])
     made = responder(tmp_path / FILE_NAME, commands, most=100)
     found = made.respond([target(f"grant-{number}") for number in range(50)], NOW)
@@ -206,7 +206,7 @@ def test_one_failure_makes_the_others_wait_without_an_attempt(tmp_path: Path) ->
     assert len(commands.done) == 51
 
 
-def test_only_so_many_take_effect_in_an_hour_also_over_restarts(tmp_path: Path) -> None:
+def test_the_limit_of_an_hour_holds_across_restarts(tmp_path: Path) -> None:
     path, commands = tmp_path / FILE_NAME, Scripted()
     many = [target(f"grant-{number}") for number in range(100)]
     found = responder(path, commands, most=3).respond(many, NOW)
@@ -258,7 +258,7 @@ def test_a_clock_that_was_set_back_does_not_lift_the_limit(tmp_path: Path) -> No
     assert [one.state for one in made.respond([target("two")], NOW - 86_400)] == [State.HELD]
 
 
-def test_what_changed_nothing_does_not_use_the_limit_up(tmp_path: Path) -> None:
+def test_an_action_without_effect_does_not_count_for_the_limit(tmp_path: Path) -> None:
     commands = Scripted([Result(State.NOTHING, "there is no such grant")] * 3)
     made = responder(tmp_path / FILE_NAME, commands, most=1)
     found = made.respond([target(f"grant-{number}") for number in range(4)], NOW)
@@ -268,7 +268,7 @@ def test_what_changed_nothing_does_not_use_the_limit_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "given", [{"people": ("Mona", "id:7")}, {"people": ("id:8",)}, {"clients": ("https://app.example/C",)}]
 )
-def test_an_exempt_identity_is_not_concerned(tmp_path: Path, given: dict[str, Any]) -> None:
+def test_an_exempt_identity_is_not_affected(tmp_path: Path, given: dict[str, Any]) -> None:
     commands = Scripted()
     made = responder(tmp_path / FILE_NAME, commands, never=("mona", "id:8", "https://app.example/C"))
     [held] = made.respond([target(**given)], NOW)
@@ -277,7 +277,7 @@ def test_an_exempt_identity_is_not_concerned(tmp_path: Path, given: dict[str, An
     assert commands.done == []
 
 
-def test_where_nothing_can_be_written_the_limit_and_the_memory_hold(tmp_path: Path) -> None:
+def test_the_limit_and_the_memory_work_without_a_writable_disk(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     commands = Scripted()
@@ -296,14 +296,14 @@ def test_where_nothing_can_be_written_the_limit_and_the_memory_hold(tmp_path: Pa
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"version": 2, "responses": []}', '{"version": 1, "responses": [1]}']
 )
-def test_a_file_that_cannot_be_understood_is_an_error(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / FILE_NAME
     path.write_text(text, encoding="utf-8")
     with pytest.raises(LedgerError, match=FILE_NAME):
         Ledger.read(path)
 
 
-def test_the_file_is_bounded_and_for_its_owner_only(tmp_path: Path) -> None:
+def test_the_file_is_limited_in_size_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     made = responder(path, Scripted(), most=1)
     made.respond([target(f"grant-{number}") for number in range(6000)], NOW)

@@ -30,7 +30,7 @@ ONE, OTHER = "203.0.113.7", "198.51.100.9"
 DAY = 24 * 60
 COMMAND = EventKind.SERVICE_DISABLED
 WORK = [at(COMMAND, -days * DAY + 4 * 60, operator="alice", service="notes") for days in range(1, 20)]
-"""Commands of one operator at ten o'clock on each of nineteen days before."""
+"""Commands of one operator at ten o'clock on each of nineteen earlier days."""
 USED = [
     at(EventKind.TOKEN_ISSUED, -10 * DAY, user="mona", user_id=7, client_id="editor", grant_id="g1"),
     at(EventKind.TOKEN_ISSUED, -9 * DAY, user="mona", user_id=7, client_id="editor", grant_id="g2"),

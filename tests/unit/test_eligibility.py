@@ -22,7 +22,7 @@ def is_admitted(user: User, allowed: Iterable[str]) -> bool:
     return Eligibility.from_lists(allowed, (), ()).is_eligible_by_name(user)
 
 
-def test_an_empty_list_allows_no_one() -> None:
+def test_an_empty_list_refuses_every_person() -> None:
     assert not is_admitted(OCTOCAT, ())
 
 

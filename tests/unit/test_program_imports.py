@@ -31,7 +31,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / f"{NAME}.py"
 
 
-def test_nothing_is_collected_while_a_module_is_imported(module: Path) -> None:
+def test_no_garbage_collection_runs_while_a_module_is_imported(module: Path) -> None:
     module.write_text("import gc\nENABLED = gc.isenabled()\n")
     assert imported().ENABLED is False
     assert gc.isenabled()

@@ -64,7 +64,7 @@ CHALLENGES = {
     OAuthReason.REGISTRATION_TOKEN_WRONG: 'Bearer error="invalid_token"',
     OAuthReason.REGISTRATION_PERMISSION_MISSING: 'Bearer error="insufficient_scope", scope="<permission>"',
 }
-"""Those of the web that have one."""
+"""The challenges of the authorization server."""
 
 
 def placeholders(reason: Reason) -> set[str]:

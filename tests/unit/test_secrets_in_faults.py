@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "S3cr3tHush"
-"""In no message and in no name of a setting."""
+"""A text that occurs in no message and in no name of a setting."""
 
 SHAPES = (
     *(
@@ -76,7 +76,7 @@ SHAPES = (
     ),
     *("a@{}", "{}@a@b", "true{}", "1{}", "-----BEGIN {}-----", "{0}.{0}.{0}", "{}.example", "{}:x.example:x"),
 )
-"""Ways in which the secret may stand in a value: for every form that some setting has there is one."""
+"""Values that contain the secret, at least one for each form of a setting."""
 
 GOOD = {
     "MASTER_KEY": MASTER_KEY,

@@ -310,7 +310,7 @@ def test_at_the_stand_in_all_people_may_sign_in_unless_a_list_is_set(config: Pat
     ],
 )
 @pytest.mark.parametrize("users", [{}, {"ALLOWED_GITHUB_USERS": ""}, {"ALLOWED_GITHUB_USERS": " , "}])
-def test_at_a_real_github_an_empty_list_allows_no_one(
+def test_at_a_real_github_an_empty_list_refuses_every_person(
     config: Path, github: dict[str, str], users: dict[str, str]
 ) -> None:
     admission = web(config, **github, **users).eligibility

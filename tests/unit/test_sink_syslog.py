@@ -1,4 +1,4 @@
-"""Messages of syslog that a sink gets, read by a parser from PyPI that shares no code with ours."""
+"""Syslog messages for a sink, read by a parser from PyPI that shares no code with ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from portcullis.sinks.records import Record, RecordKind
 from portcullis.sinks.syslog import framed, message_of
 
 NODES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,252}", fullmatch=True)
-# The parser takes some other spaces and line breaks for the end of a message.
+# The parser treats some other spaces and line breaks as the end of a message.
 TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)
 
 
@@ -23,7 +23,7 @@ def record(**fields: object) -> Record:
 
 
 def parsed(message: bytes) -> ParsedEvent:
-    """The message, as the other parser reads it."""
+    """The message as the other parser reads it."""
     found = parse_rfc5424(message.decode())
     assert found is not None
     return found

@@ -44,7 +44,7 @@ def quiet(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 
 def quoted(path: Path) -> str:
-    """Return the path as it stands in a statement, where DuckDB takes no parameter."""
+    """Return the path as text of a statement, where DuckDB accepts no parameter."""
     return "'" + str(path).replace("'", "''") + "'"
 
 

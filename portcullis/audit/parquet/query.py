@@ -1,4 +1,4 @@
-"""Queries one Parquet copy for the events that a filter can want.
+"""Queries one Parquet copy for the events that can match a filter.
 
 The database compares columns only to leave out events that cannot be wanted. The filter itself decides on the line
 of each event, as it does for segments, so both ways find the same events.

@@ -20,7 +20,7 @@ NAMES = ("opa", "go-noop", "jwt_authn")
 """Peers that are started here. Anything else is the address of a check service that runs already."""
 
 ALL = "all"
-"""Stands for every peer whose program is on PATH."""
+"""All peers whose program is on PATH."""
 
 _STARTED = {"opa": opa, "go-noop": go_noop}
 

@@ -46,7 +46,7 @@ class BenchOptions:
     owned: bool = False
 
     def plan(self, tokens: int, rate: float) -> RunPlan:
-        """How services are measured, with so many tokens; `rate` is that of an open loop."""
+        """How services are measured, with this number of tokens; `rate` is that of an open loop."""
         return RunPlan(
             seconds=self.seconds,
             warm_up=min(_WARM_UP, self.seconds / 2),

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from tests.envoy.edge.exchange import Http1, Http2
 
 FORGED = "forged"
-"""What a caller says of himself in these requests; no server behind Envoy may ever see it."""
+"""The identity that a caller claims in these requests; no server behind Envoy may ever receive it."""
 
 TIME = ("time /mcp",)
-"""What reaches the service `time`."""
+"""The request that reaches the service `time`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Case:
     wanted: tuple[str, ...]
     reaches: tuple[str, ...] = ()
     says: tuple[str, ...] = ()
-    """What the answer must contain, each in any case of letters."""
+    """Texts that the answer must contain, regardless of upper and lower case."""
     gate: str = "usual"
 
     @property

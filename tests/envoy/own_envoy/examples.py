@@ -26,7 +26,7 @@ tools = { "get_*" = "mcp.memory.read", "*" = "mcp.memory.write" }
 """
 
 Issue = Callable[..., tuple[str, str]]
-"""Makes a header with a live token for the services of the examples, with these claims changed."""
+"""Creates a header with a valid token for the services of the examples, with these claims changed."""
 
 
 def documents(path: Path) -> list[Json]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KUBERNETES = ("1.27", "1.34")
-"""The oldest version that the page promises, and a new one."""
+"""The oldest version that the page supports, and a new one."""
 
 BASE = ROOT / "kubernetes" / "base"
 METRICS = ROOT / "kubernetes" / "metrics"

@@ -133,7 +133,7 @@ def test_a_certificate_bound_token_is_refused_without_its_key(
 
 
 APP = "https://app.example/cb"
-"""Where a web app takes its codes."""
+"""The redirect URI of a web app."""
 
 
 class _Done(BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WITHOUT_PANEL: set[str] = set()
-"""Metrics that the dashboard deliberately leaves out."""
+"""Metrics that the dashboard deliberately does not show."""
 
 
 def test_it_has_a_row_for_each_part() -> None:

@@ -100,7 +100,7 @@ def test_the_examples_remove_the_headers_that_the_rendered_configuration_removes
 
 
 MOST_PATTERNS = 64
-"""As many as the definition of a ClientTrafficPolicy allows."""
+"""The limit in the definition of a ClientTrafficPolicy."""
 
 
 def test_istio_leaves_only_the_routes_to_the_authorization_server_unchecked() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 HISTORY = frozenset({ROOT / "CHANGELOG.md", *(DOCS / "adr").glob("0*.md")})
-"""Pages that say what was: they keep the names of their time."""
+"""Pages about the past: they keep the names of their time."""
 
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?:\A|(?<=\n\n))(?: {4}.*\n)+", re.MULTILINE)

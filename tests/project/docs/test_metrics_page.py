@@ -18,7 +18,7 @@ from tests.support.project import ROOT
 
 DOCS = ROOT / "docs"
 OF_ENVOY = {"envoy_server_days_until_first_cert_expiring"}
-"""Metrics of Envoy itself that rules ask for; `tests/envoy/tls` looks whether Envoy has them."""
+"""Metrics of Envoy itself that rules use; `tests/envoy/tls` tests whether Envoy has them."""
 BY_NAME = {
     family.name: family
     for family in (*families.FAMILIES, *metrics.FAMILIES, *sealer_metrics.FAMILIES, *alert_metrics.FAMILIES)

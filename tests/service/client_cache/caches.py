@@ -32,7 +32,7 @@ USERS = {
 }
 BOUND = 0.4
 STEADY: dict[str, Any] = {"bound": 60.0, "timeout": 60.0}
-"""For a cache that no busy machine makes doubt its connection."""
+"""Limits at which a busy machine never makes the cache doubt its connection."""
 PATIENCE = 60.0
 
 

@@ -1,7 +1,7 @@
 """A simulation of servers, Sentinels and the network between them and one process, with a simulated clock.
 
 The simulated process runs the real code, from `ClientCache` and `Sentinels` down to the connection. This module
-has the other ends of its connections. Nothing waits for real time: the event loop uses the simulated clock, which
+has the other ends of its connections. No code waits for real time: the event loop uses the simulated clock, which
 the test moves.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from oauth_core.store.topology.quorum import Address
 
 Line = Literal["prompt", "late requests", "late answers", "dark"]
-"""How one place can be reached. `dark` loses everything, without an error at either end."""
+"""The state of the network to one place. `dark` loses everything, without an error at either end."""
 
 _ROUNDS = 20
 

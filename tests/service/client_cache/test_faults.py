@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 PATIENT: dict[str, Any] = {"bound": 3.0, "timeout": 3.0}
-"""For what must hold within the bound: a busy machine may take longer than `BOUND` between two steps of a test."""
+"""For what must be true within the bound: a busy machine may take longer than `BOUND` between two steps of a test.
+"""
 
 
 async def another_connection(cache: ClientCache, before: int) -> None:

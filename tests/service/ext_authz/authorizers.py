@@ -38,7 +38,7 @@ ALLOWED = AuditEvent(
     source="203.0.113.7",
     request_id="request-1",
 )
-"""What is recorded when the usual token opens `SERVICE` to the usual request."""
+"""The event that is recorded when the usual token allows the usual request to `SERVICE`."""
 
 
 class Recorder:

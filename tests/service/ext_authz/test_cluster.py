@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ADMIN = "admin-password-of-tests"
 SLOTS = (0, 8191, 16383)
-"""One of each primary."""
+"""One slot of each primary."""
 
 
 @pytest.fixture(scope="module")

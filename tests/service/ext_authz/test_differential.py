@@ -61,7 +61,7 @@ CERTIFICATES = [
     quote(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n", safe="")
     for body in ("AAAA", "BBBB")
 ]
-"""As Envoy writes them; nobody here looks into one."""
+"""Certificates as Envoy writes them; no code in this test parses one."""
 
 
 class EnabledServices:

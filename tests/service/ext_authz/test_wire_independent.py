@@ -47,7 +47,7 @@ PAIRS: dict[str, type[betterproto2.Message]] = {
     "HttpStatus": types.HttpStatus,
 }
 LEFT_OUT = {("SocketAddress", "network_namespace_filepath")}
-"""What Envoy defines and we do not: none of it is sent in a Check."""
+"""Fields that Envoy defines and we do not: none of them is sent in a Check."""
 
 
 def all_messages() -> dict[str, Descriptor]:

@@ -1,4 +1,4 @@
-"""The account page: a signed-in person ends access there, and no one else can do that for them."""
+"""The account page: a signed-in person ends access there, and no other user can end it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What specifications require of every answer: status, type, caching, and the lifetime of values."""
+"""The requirements of specifications for every answer: status, type, caching, and the lifetime of values."""
 
 from __future__ import annotations
 

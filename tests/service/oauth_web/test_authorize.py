@@ -117,7 +117,7 @@ async def test_an_unknown_client_gets_a_page_that_explains_how_to_remove_and_add
         "http://127.0.0.1:7777/callback\r\nX: y",
     ],
 )
-async def test_nothing_is_sent_to_a_redirect_uri_that_is_not_registered(client: OAuthClient, uri: str) -> None:
+async def test_no_answer_is_sent_to_a_redirect_uri_that_is_not_registered(client: OAuthClient, uri: str) -> None:
     # Two redirect URIs, so that a request without one has no default either.
     registration = await client.register(redirect_uris=[REDIRECT_URI, "https://app.example/cb"])
     answer = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE, redirect_uri=uri))

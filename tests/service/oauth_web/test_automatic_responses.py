@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
-    """A server of its own: these tests end what people hold."""
+    """A separate server: these tests end the access of people."""
     with running_web({"ALLOWED_GITHUB_USERS": "*"}) as server:
         yield server
 
@@ -98,7 +98,7 @@ async def signed_in(client: OAuthClient, login: str) -> Held:
 
 
 def calls(held: Held, networks: int = 3) -> list[dict[str, object]]:
-    """Allowed calls with one token from so many networks: a finding of `token_many_networks`."""
+    """Allowed calls with one token from this number of networks: a finding of `token_many_networks`."""
     return [
         {
             "v": 1,
@@ -116,7 +116,7 @@ def calls(held: Held, networks: int = 3) -> list[dict[str, object]]:
     ]
 
 
-async def test_a_finding_ends_the_grant_and_the_alert_and_the_record_say_so(
+async def test_a_finding_ends_the_grant_and_the_alert_and_the_record_name_the_response(
     guarded: Guarded, client: OAuthClient, receiver: Receiver
 ) -> None:
     guarded.world.respond("refresh_token_reuse", "revoke_grant")
@@ -136,7 +136,9 @@ async def test_a_finding_ends_the_grant_and_the_alert_and_the_record_say_so(
     assert events[1]["reason"] == "by detection: automatic response to the detection rule refresh_token_reuse"
 
 
-async def test_further_looks_do_nothing_again_but_a_new_event_does(guarded: Guarded, client: OAuthClient) -> None:
+async def test_further_passes_repeat_no_response_but_a_new_event_causes_one(
+    guarded: Guarded, client: OAuthClient
+) -> None:
     guarded.world.respond("token_many_networks", "revoke_token")
     held = await signed_in(client, "tove")
     guarded.world.happen(*calls(held))
@@ -165,7 +167,7 @@ async def test_a_person_is_blocked_for_a_finding_that_their_valid_token_proves(
     ] * 2
 
 
-async def test_an_exempt_person_loses_nothing_also_where_the_finding_does_not_name_them(
+async def test_an_exempt_person_loses_no_access_even_if_the_finding_names_only_a_grant(
     guarded: Guarded, client: OAuthClient, receiver: Receiver
 ) -> None:
     guarded.world.configure(detection='never = ["ON-Call"]')
@@ -180,7 +182,7 @@ async def test_an_exempt_person_loses_nothing_also_where_the_finding_does_not_na
     assert guarded.world.events("grant.revoked") == []
 
 
-async def test_an_attacker_with_many_findings_ends_only_as_much_as_the_limit_allows(
+async def test_many_findings_end_only_as_much_as_the_limit_allows(
     guarded: Guarded, client: OAuthClient, receiver: Receiver
 ) -> None:
     guarded.world.configure(detection="responses_per_hour = 2")
@@ -208,7 +210,7 @@ async def test_every_response_is_reported_also_beyond_the_alerts_of_its_rule(
     assert report["done"] == [f"revoke_grant {held.grant_id}: done"]
 
 
-async def test_a_response_that_fails_is_tried_again_and_its_end_is_an_alert(
+async def test_a_failed_response_is_retried_and_its_end_is_an_alert(
     guarded: Guarded, client: OAuthClient, receiver: Receiver
 ) -> None:
     guarded.world.respond("refresh_token_reuse", "revoke_grant")
@@ -267,7 +269,7 @@ async def test_rights_end_by_themselves_on_a_full_disk(
         log = tmp_path / "alerts.log"
         with forks.running("portcullis", *command, environment=environment, log=log):
             until(lambda: guarded.world.listed()["last_look"], "a look")
-            # Sealed now, and of a time that comes when the disk is full.
+            # Sealed now, with a time at which the disk is full.
             moment = datetime.now(UTC) + timedelta(seconds=5)
             guarded.world.happen(reuse(held.grant_id) | {"time": moments.recorded(moment)})
             fill(disk)
@@ -285,7 +287,7 @@ async def test_rights_end_by_themselves_on_a_full_disk(
         ("operator_unusual_hour", "block_person", "it may have no response"),
     ],
 )
-def test_a_response_that_could_lock_somebody_else_out_is_refused(
+def test_a_response_that_could_end_the_access_of_another_person_is_refused(
     guarded: Guarded, rule: str, action: str, text: str
 ) -> None:
     guarded.world.respond(rule, action)

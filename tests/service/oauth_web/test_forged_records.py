@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.web_process import WebServer
 
 ATTACKERS_KEY = RecordKey(bytes(32))
-"""A key of the attacker's own: records are well-formed, but not ours."""
+"""The attacker's own key: its records are well-formed, but not ours."""
 
 FORGED: dict[str, Callable[[str, str], str]] = {
     "without a code": lambda _place, record: record.partition(".")[2],

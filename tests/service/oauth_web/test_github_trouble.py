@@ -63,7 +63,7 @@ class Trouble:
 
 
 SOON, LONG = 1.0, 60.0
-"""Deadlines: one to see the end of, one that is not what ends it."""
+"""Deadlines: one that a test waits for, and one that no test reaches."""
 
 
 def deadline_for(answer: bytes | str) -> float:
@@ -85,7 +85,7 @@ WHO = _http("200 OK", json.dumps({"id": 7, "login": "anna"}))
 HTML = _http("200 OK", "<html>We are having trouble</html>", "Content-Type: text/html")
 MOVED = _http("302 Found", "", "Location: http://169.254.169.254/")
 REFUSAL = json.dumps({"message": "No", "documentation_url": "https://docs.github.com/rest"})
-"""What GitHub says with every error."""
+"""The body of every error of GitHub."""
 LIMITED = [
     _http("403 Forbidden", "{}", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 4000000000"),
     _http("403 Forbidden", "{}", "Retry-After: 60"),
@@ -98,9 +98,9 @@ NOT_GITHUB = [
     _http("403 Forbidden", "<html>Blocked by your company's proxy</html>"),
     _http("401 Unauthorized", "", "WWW-Authenticate: Basic realm=proxy"),
 ]
-"""Of something on the way, or in GitHub's place while it is under repair: nobody left for that."""
+"""Answers of a proxy, or of a server in GitHub's place during maintenance: no user lost a membership."""
 STATELESS = [_http("200 OK", body) for body in ("[]", "null", "{}")]
-"""JSON that does not say what was asked."""
+"""JSON without the requested data."""
 TROUBLES = [
     "silent", "trickle", "closed", HTML, MOVED, _http("500 Internal Server Error", "x"),
     _http("503 Service Unavailable", "x"), *STATELESS,

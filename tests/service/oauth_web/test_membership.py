@@ -220,7 +220,7 @@ async def test_a_refresh_gets_the_current_groups_and_ends_tokens_with_former_one
         assert groups_in(answer["access_token"]) == ["acme", "acme/platform"]
     with web.redis.client() as redis:
         assert not redis.exists(f"token:{old}")
-        # Nothing changed the second time, so the token of the first refresh stays active.
+        # The second time has no change, so the token of the first refresh stays active.
         assert redis.exists(
             f"token:{jwt.decode(fresh['access_token'], options={'verify_signature': False})['jti']}"
         )

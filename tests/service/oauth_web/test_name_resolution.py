@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SILENT = 40
-"""More than the threads of an event loop's executor (32 at most), and so few that their questions, two for each
-name, fit into the receive buffer of one socket when they are sent without a pause."""
+"""More than the threads of an event loop's executor (32 at most), and so few that their queries, two for each
+name, fit into the receive buffer of one socket when they are sent without a pause.
+"""
 RECORDS = {
     ("both.example.", "A"): ["198.51.100.1", "198.51.100.2"],
     ("both.example.", "AAAA"): ["2001:db8::1"],

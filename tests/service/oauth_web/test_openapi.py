@@ -36,7 +36,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 FOR_PEOPLE = "/account"
-"""Below this are pages that no program asks for; the document leaves them out."""
+"""Below this are pages for people, which no program requests; the document leaves them out."""
 
 schema = schemathesis.openapi.from_path(PAGE)
 addresses = (f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1" for number in itertools.count())

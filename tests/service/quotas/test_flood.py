@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_048_576
 ROOM = 24 * MEGABYTE
-"""Of Redis, beyond what it needs when nothing is in it. The quotas are a third of it."""
+"""Memory of Redis beyond what it needs when it is empty. The quotas are a third of it."""
 QUOTAS = {
     "REGISTRATIONS_MEGABYTES": "1",
     "CLIENT_DOCUMENTS_MEGABYTES": "1",

@@ -34,7 +34,7 @@ ABSENT = frozenset(
         audit_figures.DISK,
     }
 )
-"""What a server without TLS and without an audit folder does not measure."""
+"""Metrics that a server without TLS and without an audit folder does not have."""
 
 
 @pytest.fixture(scope="module")

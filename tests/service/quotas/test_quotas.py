@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MOST = 4_000_000
 SIZE = 4000 - 250
-"""With what Redis needs beside it, a thousandth of the most. A newcomer may have two."""
+"""Together with the overhead of Redis, a thousandth of the limit. A new caller may use two."""
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 PROCESSES = 5
-"""How many of them race."""
+"""The number of racing processes."""
 
 Answers = list[tuple[int, dict[str, Any]]]
 Race = Callable[..., Answers]

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import httpx2
 
 LIFETIME = 6
-"""Seconds of an access token, so that the old key's last token dies within the test."""
+"""The lifetime of an access token in seconds, so that the old key's last token expires within the test."""
 
 ENVIRON = {"ACCESS_TOKEN_LIFETIME": str(LIFETIME), "ALLOW_SHORT_ACCESS_TOKENS": "true"}
-"""For the gateway, and for the operator's command, which must know how long tokens live."""
+"""For the gateway, and for the operator's command, which needs the lifetime of tokens."""
 
 USERS = 3
 _PAUSE = 0.1

@@ -98,7 +98,7 @@ class TwoParties(RuleBasedStateMachine):
         self.line = [first]
         """All tokens, the oldest first."""
         self.used_at: list[int] = []
-        """When each token but the last was used first."""
+        """The time of the first use of each token except the last."""
         self.owners: list[RefreshToken] = [first]
         self.thiefs: list[RefreshToken] = []
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "admin-password-of-tests"
 GRANTS = 300
-"""So many that each server of a cluster has some."""
+"""Enough grants that each server of a cluster has some."""
 
 Group = SentinelGroup | ClusterGroup
 

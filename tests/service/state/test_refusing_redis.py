@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _BOUND = 5
-"""Seconds: longer than a busy machine leaves a check service without a turn."""
+"""Seconds: longer than a check service has to wait for the processor on a busy machine."""
 
 
 @pytest.fixture(scope="module")

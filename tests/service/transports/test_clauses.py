@@ -146,7 +146,7 @@ async def test_a_reset_is_never_answered_with_a_reset() -> None:
 
 
 @pytest.mark.requirement("rfc9113:after-a-reset")
-async def test_nothing_is_sent_on_a_stream_that_the_peer_has_reset() -> None:
+async def test_no_frame_is_sent_on_a_stream_that_the_peer_has_reset() -> None:
     peer = Peer((http2_codec.INITIAL_WINDOW_SIZE, 4))
     peer.send(call(1, b"ask"), call(3, b"later"))
     peer.frames()

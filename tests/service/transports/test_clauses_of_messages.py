@@ -35,7 +35,7 @@ def resets(peer: Peer) -> list[tuple[int, int]]:
 
 
 ADDS = b"\x40\x01a\x01b"
-"""A field that becomes an entry of the table."""
+"""A field that is added to the table."""
 
 FIELDS = {
     "an empty name": (b"", b"1"),

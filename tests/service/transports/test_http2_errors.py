@@ -254,7 +254,7 @@ PIECES: list[Callable[[int], bytes]] = [
     pieces=st.lists(st.tuples(st.sampled_from(PIECES), st.integers(0, 12)), max_size=30),
     cut=st.integers(1, 200),
 )
-async def test_whatever_frames_arrive_the_sent_frames_are_valid_http2(
+async def test_the_sent_frames_are_valid_http2_for_any_received_frames(
     pieces: list[tuple[Callable[[int], bytes], int]], cut: int
 ) -> None:
     peer = Peer(greet=False)

@@ -25,7 +25,7 @@ def template_of(authz: AuthzProcess) -> int:
 
 
 def own_files(pid: int) -> set[str]:
-    """What a process has open besides the three standard files: files by their paths, sockets by their numbers."""
+    """The open files of a process besides the standard ones: files by their paths, sockets by their numbers."""
     found = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         if int(entry.name) > 2:

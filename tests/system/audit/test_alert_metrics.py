@@ -1,4 +1,4 @@
-"""What Prometheus reads of a running `portcullis alerts run`."""
+"""The metrics that Prometheus reads from a running `portcullis alerts run`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def samples(place: str) -> Samples:
         return {}
 
 
-def test_the_page_shows_findings_alerts_attempts_and_what_waits(world: AlertWorld) -> None:
+def test_the_page_has_findings_alerts_attempts_and_waiting_alerts(world: AlertWorld) -> None:
     place = f"127.0.0.1:{free_port()}"
 
     def found(name: str, **labels: str) -> float:
@@ -58,7 +58,7 @@ def test_the_page_shows_findings_alerts_attempts_and_what_waits(world: AlertWorl
             assert ("portcullis_alert_findings_total", (("rule", "code_replay"),)) in samples(place)
             kinds = families(httpx2.get(f"http://{place}/metrics", timeout=60).text)
             assert kinds == {family.name: family.kind for family in FAMILIES}
-            # A further finding of the cause makes no other alert.
+            # A further finding of the same cause creates no second alert.
             world.happen(reuse(hours=0.001))
             until(lambda: found("alert_findings_total", rule=rule) == 3)
             assert found("alerts_made_total", rule=rule) == 2
@@ -94,7 +94,7 @@ def test_the_name_of_a_rule_of_the_operator_breaks_no_page(world: AlertWorld) ->
         assert ("portcullis_alert_findings_total", (("rule", "a__b__"),)) in samples(place)
 
 
-def test_an_address_that_others_could_reach_is_refused(world: AlertWorld) -> None:
+def test_an_address_that_is_not_loopback_is_refused(world: AlertWorld) -> None:
     world.configure('metrics_listen = "0.0.0.0:9105"')
     world.webhook("hook", f"http://127.0.0.1:{free_port()}/closed")
     with running(["alerts", "run", "--config", str(world.config)], world.root / "run.log") as process:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DEAD = f"http://127.0.0.1:{free_port()}/closed"
 
 NOW = 0.01
-"""Hours: just now, so that the next look sees the event."""
+"""Hours: just now, so that the next pass sees the event."""
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def lines_of(documents: list[dict[str, Any]]) -> dict[int, str]:
 # -- syslog ----------------------------------------------------------------------------------------------------
 
 
-def test_syslog_gets_each_event_with_its_place_over_tls_that_is_verified(world: SinkWorld) -> None:
+def test_syslog_receives_each_event_with_its_place_over_verified_tls(world: SinkWorld) -> None:
     authority = Authority(world.root, "authority")
     ours = authority.identity("gateway")
     with receiving_syslog(authority.identity("localhost"), clients=authority) as receiver:
@@ -59,7 +59,7 @@ def test_syslog_gets_each_event_with_its_place_over_tls_that_is_verified(world: 
     assert json.loads(found[-1].msg) == world.sealed.folder.checkpoint.read_text()
 
 
-def test_a_receiver_of_syslog_with_another_certificate_gets_nothing(world: SinkWorld) -> None:
+def test_a_syslog_receiver_with_another_certificate_gets_nothing(world: SinkWorld) -> None:
     trusted, other = Authority(world.root, "trusted"), Authority(world.root, "other")
     with receiving_syslog(other.identity("localhost")) as receiver:
         world.sink("log", "syslog", f"tls://localhost:{receiver.port}", f'ca_file = "{trusted.cert}"')
@@ -70,7 +70,7 @@ def test_a_receiver_of_syslog_with_another_certificate_gets_nothing(world: SinkW
     assert receiver.messages == []
 
 
-def test_a_connection_of_syslog_that_was_closed_is_made_again(world: SinkWorld) -> None:
+def test_a_closed_syslog_connection_is_opened_again(world: SinkWorld) -> None:
     authority = Authority(world.root, "authority")
     with receiving_syslog(authority.identity("localhost")) as receiver:
         context = ssl.create_default_context(cafile=authority.cert)
@@ -81,7 +81,7 @@ def test_a_connection_of_syslog_that_was_closed_is_made_again(world: SinkWorld) 
         receiver.hang_up()
 
         def arrives() -> bool:
-            # One attempt may fail: the end of the connection comes at any time.
+            # One attempt may fail: the connection can end at any time.
             try:
                 sender.send([record])
             except NotTakenError:
@@ -95,7 +95,7 @@ def test_a_connection_of_syslog_that_was_closed_is_made_again(world: SinkWorld) 
 # -- webhooks --------------------------------------------------------------------------------------------------
 
 
-def test_a_webhook_gets_signed_batches_whose_id_is_the_same_in_each_attempt(world: SinkWorld) -> None:
+def test_a_webhook_gets_signed_batches_with_the_same_id_in_each_attempt(world: SinkWorld) -> None:
     (world.root / "secret").write_text(SECRET)
     with receiving() as receiver:
         world.sink("hook", "webhook", receiver.url, f'secret_file = "{world.root}/secret"')
@@ -114,7 +114,7 @@ def test_a_webhook_gets_signed_batches_whose_id_is_the_same_in_each_attempt(worl
     assert documents[-1]["note"] == world.sealed.folder.checkpoint.read_text()
 
 
-def test_a_secret_of_a_webhook_that_is_none_is_not_shown(world: SinkWorld) -> None:
+def test_an_invalid_webhook_secret_is_reported_without_its_text(world: SinkWorld) -> None:
     (world.root / "secret").write_text("whsec_short")
     world.sink("hook", "webhook", "https://hook.example.com/a", f'secret_file = "{world.root}/secret"')
     world.happen(1)
@@ -132,7 +132,7 @@ def of_nats(world: SinkWorld, server: NatsServer, *more: str) -> None:
     world.sink("stream", "nats", server.url, f'secret_file = "{world.root}/token"', *more)
 
 
-def test_a_stream_of_nats_has_each_record_once_also_if_it_was_sent_twice(world: SinkWorld) -> None:
+def test_a_nats_stream_has_each_record_once_even_if_it_was_sent_twice(world: SinkWorld) -> None:
     with nats_server(world.root / "nats") as server:
         server.make_stream()
         of_nats(world, server)
@@ -169,7 +169,7 @@ def test_a_stream_that_is_away_gets_everything_when_it_is_back(world: SinkWorld)
         assert lines_of([json.loads(data) for _, data in server.messages()]) == world.lines()
 
 
-def test_without_a_stream_for_the_subject_nothing_counts_as_taken(world: SinkWorld) -> None:
+def test_records_without_a_stream_for_the_subject_are_not_counted_as_sent(world: SinkWorld) -> None:
     with nats_server(world.root / "nats") as server:
         of_nats(world, server)
         world.happen(1)
@@ -192,7 +192,7 @@ def test_a_full_stream_that_refuses_more_is_reported_and_nothing_is_skipped(worl
         assert world.states()["stream"]["entries"] == 0
 
 
-def test_nats_is_reached_by_tls_that_is_verified_and_its_token_is_shown_nowhere(world: SinkWorld) -> None:
+def test_nats_uses_verified_tls_and_its_token_is_never_printed(world: SinkWorld) -> None:
     authority = Authority(world.root, "authority")
     identity = authority.identity("localhost")
     tls = f'tls {{ cert_file: "{identity.cert}", key_file: "{identity.key}" }}'
@@ -215,7 +215,7 @@ def test_nats_is_reached_by_tls_that_is_verified_and_its_token_is_shown_nowhere(
     assert "a-wrong-token" not in shown
 
 
-def test_frames_are_sent_in_parts_that_a_server_takes(world: SinkWorld) -> None:
+def test_frames_are_sent_in_parts_that_a_server_accepts(world: SinkWorld) -> None:
     with nats_server(world.root / "nats") as server:
         server.make_stream()
         of_nats(world, server, 'proof = "frames"')

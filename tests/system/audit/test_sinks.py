@@ -1,4 +1,7 @@
-"""`portcullis audit ship`: what a sink gets, and when. The sink here is a receiver of OTLP in this process."""
+"""`portcullis audit ship`: the records that a sink receives, and their times.
+
+The sink is an OTLP receiver in this process.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ def test_fields_have_the_names_of_the_semantic_conventions(world: SinkWorld, col
     assert resource["service.name"] == "portcullis"
 
 
-def test_a_sink_that_was_away_gets_everything_when_it_is_back(world: SinkWorld, collector: OtlpReceiver) -> None:
+def test_an_unreachable_sink_gets_everything_when_it_is_back(world: SinkWorld, collector: OtlpReceiver) -> None:
     collector.status = 503
     world.happen(2)
     result = world.ship()
@@ -121,7 +124,7 @@ def test_a_batch_that_is_too_large_is_sent_in_parts(world: SinkWorld, collector:
     assert [number for number, _ in collector.events()] == list(range(1, 21))
 
 
-def test_records_that_a_sink_refuses_for_good_are_counted_and_not_repeated(
+def test_records_that_a_sink_refuses_permanently_are_counted_and_not_repeated(
     world: SinkWorld, collector: OtlpReceiver
 ) -> None:
     collector.rejected = 1
@@ -134,7 +137,7 @@ def test_records_that_a_sink_refuses_for_good_are_counted_and_not_repeated(
     assert "REFUSED" in world.run("sinks").stdout
 
 
-def test_what_was_sent_and_not_noted_is_sent_again_with_the_same_id(
+def test_records_after_an_old_cursor_are_sent_again_with_the_same_id(
     world: SinkWorld, collector: OtlpReceiver
 ) -> None:
     world.happen(2)
@@ -144,13 +147,13 @@ def test_what_was_sent_and_not_noted_is_sent_again_with_the_same_id(
     before = cursor.read_text()
     world.happen(1)
     world.ship()
-    cursor.write_text(before)  # as after a crash between the answer and the note of it
+    cursor.write_text(before)  # as after a crash between the answer and the write of the cursor
     world.ship()
     ids = [attributes(record)["log.record.uid"] for record in collector.records()]
     assert [one for one in ids if one in places([3])] == places([3, 3])
 
 
-def test_one_dead_sink_delays_no_other_one(world: SinkWorld, collector: OtlpReceiver) -> None:
+def test_an_unreachable_sink_delays_no_other(world: SinkWorld, collector: OtlpReceiver) -> None:
     with receiving_otlp() as gone:
         world.sink("gone", "otlp", gone.url)
     world.happen(5)
@@ -171,7 +174,7 @@ def test_a_new_sink_gets_the_record_from_its_beginning(world: SinkWorld, collect
     assert len(collector.events()) == 2
 
 
-def test_a_header_comes_from_its_file_and_is_shown_nowhere(world: SinkWorld) -> None:
+def test_the_secret_in_a_header_file_is_sent_and_never_printed(world: SinkWorld) -> None:
     headers = world.root / "headers"
     headers.write_text(f"Authorization: Bearer {TOKEN}\n")
     with receiving_otlp() as receiver:
@@ -199,7 +202,7 @@ def test_a_tree_that_was_rolled_back_is_not_sent(world: SinkWorld, collector: Ot
     assert "siem: the sealed tree is shorter than what was sent: it was rolled back" in result.stderr
 
 
-def test_a_checkpoint_of_another_key_is_not_believed(world: SinkWorld, collector: OtlpReceiver) -> None:
+def test_a_checkpoint_with_an_invalid_signature_is_not_sent(world: SinkWorld, collector: OtlpReceiver) -> None:
     world.happen(1)
     note = world.sealed.folder.checkpoint.read_text()
     world.sealed.folder.checkpoint.write_text(note.replace("time 2", "time 3"))
@@ -222,7 +225,7 @@ def test_a_frame_that_was_altered_is_not_sent_and_its_entry_is(world: SinkWorld,
     assert indexes == list(range(world.sealed.checkpoint().size))
 
 
-def test_the_lag_and_the_last_place_of_each_sink_are_shown(world: SinkWorld, collector: OtlpReceiver) -> None:
+def test_the_lag_and_the_address_without_its_path_are_printed(world: SinkWorld, collector: OtlpReceiver) -> None:
     world.happen(2)
     world.ship()
     world.happen(3)
@@ -232,7 +235,7 @@ def test_the_lag_and_the_last_place_of_each_sink_are_shown(world: SinkWorld, col
     assert "/v1/logs" not in sentence
 
 
-def test_a_forgotten_sink_gets_everything_again(world: SinkWorld, collector: OtlpReceiver) -> None:
+def test_a_sink_whose_state_was_deleted_gets_everything_again(world: SinkWorld, collector: OtlpReceiver) -> None:
     world.happen(2)
     world.ship()
     assert world.run("sinks", "--forget", "siem").exit_code == 0
@@ -241,7 +244,7 @@ def test_a_forgotten_sink_gets_everything_again(world: SinkWorld, collector: Otl
     assert world.run("sinks", "--forget", "other").exit_code == 2
 
 
-def test_a_cursor_that_is_none_is_named_and_nothing_is_sent(world: SinkWorld, collector: OtlpReceiver) -> None:
+def test_an_invalid_cursor_is_reported_and_nothing_is_sent(world: SinkWorld, collector: OtlpReceiver) -> None:
     world.happen(1)
     (world.audit_dir / "sinks").mkdir()
     for content in ("{", '{"v": 1}', "[" * 60_000, '{"v":1,"place":{"index":-1,"events":0}}'):
@@ -251,7 +254,7 @@ def test_a_cursor_that_is_none_is_named_and_nothing_is_sent(world: SinkWorld, co
     assert collector.attempts == 0
 
 
-def test_without_a_sink_the_program_says_so(world: SinkWorld) -> None:
+def test_without_a_sink_the_command_fails_and_names_the_setting(world: SinkWorld) -> None:
     assert "audit.sinks is empty" in str(world.ship().exception)
 
 
@@ -260,7 +263,7 @@ def prune(world: SinkWorld, *more: str) -> Result:
     return world.run("prune", "--keep-size", "0", "--yes", *more)
 
 
-def test_retention_keeps_what_a_sink_does_not_have_yet(world: SinkWorld, collector: OtlpReceiver) -> None:
+def test_retention_keeps_segments_that_a_sink_has_not_received(world: SinkWorld, collector: OtlpReceiver) -> None:
     world.happen(2)
     world.writer.close()
     world.sealed.seal()
@@ -310,7 +313,7 @@ def test_with_an_option_retention_does_not_wait_and_the_entries_are_still_sent(
         ("syslog", "tls://log.example.com", 'headers_file = "/h"', "headers_file is for otlp"),
     ],
 )
-def test_an_address_or_a_file_that_cannot_work_is_named(
+def test_an_invalid_address_or_file_is_reported(
     world: SinkWorld, kind: str, url: str, more: str, fault: str
 ) -> None:
     world.sink("siem", kind, url, more)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def record() -> Iterator[Record]:
-    """What callers saw so far."""
+    """The results of the callers so far."""
     record = Record()
     yield record
     if record.is_to_be_kept:

@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BOUND = 1.0
-"""Seconds after which something revoked must not pass any more, whatever happens: the default of the setting."""
+"""Seconds after which a revoked token must not be allowed any more, during any event: the default of the setting.
+"""
 
 CONNECTION = "connection"
 TRY_AGAIN = frozenset({"503", CONNECTION})
-"""Failures that tell a client to come again and leave it what it holds."""
+"""Failures that tell a client to retry later and keep its tokens."""
 
 CALLERS = 4
-"""Of the service: so many calls are under way at most."""
+"""The number of callers of the service, and so the largest number of simultaneous calls."""
 
 SIGN_IN_AGAIN = "400 invalid_grant"
 GOOD = "200"
@@ -41,7 +42,7 @@ _ANSWER_SECONDS = 60.0
 _GRANTS = 4
 _PACES = {"call": 0.1, "refresh": 0.25, "discovery": 0.25, "revoked": 0.1}
 _CALM = {"call": 40, "refresh": 4, "discovery": 4}
-"""So many good answers in a row mean that all is well."""
+"""This number of consecutive successful answers means that the service is healthy."""
 
 
 @dataclass(frozen=True)

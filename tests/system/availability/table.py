@@ -22,7 +22,7 @@ _DOCS = ROOT / "docs"
 PAGE = _DOCS / "availability.md"
 RESULTS = _DOCS / "generated" / "availability.json"
 WRITE = "WRITE_AVAILABILITY"
-"""The variable that makes a run of all these tests write its figures down."""
+"""With this variable, a run of all these tests writes its results to the page."""
 
 _BEGIN, _END = "<!-- begin figures -->\n", "<!-- end figures -->\n"
 
@@ -37,7 +37,7 @@ EVENTS = {
     "cluster-3": "the third of them killed",
     "rolling": "every `ext_authz`, `oauth_web` and Envoy replaced, one after the other",
 }
-"""The rows, and what each says."""
+"""The rows, and the text of each."""
 
 
 class Record:

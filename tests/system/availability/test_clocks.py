@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.web_process import WebServer
 
 _TOLERATED = 5
-"""Seconds that a check service lets the issuer's clock be ahead (`oauth_core.tokens.access_tokens`)."""
+"""Seconds by which the issuer's clock may be ahead of a check service (`oauth_core.tokens.access_tokens`)."""
 
 
 def clock_off_by(seconds: float) -> dict[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.system.availability.table import Record
 
 EVENTS = {"cluster-1": 0, "cluster-2": 8191, "cluster-3": 16383}
-"""The rows, and a slot of the primary that dies in each."""
+"""The rows, and a slot of the primary that is killed in each."""
 
 
 def test_callers_wait_for_the_replica_of_any_killed_primary(record: Record) -> None:

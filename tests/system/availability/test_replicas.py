@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tests.system.availability.table import Record
 
 _ASKING_TO_SIGN_IN = 2
-"""Callers that refresh or discover: so many requests are in the hands of the authorization server at most."""
+"""Callers that refresh or discover, and so the largest number of simultaneous requests at the authorization
+server.
+"""
 
 
 @pytest.fixture(scope="module")

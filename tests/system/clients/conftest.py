@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TWO_SERVICES = WHOAMI_ALONE + WHOAMI_ALONE.partition("[[services]]")[2].join(["\n[[services]]", ""]).replace(
     "whoami", "other"
 )
-"""Two services, so that a token of the one can be tried at the other."""
+"""Two services, so that a token of one can be used at the other."""
 
 _GUARDED = WHOAMI_ALONE.partition("[[services]]")[2].replace("whoami", "guarded")
 _RULES = """
@@ -30,7 +30,7 @@ tools = { "admin" = "mcp.guarded.admin" }
 otherwise = "mcp.guarded.read"
 """
 _SERVICES = f"{_TWO_SERVICES}\n[[services]]{_GUARDED}{_RULES}"
-"""A third service has two permissions, so that there is a scope of it which is not enough."""
+"""A third service has two permissions, so that one of its scopes is not sufficient."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

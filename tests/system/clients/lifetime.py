@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 LIFETIME = 5
-"""Seconds that an access token of the `short_lived` gateway lives."""
+"""The lifetime in seconds of an access token of the `short_lived` gateway."""

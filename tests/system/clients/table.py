@@ -34,7 +34,7 @@ STEPS = {
     "forgotten": "continues after its registration was deleted as well, by registering again",
     "step up": "asks for the missing scope after 403 `insufficient_scope`, and continues with the new token",
 }
-"""The columns, and what each means."""
+"""The columns, and the meaning of each."""
 
 CONFORMANCE = "conformance"
 _PREFACE = """# Clients the gateway was tested with

@@ -27,7 +27,7 @@ _STEPS_UP = {
     "@modelcontextprotocol/sdk": "no: it refreshes, which cannot widen, and gives up",
     "@modelcontextprotocol/inspector": "no: gives up; started again it refreshes, which cannot widen",
 }
-"""Those that do not simply do it."""
+"""The clients that do not step up on their own, with the reason."""
 
 _CANNOT_REGISTER_AGAIN = {"mcp"}
 _PATIENCE = 60.0

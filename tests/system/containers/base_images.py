@@ -31,10 +31,10 @@ PACKAGES = "python3,python3-venv,redis-server,ca-certificates"
 BASE = "portcullis-test/debian"
 ENVOY = "portcullis-test/envoy"
 CHOICE = {"PYTHON_IMAGE": f"{BASE}:{SUITE}", "REDIS_IMAGE": f"{BASE}:{SUITE}", "ENVOY_IMAGE": f"{ENVOY}:{SUITE}"}
-"""What to put into the environment of compose."""
+"""Variables for the environment of compose."""
 
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-"""Whom a Debian system trusts."""
+"""The authorities that a Debian system trusts."""
 
 
 def missing_means() -> str | None:

@@ -35,7 +35,7 @@ NETWORKS = {
     "github-standin": {"programs"},
 }
 ENDS = {"config", "verification-key"}
-"""Containers that prepare something and end."""
+"""Containers that prepare data and then exit."""
 PORTS = {"oauth_web": 9000, "ext_authz": 9001, "redis": 6379, "time": 8000, "whoami": 8000, "github-standin": 9002}
 SECRETS = {
     "envoy": set(),

@@ -16,7 +16,7 @@ _NO_CHECK = {
     "disabled": True,
 }
 _UNCHECKED = dict.fromkeys(CHECKS, _NO_CHECK)
-"""Of a route: every filter that asks the check service is off."""
+"""For a route: every filter of the check service is off."""
 
 
 def none(manager: Json) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs" / "incidents.md").read_text(encoding="utf-8")
 EXTENTS = re.findall(r"`(portcullis audit [^`]+)`", PAGE)
-"""The commands in the running text: what shows the extent of something."""
+"""The commands in the text that show the extent of an incident."""
 EXAMPLE = [
     command
     for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

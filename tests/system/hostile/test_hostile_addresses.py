@@ -63,7 +63,7 @@ WANTED = {
     KNOWN_DOCUMENTS: (20, 20, 20),
     SLOTS: (20, 20, 0),
 }
-"""Door -> how many of the others are served, for each number of hostile addresses."""
+"""For each limit, the number of served addresses, for each number of hostile addresses."""
 
 
 def saw(door: str, hostile: int, served: int) -> None:

@@ -70,10 +70,12 @@ KINDS = (
 MADE_ANEW = frozenset(
     {ASSERTION, ASSERTION_OF_FOREIGN_KEY, ID_JAG, ID_JAG_OF_FOREIGN_KEY, CODE, PROOF, PROOF_OF_FOREIGN_KEY}
 )
-"""What counts once only, or for seconds."""
+"""Credentials that can be used once only, or for seconds."""
 
 ENTERPRISE = "clientOfAnEnterprise00"
-"""The client to which an identity provider vouches for people. It stands in the settings, so it comes first."""
+"""The client for which an identity provider issues assertions. It is in the settings, so its id is fixed in
+advance.
+"""
 SESSION_COOKIE = f"__Host-{SESSION_NAME}"
 _BROWSER_COOKIE = "__Host-portcullis"
 
@@ -81,7 +83,7 @@ _HOLDER = assertions.key(name="holder")
 _STANDIN = "portcullis-local"
 _MOST_TRIES = 10
 _FRESH_SECONDS = 25
-"""A code is good for a minute; one that is older than this is replaced before it is used."""
+"""A code is valid for a minute; one that is older than this is replaced before its use."""
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Wallet:
     gateway: RunningGateway
     oauth: OAuthClient
     certified: OAuthClient
-    """The same issuer, over connections on which a certificate is shown."""
+    """The same issuer, over connections with a client certificate."""
     client: Registration
     another: Registration
     signer: Registration

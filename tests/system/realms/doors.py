@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 Opened = Callable[["httpx2.Response"], bool]
 Request = Callable[["Wallet", str], dict[str, Any]]
-"""The arguments of one HTTP request that shows this text."""
+"""The arguments of one HTTP request with this text as a credential."""
 
 REFUSALS = frozenset({400, 401, 403})
 ANSWERED = frozenset({"POST /introspect, token", "GET /account, session cookie"})
-"""Doors where a refusal is an answer, 200: not active, signed out."""
+"""Endpoints where a refusal is an answer with status 200: not active, signed out."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Door:
     opened: Opened
     opens: frozenset[str]
     spends: bool = False
-    """Whether opening it uses the credential up, or what it stands for."""
+    """Whether a request uses up the credential, or what it represents."""
 
     @property
     def name(self) -> str:
@@ -277,4 +277,4 @@ PUBLIC = frozenset(
         "POST /account/sign-in",
     }
 )
-"""Endpoints that look at no credential: who shows one gets what everybody gets. The last begins a sign-in."""
+"""Endpoints that ignore credentials: every caller gets the same answer. The last starts a sign-in."""

@@ -65,7 +65,7 @@ KEPT_FOR = {
     "session": {kinds.SESSION, kinds.FORM_TOKEN},
     "token": {kinds.ACCESS_A, kinds.ACCESS_B, kinds.ACCESS_BOUND, kinds.ACCESS_KEYED},
 }
-"""Which credentials the keys in Redis are for."""
+"""The credentials that each key in Redis belongs to."""
 
 NO_CREDENTIAL = {
     *(

@@ -216,7 +216,7 @@ def test_only_their_owner_can_read_secrets_and_sockets(up: Gateway) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_nothing_listens_beyond_loopback(up: Gateway) -> None:
+def test_all_programs_listen_on_loopback_only(up: Gateway) -> None:
     owned = {os.readlink(fd) for pid in up.processes for fd in Path(f"/proc/{pid}/fd").iterdir()}  # noqa: PTH115
     listening = []
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
