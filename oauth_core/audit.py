@@ -184,6 +184,11 @@ class EventKind(StrEnum):
     USER_BLOCKED = "user.blocked", Outcome.SUCCESS, "An operator blocked a person, and ended all that they held."
     USER_UNBLOCKED = "user.unblocked", Outcome.SUCCESS, "An operator removed the block of a person."
     USER_REVOKED = "user.revoked", Outcome.SUCCESS, "All grants and tokens of a person were ended."
+    USER_ERASED = (
+        "user.erased",
+        Outcome.SUCCESS,
+        "All access of a person ended, and their profile, notices and mail address were erased.",
+    )
     CLIENT_REVOKED = "client.revoked", Outcome.SUCCESS, "All grants and tokens of a client were ended."
     EVERYBODY_REVOKED = "everybody.revoked", Outcome.SUCCESS, "All grants and tokens were ended."
     SERVICE_DISABLED = "service.disabled", Outcome.SUCCESS, "An operator disabled a service."

@@ -249,9 +249,14 @@ async def give_notice_of_end(
 
 def notice_store(redis: Redis, settings: WebSettings) -> NoticeStore:
     """The store of people's notices."""
-    contacts = ContactStore(redis, settings.record_key)
-    mails = MailQueue(redis, settings.record_key, contacts, RateLimitStore(redis), settings.rate_of)
+    mails = mail_queue(redis, settings)
     return NoticeStore(redis, settings.record_key, mails=mails, lost=_warn_of_lost_notice)
+
+
+def mail_queue(redis: Redis, settings: WebSettings) -> MailQueue:
+    """The mails to people that wait."""
+    contacts = ContactStore(redis, settings.record_key)
+    return MailQueue(redis, settings.record_key, contacts, RateLimitStore(redis), settings.rate_of)
 
 
 def _warn_of_lost_notice(_notice: Notice, error: StoreUnavailableError) -> None:

@@ -33,6 +33,7 @@ from portcullis.cli.operator_commands import (
     why,
     with_redis,
 )
+from portcullis.commands import users_data
 from portcullis.commands.grants import grant_document
 
 if TYPE_CHECKING:
@@ -214,6 +215,10 @@ def accept(settings: WebSettings, account: str, reason: str | None, *, as_json: 
     intent = Intent(EventKind.LOGIN_ACCEPTED, account, reason)
     person, ended = with_redis(settings, run, intent=intent, must_last=True)
     _conclude(EventKind.LOGIN_ACCEPTED, person, ended, reason, as_json=as_json)
+
+
+command.add_command(users_data.export)
+command.add_command(users_data.erase)
 
 
 def _stores(redis: Redis, settings: WebSettings) -> tuple[UserStore, GrantStore]:

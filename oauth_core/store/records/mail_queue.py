@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MOST_WAITING = 10_000
 """Mails that wait at most, for all people. Beyond it no new one is added."""
 
+_NEVER = 2**40
+"""A second after every other one."""
+
 _MAIL = SealedCodec(QueuedMail)
 
 
@@ -103,6 +106,19 @@ class MailQueue:
         """Return how many mails wait."""
         async with guarded():
             return int(await self._redis.zcard(keyspace.MAILS))
+
+    async def count_of(self, github_id: int) -> int:
+        """Return how many mails wait that are about this person."""
+        return len(await self._ids_of(github_id))
+
+    async def erase(self, github_id: int) -> None:
+        """Remove all mails that wait and are about this person."""
+        for mail_id in await self._ids_of(github_id):
+            await self.remove(mail_id)
+
+    async def _ids_of(self, github_id: int) -> list[str]:
+        waiting = await self.due(_NEVER, MOST_WAITING)
+        return [mail_id for mail_id, mail in waiting if mail.github_id == github_id]
 
     async def _add(self, mail: QueuedMail) -> bool:
         if await self._is_over(Limit.MAILS_PER_USER_A_DAY, str(mail.github_id)):

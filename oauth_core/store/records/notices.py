@@ -75,7 +75,10 @@ return count + 1
 
 
 class NoticeStore:
-    """Stores notices. Only `all` raises `StoreUnavailableError`. `lost` is called when a notice is not stored."""
+    """Stores notices. Only `all` and `erase` raise `StoreUnavailableError`.
+
+    `lost` is called when a notice is not stored.
+    """
 
     def __init__(
         self,
@@ -123,6 +126,11 @@ class NoticeStore:
         recent = [one for one in found if one is not None and one[1].latest.at > now - NOTICE_LIFETIME]
         recent.sort(key=lambda one: (one[1].latest.at, one[0]), reverse=True)
         return tuple(notice for _, notice in recent[:MOST_NOTICES])
+
+    async def erase(self, github_id: int) -> None:
+        """Remove all notices of a person. Raises `StoreUnavailableError`."""
+        async with guarded():
+            await self._redis.delete(keyspace.notices(github_id))
 
     def _read(self, location: str, text: str) -> tuple[int, RepeatedNotice] | None:
         """The microsecond at which an entry was stored, and the entry; `None` if this program did not write it."""

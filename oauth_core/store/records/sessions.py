@@ -68,6 +68,20 @@ class SessionStore:
             await self._redis.expire(key, min(self._idle, session.expires_at - now))
         return session
 
+    async def of_user(self, github_id: int, *, now: int) -> list[Session]:
+        """Return the active sessions of a person. This is no use of them."""
+        found = []
+        async with guarded():
+            indexed = await self._redis.zrange(keyspace.user_sessions(github_id), 0, -1)
+        for session_hash in map(str, indexed):
+            key = keyspace.session(session_hash)
+            async with guarded():
+                text = await self._redis.get(key)
+            session = _SESSION.load(text, self._key, key)
+            if session is not None and now < session.expires_at and not await self._is_revoked(session):
+                found.append(session)
+        return found
+
     async def end(self, session_hash: str, github_id: int) -> bool:
         """End one session. Returns whether it was active."""
         async with guarded():

@@ -91,6 +91,11 @@ class UserStore:
         by_id = {known.user.github_id: known for known in found if known}  # a scan may return a key twice
         return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
 
+    async def erase(self, github_id: int) -> None:
+        """Remove the record of a person's last sign-in. A block stays."""
+        async with guarded():
+            await self._redis.delete(keyspace.user(github_id))
+
     async def unblock(self, github_id: int) -> bool:
         """End a block. Returns whether the person was blocked."""
         async with guarded():
