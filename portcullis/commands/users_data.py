@@ -49,7 +49,7 @@ STAYS = {
     "audit record": "It proves who did what, and is kept by its retention: `portcullis audit prune`.",
     "backups": "Delete old backups: a restore brings back notices and a mail address.",
 }
-"""What `erase` leaves, and why."""
+"""The records that `erase` leaves, with the reasons."""
 
 
 @click.command("export")
@@ -163,5 +163,6 @@ async def _export(redis: Redis, settings: WebSettings, user: str) -> dict[str, A
 
 def _notice(found: RepeatedNotice) -> dict[str, Any]:
     fields = {name: value for name, value in asdict(found.latest).items() if value is not None}
-    at = {name: format_time(fields[name]) for name in ("at", "until") if name in fields}
-    return {**fields, **at, "count": found.count, "first": format_time(found.first_at)}
+    for name in fields.keys() & {"at", "until"}:
+        fields[name] = format_time(fields[name])
+    return {**fields, "count": found.count, "first": format_time(found.first_at)}
