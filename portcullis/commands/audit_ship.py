@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -48,7 +49,9 @@ def command(place: SinkPlace, *, once: bool) -> None:
         shippers = [
             Shipper(
                 sink.name,
-                SealedRecords(place.audit_dir, key, with_frames=sink.proof == "frames"),
+                SealedRecords(
+                    place.audit_dir, key, with_frames=sink.proof == "frames", read_key=partial(_key_now, place)
+                ),
                 opened[sink.name],
                 place.cursors,
                 report,
@@ -91,6 +94,14 @@ def _key(place: SinkPlace, stopping: threading.Event, *, is_patient: bool) -> Ve
         if stopping.wait(_KEY_SECONDS):
             return None
     return place.key()
+
+
+def _key_now(place: SinkPlace) -> VerifierKey | None:
+    """The public key as it is now; `None` if it cannot be read."""
+    try:
+        return place.key()
+    except SettingsError:
+        return None
 
 
 def report(sentence: str) -> None:

@@ -101,7 +101,8 @@ def post(
         ):
             found = b""
             if most:
-                for piece in answer.iter_bytes():
+                # Not decompressed: a small answer could become a huge one.
+                for piece in answer.iter_raw():
                     found += piece
                     if len(found) >= most:
                         break

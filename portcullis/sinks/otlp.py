@@ -71,7 +71,7 @@ class OtlpSender:
         seconds: float = ATTEMPT_SECONDS,
     ) -> None:
         self._url = url
-        own = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        own = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip", "Accept-Encoding": "identity"}
         self._headers = {**headers, **own}
         self._tls = tls
         self._version = version

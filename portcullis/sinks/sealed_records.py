@@ -23,7 +23,7 @@ from portcullis.audit.tree import TreeError, TreeReader
 from portcullis.sinks.records import FRAME_PART, Record, RecordKind, line_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from oauth_core.audit_log.checkpoints import Checkpoint
@@ -58,22 +58,47 @@ def tree_name(key: VerifierKey) -> str:
 class SealedRecords:
     """Reads the record of one audit folder. Methods raise `UnusableRecordError` and `OSError`."""
 
-    def __init__(self, audit_dir: Path, key: VerifierKey, *, with_frames: bool = False) -> None:
+    def __init__(
+        self,
+        audit_dir: Path,
+        key: VerifierKey,
+        *,
+        with_frames: bool = False,
+        read_key: Callable[[], VerifierKey | None] = lambda: None,
+    ) -> None:
+        """`read_key` reads the public key again: an operator can begin a new tree while this program runs."""
         self.key = key
-        self.tree = tree_name(key)
+        self._read_key = read_key
         self._audit_dir = audit_dir
         self._with_frames = with_frames
         self._folder = SealedFolder(audit_dir)
         self._boots: OrderedDict[str, _OpenBoot] = OrderedDict()
         self._places: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
+    @property
+    def tree(self) -> str:
+        """The name of the present tree."""
+        return tree_name(self.key)
+
     def checkpoint(self) -> tuple[str, Checkpoint] | None:
         """The newest note and its checkpoint; `None` if there is none yet."""
         try:
             note = self._folder.read_checkpoint()
-            return None if note is None else (note, open_checkpoint(note, self.key))
+            return None if note is None else (note, self._opened(note))
         except (NoteError, UnicodeDecodeError) as error:
             raise UnusableRecordError(f"the checkpoint cannot be used: {error}") from None
+
+    def _opened(self, note: str) -> Checkpoint:
+        """Open a note by the key, or by that of a new tree. Raises `NoteError`."""
+        try:
+            return open_checkpoint(note, self.key)
+        except NoteError:
+            newer = self._read_key()
+            if newer is None or newer == self.key:
+                raise
+            found = open_checkpoint(note, newer)
+            self.key = newer
+            return found
 
     def root_of(self, size: int) -> bytes:
         """The root of the first `size` entries, by the tiles."""

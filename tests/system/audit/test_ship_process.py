@@ -105,6 +105,24 @@ def test_a_dead_sink_delays_no_other_one_in_a_running_program(world: SinkWorld) 
     assert states["gone"]["fault"] == "no answer (ConnectError)"
 
 
+def test_a_running_program_goes_on_with_the_new_tree_of_an_operator(world: SinkWorld) -> None:
+    world.happen(2)
+    with receiving_otlp() as receiver:
+        world.sink("siem", "otlp", receiver.url)
+        with running(["audit", "ship", "--config", str(world.config)], world.root / "ship.log") as process:
+            until(lambda: len(receiver.events()) == 2, "the events")
+            place = ["--audit-dir", str(world.audit_dir), "--key-file", str(world.sealed.key.path)]
+            assert CliRunner().invoke(cli, ["audit", "key", "--new-tree", *place]).exit_code == 0
+            world.sealed.folder.root.mkdir()
+            sealer = world.sealed.new_sealer()
+            while sealer.step():
+                pass
+            until(lambda: [number for number, _ in receiver.events()].count(2) >= 2, "the events of the new tree")
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+    assert world.states()["siem"]["fault"] == ""
+
+
 def test_the_program_waits_for_the_key_that_the_first_sealer_makes(world: SinkWorld) -> None:
     world.happen(1)
     aside = world.sealed.key.public.with_suffix(".aside")

@@ -5,11 +5,15 @@ The sink is an OTLP receiver in this process.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from oauth_core.audit_log.checkpoints import open_checkpoint
+from portcullis.audit.sealer import Sealer
+from portcullis.cli.main import cli
 from tests.support.audit_segments import SegmentWriter, event
 from tests.support.sinks import TOKEN, OtlpReceiver, SinkWorld, attributes, places, receiving_otlp
 
@@ -320,3 +324,52 @@ def test_an_invalid_address_or_file_is_reported(
     shown = str(world.ship().exception)
     assert fault in shown
     assert "secret@" not in shown
+
+
+def test_frames_of_many_programs_are_found_in_any_order_of_the_tree(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    writers = [SegmentWriter(world.audit_dir, f"ext_authz.{number}") for number in range(1, 41)]
+    for turn in range(3):
+        for writer in writers:
+            if turn == 1:
+                writer.open_segment()
+            writer.write(event(turn))
+        world.sealed.seal()
+        assert world.ship().exit_code == 0
+    found = [attributes(record) for record in collector.records()]
+    events = [one["log.record.uid"] for one in found if one["portcullis.record"] == "event"]
+    assert sorted(events) == sorted(place for writer in writers for place in places([1, 2, 3], writer.writer))
+    indexes = [one["portcullis.index"] for one in found if "portcullis.index" in one]
+    assert indexes == list(range(world.sealed.checkpoint().size))
+
+
+def test_a_sink_goes_on_in_the_middle_of_a_frame(world: SinkWorld, collector: OtlpReceiver) -> None:
+    world.happen(1200)
+    world.ship()
+    assert [number for number, _ in collector.events()] == list(range(1, 1201))
+    cursor = world.audit_dir / "sinks" / "siem.json"
+    kept = json.loads(cursor.read_text())
+    cursor.write_text(json.dumps({**kept, "place": {"index": 1, "events": 1100}}))
+    world.ship()
+    assert [number for number, _ in collector.events()[1200:]] == list(range(1101, 1201))
+
+
+def test_after_a_new_tree_everything_in_the_folder_is_sent_with_the_same_ids(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    world.happen(2)
+    world.ship()
+    key = ["--key-file", str(world.sealed.key.path)]
+    result = CliRunner().invoke(cli, ["audit", "key", "--new-tree", "--audit-dir", str(world.audit_dir), *key])
+    assert result.exit_code == 0, result.output
+    world.sealed.folder.root.mkdir()
+    sealer = Sealer(world.audit_dir, world.sealed.key, report=print, publish=lambda _note: None)
+    while sealer.step():
+        pass
+    assert world.ship().exit_code == 0
+    found = [attributes(record) for record in collector.records()]
+    ids = [one["log.record.uid"] for one in found if one.get("portcullis.writer") == "ext_authz.0"]
+    events = [one for one in ids if "ext_authz" in one and "/entry/" not in one]
+    assert events == [*places([1, 2]), *places([1, 2])]
+    assert len({one["portcullis.tree"] for one in found}) == 2

@@ -197,3 +197,19 @@ def test_it_names_the_missing_settings_that_up_makes(tmp_path: Path) -> None:
     assert "`portcullis up` sets server.master_key and check.jwks_verification_key by itself" in said
     _, _, said = check(tmp_path, GOOD, secret_files(tmp_path))
     assert "by itself" not in said
+
+
+def test_secret_files_of_sinks_that_others_can_read_are_unsafe(tmp_path: Path) -> None:
+    for name, mode in (("open", 0o644), ("closed", 0o600)):
+        (tmp_path / name).write_text("Authorization: Bearer hush", encoding="utf-8")
+        (tmp_path / name).chmod(mode)
+    text = GOOD + "".join(
+        f'\n[[audit.sinks]]\nname = "{name}"\nkind = "otlp"\nurl = "https://otel.example.com/v1/logs"\n'
+        f'headers_file = "{tmp_path}/{name}"\n'
+        for name in ("open", "closed")
+    )
+    code, report, printed = check(tmp_path, text, secret_files(tmp_path), "--production", "--offline")
+    assert code == 1
+    found = f"open: {tmp_path}/open can be read by every user of this machine: chmod 600"
+    assert unsafe(report) == {"audit.sinks": found}
+    assert "Bearer hush" not in printed
