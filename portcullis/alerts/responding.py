@@ -33,6 +33,7 @@ _KEPT_SECONDS = 9 * 86_400.0
 """Longer than the rules look back, so that an old finding leads to no second response."""
 MOST_KEPT = 5_000
 _VERSION = 1
+_GONE = "the settings no longer have this response"
 
 
 class State(StrEnum):
@@ -185,9 +186,15 @@ class Responder:
         return self._attempts(planned, now)
 
     def retry(self, now: float) -> list[Response]:
-        """Attempt what waits and is due. Return those that ended."""
+        """Attempt what waits and is due, if the settings still have its action. Return those that ended."""
         due = [one for one in self.ledger.known.values() if one.state is State.WAITING and one.next <= now]
-        return [done for done in self._attempts(due, now) if done.state in _FINAL]
+        gone = [self._held(one, _GONE, now) for one in due if one.action not in self.actions.get(one.rule, ())]
+        for one in gone:
+            self.ledger.known[_key(one)] = one
+        if gone:
+            self.ledger.write(now)
+        wanted = [one for one in due if self.ledger.known[_key(one)].state is State.WAITING]
+        return [*gone, *(done for done in self._attempts(wanted, now) if done.state in _FINAL)]
 
     def of(self, wanted: Sequence[Target]) -> list[Response]:
         """Return what is known of these targets."""
@@ -206,7 +213,11 @@ class Responder:
         hindrance = target.hindrance
         if not hindrance:
             hindrance = exempt(self.never, target.people, target.clients)
-        return replace(made, state=State.HELD, text=hindrance, ended=now) if hindrance else made
+        return self._held(made, hindrance, now) if hindrance else made
+
+    @staticmethod
+    def _held(one: Response, why: str, now: float) -> Response:
+        return replace(one, state=State.HELD, text=why, ended=now)
 
     def _attempts(self, planned: Sequence[Response], now: float) -> list[Response]:
         """Attempt those that wait, as far as the limit allows; return all.
@@ -219,7 +230,7 @@ class Responder:
             done = one
             if one.state is State.WAITING and effects >= self.most:
                 text = f"{effects} responses took effect in the last hour, which is the limit; do it by hand"
-                done, are_written = replace(one, state=State.HELD, text=text, ended=now), False
+                done, are_written = self._held(one, text, now), False
                 self.ledger.known[_key(done)] = done
             elif one.state is State.WAITING and failure:
                 done, are_written = replace(one, text=failure, next=now + _FIRST_WAIT), False

@@ -65,6 +65,8 @@ class ResponseCommands:
         """Why the response must not be. The events of a grant or token may not name the person; Redis does."""
         if not self._never:
             return ""
+        if response.action == "revoke_client":
+            return exempt(self._never, [], [response.value])
 
         async def run(redis: Redis) -> Grant | str | None:
             grants = grant_store(redis, self._settings)
@@ -74,20 +76,18 @@ class ResponseCommands:
                 case "revoke_token":
                     grant_id = await grants.grant_of_token(response.value)
                     return None if grant_id is None else await grants.get(grant_id)
-                case "block_person" | "revoke_person":
+                case _:
                     users = UserStore(
                         redis, self._settings.record_key, lifetime=self._settings.refresh_token_lifetime
                     )
                     known = await users.get(int(response.value))
                     return None if known is None else known.user.login
-                case _:
-                    return None
 
         found = with_redis(self._settings, run, any_version=True)
         if isinstance(found, Grant):
             people = [] if found.user is None else [found.user.login, f"id:{found.user.github_id}"]
             return exempt(self._never, people, [found.client_id])
-        return exempt(self._never, [found] if found else [], [])
+        return exempt(self._never, [f"id:{response.value}", *([found] if found else [])], [])
 
     def _run(self, response: Response) -> None:
         action = ACTIONS[response.action]

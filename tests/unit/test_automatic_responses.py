@@ -196,6 +196,18 @@ def test_a_failed_action_is_retried_at_growing_intervals_and_given_up_after_a_da
     assert made.next_due() is None
 
 
+def test_what_waits_is_not_done_when_the_settings_no_longer_have_it(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    commands = Scripted([Result(State.WAITING, "Redis does not answer")])
+    responder(path, commands).respond([target(), target("grant-2")], NOW)
+    other = Responder(Ledger.read(path), {"rule": ["revoke_token"]}, 10, frozenset(), commands.carry_out)
+    ended = other.retry(NOW + 3600)
+    assert [one.text for one in ended] == ["the settings no longer have this response"] * 2
+    assert commands.done == ["grant-1"]
+    assert {one.state for one in Ledger.read(path).known.values()} == {State.HELD}
+    assert other.next_due() is None
+
+
 def test_after_one_failure_the_other_actions_wait_without_an_attempt(tmp_path: Path) -> None:
     commands = Scripted([Result(State.WAITING, "Redis does not answer")])
     made = responder(tmp_path / FILE_NAME, commands, most=100)

@@ -64,6 +64,13 @@ class Guarded:
         assert done.returncode == expect, f"{done.stdout}\n{done.stderr}"
         return done
 
+    def make_due(self) -> None:
+        """Let the next attempt of the one response be now."""
+        ledger = self.world.root / FILE_NAME
+        document = json.loads(ledger.read_text(encoding="utf-8"))
+        document["responses"][0]["next"] = 0
+        ledger.write_text(json.dumps(document), encoding="utf-8")
+
     def lives(self, jti: str) -> bool:
         with self.web.redis.client() as redis:
             return bool(redis.exists(keyspace.token(jti)))
@@ -219,16 +226,29 @@ async def test_a_failed_response_is_retried_and_its_end_is_an_alert(
     guarded.look(REDIS_URL=f"unix://{guarded.world.root}/no-redis.sock", REDIS_TIMEOUT="1")
     assert guarded.lives(held.jti)
     assert f"revoke_grant {held.grant_id}: failed, and is tried again" in receiver.received[0].data["done"][0]
-    ledger = guarded.world.root / FILE_NAME
-    document = json.loads(ledger.read_text(encoding="utf-8"))
-    document["responses"][0]["next"] = 0  # so that it is due now
-    ledger.write_text(json.dumps(document), encoding="utf-8")
+    guarded.make_due()
     guarded.look()
     assert not guarded.lives(held.jti)
     last = receiver.received[-1].data
     assert (last["rule"], last["done"]) == ("automatic_response", [f"revoke_grant {held.grant_id}: done"])
     guarded.look()
     assert receiver.received[-1].data["id"] == last["id"]
+
+
+async def test_a_response_that_waits_heeds_the_exempt_people_of_the_present_settings(
+    guarded: Guarded, client: OAuthClient, receiver: Receiver
+) -> None:
+    guarded.world.respond("token_many_networks", "block_person")
+    held = await signed_in(client, "exempt-later")
+    guarded.world.happen(*calls(held))
+    guarded.look(REDIS_URL=f"unix://{guarded.world.root}/no-redis.sock", REDIS_TIMEOUT="1")
+    guarded.make_due()
+    guarded.world.configure(detection=f'never = ["id:{held.user_id}"]')
+    guarded.look()
+    assert guarded.lives(held.jti)
+    assert receiver.received[-1].data["done"] == [
+        f"block_person {held.user_id}: not done: id:{held.user_id} is in detection.never"
+    ]
 
 
 async def test_a_program_that_is_killed_in_the_middle_does_it_after_its_restart(
