@@ -21,8 +21,10 @@ PENDING_LIFETIME = 3600
 MAIL_LIFETIME = 86_400
 """Seconds after which a mail that no server took is given up."""
 
-# An address as people have it: dot-atoms in ASCII (RFC 5322 section 3.2.3) at a domain, without quotes.
-_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\Z")
+# An address as people have it: dot-atoms in ASCII (RFC 5322 section 3.2.3) at a domain, without quotes. `%` and
+# `!` are left out, because old mail servers pass such mails on to another domain. `=?` begins a text that programs
+# decode (RFC 2047), to a line break for example; a hyphen at the beginning looks like an option of a program.
+_LOCAL_PART = re.compile(r"(?!-)(?!.*=\?)[A-Za-z0-9#$&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9#$&'*+/=?^_`{|}~-]+)*\Z")
 _DOMAIN = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]\Z"
 )
@@ -98,7 +100,7 @@ def is_mailed(notice: Notice, count: int) -> bool:
 def checked_address(text: str) -> str:
     """Return the mail address in `text`, the domain in lower case. Raises `ValueError`.
 
-    Only ASCII: no character can begin another header or another command of SMTP.
+    Only ASCII: no address can begin another header or another command of SMTP, also after it is decoded.
     """
     address = text.strip()
     local, mark, domain = address.rpartition("@")

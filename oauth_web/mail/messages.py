@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from oauth_core.flows.mail_notices import QueuedMail
     from oauth_core.flows.notices import Notice
 
+_UNFOLDED = SMTP.clone(max_line_length=998)
 _SUBJECTS = {
     MailKind.NEW_APP: "A new app got access",
     MailKind.NEW_COUNTRY: "A sign-in from a new country",
@@ -49,6 +50,9 @@ def message_of(
         subject, text = _of_confirmation(mail, issuer)
     message["Subject"] = subject
     message.set_content(text, charset="utf-8", cte="quoted-printable")
+    # `email` encodes a long word of a header to fold it (RFC 2047), and mail programs read no encoded link. The
+    # headers have no long text: RFC 5322 section 2.1.1 permits 998 characters.
+    message.policy = _UNFOLDED
     return message
 
 

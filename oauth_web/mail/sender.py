@@ -83,7 +83,14 @@ class MailSender:
         for mail_id, mail in await self._mails.due(self._clock(), _AT_ONCE):
             if not await self._leases.extend(WORK, seconds=_LEASE_SECONDS):
                 return
-            await self._send(mail_id, mail)
+            try:
+                await self._send(mail_id, mail)
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one mail must not hold those of other people
+                # Without the text of the error, which may have the address.
+                _log.error("mail.refused", user_id=mail.github_id, reason=type(error).__name__)
+                await self._mails.remove(mail_id)
 
     async def _send(self, mail_id: str, mail: QueuedMail) -> None:
         contact = await self._contacts.get(mail.github_id)

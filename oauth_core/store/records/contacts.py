@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from oauth_core.crypto.credentials import hash_secret
@@ -28,11 +29,13 @@ class ContactStore:
         self._key = key
 
     async def get(self, github_id: int) -> Contact | None:
-        """Return the confirmed address of a person."""
+        """Return the confirmed address of a person; `None` also for one that another version wrote."""
         redis_key = keyspace.contact(github_id)
         async with guarded():
             text = await self._redis.get(redis_key)
-        return None if text is None else _CONTACT.load(str(text), self._key, redis_key)
+        with suppress(ValueError):  # nothing that gives a notice may fail because of it
+            return None if text is None else _CONTACT.load(str(text), self._key, redis_key)
+        return None
 
     async def put(self, github_id: int, contact: Contact) -> None:
         """Set the confirmed address of a person."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MOST_WAITING = 10_000
 """Mails that wait at most, for all people. Beyond it no new one is added."""
 
+_UNREADABLE_WAIT = 3600
 _NEVER = 2**40
 """A second after every other one."""
 
@@ -73,7 +74,10 @@ class MailQueue:
         return await self._add(QueuedMail(github_id, now, address=address, token=token))
 
     async def due(self, now: int, most: int) -> list[tuple[str, QueuedMail]]:
-        """Return mails whose next attempt is due, with their ids, the oldest first."""
+        """Return mails whose next attempt is due, with their ids, the oldest first.
+
+        A mail that another version of this program wrote waits for an hour: it must not hold the others.
+        """
         async with guarded():
             ids = await self._redis.zrangebyscore(keyspace.MAILS, "-inf", now, start=0, num=most)
         found: list[tuple[str, QueuedMail]] = []
@@ -81,7 +85,12 @@ class MailQueue:
             redis_key = keyspace.mail(mail_id)
             async with guarded():
                 text = await self._redis.get(redis_key)
-            mail = None if text is None else _MAIL.load(str(text), self._key, redis_key)
+            try:
+                mail = None if text is None else _MAIL.load(str(text), self._key, redis_key)
+            except ValueError:
+                async with guarded():
+                    await self._redis.zadd(keyspace.MAILS, {mail_id: now + _UNREADABLE_WAIT}, xx=True)
+                continue
             if mail is None:  # its time is up
                 await self.remove(mail_id)
             else:

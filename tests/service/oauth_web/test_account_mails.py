@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from oauth_core.flows.mail_notices import MailKind
 from oauth_core.store import keyspace
 from tests.support import forks
 from tests.support.mail_server import Mailbox, mail_server
+from tests.support.master_key import RECORD_KEY
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
 from tests.support.programs import until
 from tests.support.web_process import WebServer, running_web
@@ -279,6 +281,42 @@ async def test_a_mail_that_is_refused_for_good_is_not_sent_again(post: Post, cli
     assert len(post.to(address)) == 1
 
 
+async def test_a_mail_that_cannot_be_written_or_read_holds_no_mail_of_other_people(
+    post: Post, client: OAuthClient
+) -> None:
+    hostile = "=?utf-8?q??=@example.com"  # no address that is accepted: `email` cannot write it
+    strange = {"github_id": 1, "queued_at": 1, "notice": {"kind": "of a newer version", "at": 1}}
+    texts = {
+        "hostile": json.dumps({"github_id": 1, "queued_at": 1, "address": hostile}),
+        "strange": json.dumps(strange),
+    }
+    with post.web.redis.client() as redis:
+        for mail_id, text in texts.items():
+            place = keyspace.mail(mail_id)
+            redis.set(place, RECORD_KEY.seal(place, text), ex=3600)
+            redis.zadd(keyspace.MAILS, {mail_id: 0})
+        address = await confirmed(post, client, somebody())
+        assert len(post.to(address)) == 1
+        assert redis.zscore(keyspace.MAILS, "hostile") is None
+        assert redis.zscore(keyspace.MAILS, "strange") > 0, "it waits"
+        redis.zrem(keyspace.MAILS, "strange")
+    assert hostile not in post.web.log.read_text()
+
+
+async def test_an_address_of_a_newer_version_stops_no_sign_in_and_not_the_page(
+    post: Post, client: OAuthClient
+) -> None:
+    login = somebody()
+    with post.web.redis.client() as redis:
+        before = set(redis.scan_iter("contact:*"))
+        await confirmed(post, client, login)
+        [place] = set(redis.scan_iter("contact:*")) - before
+        text = {"address": address_of(login), "kinds": ["of a newer version"], "confirmed_at": 1}
+        redis.set(place, RECORD_KEY.seal(place, json.dumps(text)))
+    await connect(client, login, "App")
+    assert "Mails about your access go to" not in await page_of(client)
+
+
 async def test_a_person_who_removes_the_address_gets_nothing_that_waits(post: Post, client: OAuthClient) -> None:
     login = somebody()
     address = await confirmed(post, client, login)
@@ -334,6 +372,7 @@ async def test_one_mailbox_gets_few_confirmations_from_all_people_together(post:
         "<a@example.com>",
         "a@example.com,b@example.com",
         '"a"@example.com',
+        "=?utf-8?q?a=0D=0ABcc=3Ab=40example.com?=@example.com",
         "a@[127.0.0.1]",
         "a@-example.com",
         "\u00e4@example.com",
