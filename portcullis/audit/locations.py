@@ -67,10 +67,10 @@ class Locations:
 
     def __enter__(self) -> Locations:
         for path in self.files:
-            if not path.is_file():
-                self.faults.append(f"the location database {path} cannot be used: there is no such file")
-                continue
             try:
+                if not path.is_file():
+                    self.faults.append(f"the location database {path} cannot be used: there is no such file")
+                    continue
                 self._readers.append((path, maxminddb.open_database(path, maxminddb.MODE_FILE)))
             except Exception as error:  # noqa: BLE001 - a broken file raises errors of many kinds
                 self._fault(path, error)

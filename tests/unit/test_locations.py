@@ -105,6 +105,14 @@ def test_a_missing_file_is_named_and_the_other_database_is_used(tmp_path: Path) 
         ]
 
 
+def test_a_path_at_which_the_system_looks_for_no_file_is_a_fault_of_this_database_alone(tmp_path: Path) -> None:
+    longer_than_names = tmp_path / ("x" * 300)
+    with Locations([longer_than_names, providers(tmp_path / "providers.mmdb")]) as locations:
+        assert locations.of(BERLIN).as_number == "AS3320"
+        [fault] = locations.faults
+    assert fault.startswith(f"the location database {longer_than_names} cannot be used")
+
+
 # -- in searches -----------------------------------------------------------------------------------------------
 
 
