@@ -105,7 +105,7 @@ BELONGS = {
 # The same for modules of the standard library that only some modules may use.
 STANDARD_BELONGS = {
     "logging": ("oauth_core.process.logs", "oauth_web", "ext_authz", "portcullis"),
-    "importlib": ("oauth_core.process.audit_segments", "portcullis"),
+    "importlib": ("oauth_core.process.audit_segments", "oauth_core.process.program_imports", "portcullis"),
     "secrets": ("oauth_core.crypto.credentials", "portcullis"),
     "random": (),
     "uuid": (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -67,3 +68,15 @@ def test_a_collector_that_was_off_stays_off(module: Path) -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_structlog_is_imported_without_rich_which_other_modules_can_import() -> None:
+    code = """
+import sys
+from oauth_core.process.program_imports import kept_imports
+with kept_imports():
+    import structlog
+assert not [name for name in sys.modules if name.partition(".")[0] == "rich"]
+import rich.console
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
