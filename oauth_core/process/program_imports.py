@@ -4,8 +4,8 @@ The collector of cycles runs after so many new objects, and now and then looks a
 make hundreds of thousands of them, and nearly all stay until the program ends: the collector finds nothing, and
 takes a third of the time of a program's start.
 
-structlog imports Rich where that is installed, for coloured tracebacks. Our logs are JSON, and Rich takes a sixth of
-the time of a program's start, so structlog is imported as if Rich were not installed.
+structlog imports Rich where that is installed, for coloured tracebacks. Our logs are JSON, and Rich takes a sixth
+of the time of a program's start, so structlog is imported as if Rich were not installed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _import_structlog() -> None:
     """Import structlog without Rich, which other modules can still import afterwards."""
     if "structlog" in sys.modules or "rich" in sys.modules:
         return
-    sys.modules["rich"] = None  # type: ignore[assignment] - an import of it raises `ImportError` meanwhile
+    # An import of a module that is `None` here raises `ImportError`.
+    sys.modules["rich"] = None  # type: ignore[assignment]
     try:
         import_module("structlog")
     finally:

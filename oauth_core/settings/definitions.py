@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, SecretStr
@@ -73,30 +74,33 @@ class Setting:
         return {**handler(schema), "description": " ".join(described)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Definition:
-    """A field with its `Setting`: one setting as operators use it."""
+    """A field with its `Setting`: one setting as operators use it.
+
+    Every reading of settings asks each definition for its parts several times, so they are computed once.
+    """
 
     name: str
     field: FieldInfo
     setting: Setting
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Its place in the settings file: `table.name`, or `name` at the top."""
         return self.setting.key or self.name
 
-    @property
+    @cached_property
     def variable(self) -> str:
         """The name of its environment variable."""
         return self.name.upper()
 
-    @property
+    @cached_property
     def variables(self) -> tuple[str, ...]:
         """The name of its environment variable, then that of former versions if it was another one."""
         return (self.variable, self.setting.former.upper()) if self.setting.former else (self.variable,)
 
-    @property
+    @cached_property
     def former_places(self) -> tuple[tuple[str, ...], ...]:
         """Its places in the settings file in former versions: flat names, and the former name in its table."""
         if not self.table:
@@ -104,27 +108,27 @@ class Definition:
         former = self.setting.former
         return ((self.name,), (former,), (self.table, former)) if former else ((self.name,),)
 
-    @property
+    @cached_property
     def table(self) -> str:
         """The table of the settings file; empty for a setting at its top."""
         return self.key.rpartition(".")[0]
 
-    @property
+    @cached_property
     def is_secret(self) -> bool:
         """Whether only the environment or a mounted file may contain it, never the settings file."""
         return _holds(self.field.annotation, SecretStr)
 
-    @property
+    @cached_property
     def is_mounted(self) -> bool:
         """Whether it may come from a file that `NAME_FILE` names."""
         return self.is_secret or self.setting.mounted
 
-    @property
+    @cached_property
     def is_table(self) -> bool:
         """Whether the settings file has a table for it, or several."""
         return _holds(self.field.annotation, BaseModel)
 
-    @property
+    @cached_property
     def has_variable(self) -> bool:
         """Whether the environment may set it; several tables fit into no variable, one may have a text form."""
         return not self.is_table or isinstance(self.field.annotation, type)
