@@ -196,7 +196,7 @@ def test_a_failed_action_is_retried_at_growing_intervals_and_given_up_after_a_da
     assert made.next_due() is None
 
 
-def test_what_waits_is_not_done_when_the_settings_no_longer_have_it(tmp_path: Path) -> None:
+def test_a_waiting_response_is_held_when_the_settings_no_longer_have_it(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     commands = Scripted([Result(State.WAITING, "Redis does not answer")])
     responder(path, commands).respond([target(), target("grant-2")], NOW)
