@@ -11,8 +11,8 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import nats
 from nats import errors
+from nats.aio.client import Client
 from nats.js import errors as stream_errors
 
 from portcullis.sinks.sending import ATTEMPT_SECONDS, NotTakenError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-    from nats.aio.client import Client
     from nats.js.api import PubAck
 
     from portcullis.sinks.records import Record
@@ -46,7 +45,9 @@ class NatsSender:
         self._url = url
         self._subject = subject
         user, colon, password = (secret or "").partition(":")
-        self._login = {"user": user, "password": password} if colon else {"token": secret} if secret else {}
+        self._user = user if colon else None
+        self._password = password if colon else None
+        self._token = None if colon else secret
         self._tls = tls
         self._seconds = seconds
         self._client: Client | None = None
@@ -82,7 +83,9 @@ class NatsSender:
 
     async def _publish(self, records: Sequence[Record]) -> None:
         if self._client is None or not self._client.is_connected:
-            self._client = await nats.connect(
+            # Kept before it is connected, so that `_drop` closes what an attempt has left that took too long.
+            self._client = Client()
+            await self._client.connect(
                 self._url,
                 allow_reconnect=False,
                 # Otherwise it tries for two minutes; `shipping` knows when to try again.
@@ -91,7 +94,9 @@ class NatsSender:
                 connect_timeout=_CONNECT_SECONDS,
                 tls=self._tls,
                 error_cb=_ignore,
-                **self._login,
+                user=self._user,
+                password=self._password,
+                token=self._token,
             )
         stream = self._client.jetstream(timeout=self._seconds)
 

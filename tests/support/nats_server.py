@@ -38,9 +38,9 @@ class NatsServer:
         """Run an action on JetStream."""
 
         async def run() -> Any:
-            client = await nats.connect(self.url, token=TOKEN, **self.options)
+            client = await nats.connect(self.url, token=TOKEN, connect_timeout=60, **self.options)
             try:
-                return await action(client.jetstream())
+                return await action(client.jetstream(timeout=60))
             finally:
                 await client.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import pytest
 from standardwebhooks import Webhook
 from syslogcef.parsers import parse_rfc5424
 
+from portcullis.sinks.nats import NatsSender
+from portcullis.sinks.otlp import OtlpSender
 from portcullis.sinks.records import Record, RecordKind
 from portcullis.sinks.sending import NotTakenError
 from portcullis.sinks.syslog import SyslogSender
@@ -22,6 +25,7 @@ from tests.support.sinks import SinkWorld, places
 from tests.support.syslog_receiver import receiving_syslog
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -224,3 +228,45 @@ def test_frames_are_sent_in_parts_that_a_server_accepts(world: SinkWorld) -> Non
         documents = [json.loads(data) for _, data in server.messages()]
     kinds = [one["kind"] for one in documents]
     assert kinds == ["frame", "entry", "frame", "event", "event", "checkpoint"]
+
+
+# -- receivers that never answer -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a receiver that accepts connections, and neither reads nor writes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def entry(text: str = "an entry") -> Record:
+    return Record(RecordKind.ENTRY, "tree", text, "node-1", "oauth_web", "boot", index=1)
+
+
+def test_an_attempt_at_a_syslog_receiver_that_does_not_read_ends(silent: int) -> None:
+    sender = SyslogSender("127.0.0.1", silent, None, enterprise=32473, seconds=1.0)
+    with pytest.raises(NotTakenError, match=r"the connection failed \(TimeoutError\)"):
+        sender.send([entry("x" * 64 * 1024 * 1024)])
+    sender.close()
+
+
+def test_an_attempt_at_a_receiver_that_does_not_answer_the_handshake_of_tls_ends(silent: int) -> None:
+    context = ssl.create_default_context()
+    sender = SyslogSender("127.0.0.1", silent, context, enterprise=32473, seconds=1.0)
+    with pytest.raises(NotTakenError, match="the connection failed"):
+        sender.send([entry()])
+    sender.close()
+
+
+def test_an_attempt_at_a_silent_nats_server_ends(silent: int) -> None:
+    sender = NatsSender(f"nats://127.0.0.1:{silent}", SUBJECT, seconds=1.0)
+    with pytest.raises(NotTakenError, match="no answer"):
+        sender.send([entry()])
+    sender.close()
+
+
+def test_an_attempt_at_a_silent_collector_ends(silent: int) -> None:
+    sender = OtlpSender(f"http://127.0.0.1:{silent}/v1/logs", {}, seconds=1.0)
+    with pytest.raises(NotTakenError, match="no answer"):
+        sender.send([entry()])
