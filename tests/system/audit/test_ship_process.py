@@ -28,7 +28,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SinkWorld:
 
 
 def proof(world: SinkWorld, file: Path) -> dict[str, Any]:
-    """The result of `verify-received` for a file. A checkpoint comes once a minute; newer events are `unproven`."""
+    """The result of `verify-received`. A checkpoint comes once a minute; newer events are `unproven`."""
     if not file.exists():
         return {"events": 0, "unproven": 0}
     options = ["--key", world.sealed.signer.verifier.text, "--json"]
