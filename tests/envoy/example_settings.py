@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from oauth_core.settings import EnvoySettings, load
 from oauth_core.settings.services import ServiceSettings
+from portcullis.envoy_config import render
 from tests.support.project import ROOT
 
 EXAMPLE = ROOT / "envoy" / "portcullis.example.toml"
@@ -21,3 +24,12 @@ LOCAL = EnvoySettings(
     run_dir=Path("/run/portcullis"),
 )
 PRODUCTION = load(EnvoySettings, EXAMPLE, {})
+_RENDERED: dict[str, str] = {}
+
+
+def rendered(settings: EnvoySettings) -> Any:
+    """The rendered configuration of these settings. It is rendered once, and each caller gets a new copy."""
+    key = repr(settings)
+    if key not in _RENDERED:
+        _RENDERED[key] = json.dumps(render(settings))
+    return json.loads(_RENDERED[key])

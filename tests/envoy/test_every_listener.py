@@ -9,9 +9,8 @@ import pytest
 
 from oauth_core.settings import EnvoySettings
 from oauth_core.settings.services import ServiceSettings
-from portcullis.envoy_config import render
 from portcullis.envoy_config.checks import CHECK
-from tests.envoy.example_settings import LOCAL, PRODUCTION
+from tests.envoy.example_settings import LOCAL, PRODUCTION, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +44,7 @@ OURS = {"oauth_web", "github_standin", "acme", "ext_authz"}
 
 
 def _managers(settings: EnvoySettings) -> Iterator[dict[str, Any]]:
-    rendered: Any = render(settings)
-    for listener in rendered["static_resources"]["listeners"]:
+    for listener in rendered(settings)["static_resources"]["listeners"]:
         for chain in listener["filter_chains"]:
             counting, manager = (network_filter["typed_config"] for network_filter in chain["filters"])
             # Another filter, for example a TCP proxy, would forward bytes without a check.

@@ -20,7 +20,7 @@ from oauth_core.settings.roles import PermissionSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
 from portcullis.envoy_config.checks import BODIES, CHECK, CHECKS, REFUSALS
 from portcullis.envoy_config.locations import LOCATIONS
-from tests.envoy.example_settings import EXAMPLE, LOCAL, PRODUCTION
+from tests.envoy.example_settings import EXAMPLE, LOCAL, PRODUCTION, rendered
 from tests.support.envoy import envoy_path
 from tests.support.project import ROOT
 
@@ -33,8 +33,7 @@ both = pytest.mark.parametrize("settings", [LOCAL, PRODUCTION], ids=["local", "p
 
 
 def _manager(settings: EnvoySettings) -> dict[str, Any]:
-    rendered: Any = render(settings)
-    (listener,) = rendered["static_resources"]["listeners"]
+    (listener,) = rendered(settings)["static_resources"]["listeners"]
     (chain,) = listener["filter_chains"]
     _counting, manager = chain["filters"]
     config: dict[str, Any] = manager["typed_config"]
@@ -226,8 +225,7 @@ def test_the_typed_message_and_the_rendering_agree() -> None:
 
 @pytest.mark.parametrize("name", ["ext_authz", "oauth_web", "service_time", "service_far"])
 def test_every_cluster_has_limits_and_short_timeouts(name: str) -> None:
-    rendered: Any = render(LOCAL)
-    cluster = next(c for c in rendered["static_resources"]["clusters"] if c["name"] == name)
+    cluster = next(c for c in rendered(LOCAL)["static_resources"]["clusters"] if c["name"] == name)
     assert cluster["connect_timeout"] == "2s"
     (threshold,) = cluster["circuit_breakers"]["thresholds"]
     assert {"max_connections", "max_pending_requests", "max_requests"} <= set(threshold)
