@@ -152,7 +152,7 @@ def test_the_settings_file_of_this_folder_names_the_databases_too(record: Path, 
     assert f"{BERLIN} DE" in search(record, "search")
 
 
-def test_a_broken_database_is_named_and_the_search_goes_on(
+def test_a_broken_database_is_named_and_the_search_continues(
     record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "broken.mmdb"

@@ -61,7 +61,7 @@ def test_a_flood_from_many_addresses_is_counted_and_does_not_fill_the_record(
     assert len(events) <= 2 * (MOST_A_SECOND + MOST_COUNTS_A_SECOND + 1)
 
 
-def test_what_callers_chose_is_cut_and_what_envoy_does_not_know_is_left_out(
+def test_long_texts_of_callers_are_cut_and_fields_without_a_value_are_left_out(
     redis: RedisServer, tmp_path: Path
 ) -> None:
     long = "x" * 5000

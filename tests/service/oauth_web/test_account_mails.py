@@ -180,7 +180,7 @@ async def test_an_address_counts_only_after_its_owner_confirmed_it(post: Post, c
     assert (await press(client, "mail/confirm", token=token)).status_code == 403, "it works once"
 
 
-async def test_a_link_works_only_in_the_session_in_which_it_was_asked_for(post: Post, client: OAuthClient) -> None:
+async def test_a_link_works_only_in_the_session_that_requested_it(post: Post, client: OAuthClient) -> None:
     login = somebody()
     address = address_of(login)
     await signed_in(client, login)
@@ -271,7 +271,7 @@ async def test_a_mail_that_was_not_taken_waits_and_is_sent_later(post: Post, cli
     until(lambda: post.waiting() == 0)
 
 
-async def test_a_mail_that_is_refused_for_good_is_not_sent_again(post: Post, client: OAuthClient) -> None:
+async def test_a_mail_that_is_refused_permanently_is_not_sent_again(post: Post, client: OAuthClient) -> None:
     login = somebody()
     address = await confirmed(post, client, login)
     post.box.answer = "554 No"

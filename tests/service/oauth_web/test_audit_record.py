@@ -97,7 +97,7 @@ async def test_a_sign_in_is_recorded_with_its_intents_and_its_results(
     assert issued["jti"]
 
 
-async def test_what_a_client_revokes_is_recorded_before_and_after(
+async def test_a_revocation_by_a_client_is_recorded_before_and_after(
     web: WebServer, client: OAuthClient, audit_dir: Path
 ) -> None:
     client_id = (await client.register()).client_id

@@ -31,14 +31,14 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def context(authority: Authority) -> ssl.SSLContext:
-    """What a mail server with a certificate for `localhost` needs."""
+    """The TLS context of a mail server with a certificate for `localhost`."""
     identity = authority.identity("localhost")
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(identity.cert, identity.key)
     return made
 
 
-def test_a_mail_goes_over_tls_to_a_server_with_a_trusted_certificate(
+def test_a_mail_is_sent_over_tls_to_a_server_with_a_trusted_certificate(
     authority: Authority, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
@@ -97,7 +97,7 @@ def test_a_refusal_of_class_5_is_final(answer: str, *, is_final: bool) -> None:
         assert attempt(given(box.port)) == Attempt(is_final=is_final, fault=f"it answers {answer[:3]}")
 
 
-def test_a_server_that_is_not_there_is_tried_again_later() -> None:
+def test_an_unreachable_server_is_tried_again_later() -> None:
     with mail_server() as box:
         port = box.port
     assert attempt(given(port)) == Attempt(fault="no connection (ConnectionRefusedError)")

@@ -77,7 +77,7 @@ async def test_an_export_has_everything_and_no_secret(web: WebServer, client: OA
         assert secret.rpartition(".")[2] not in text
 
 
-async def test_erasing_ends_all_access_and_leaves_only_what_must_stay(
+async def test_erasure_ends_all_access_and_leaves_only_required_data(
     web: WebServer, client: OAuthClient, redis: Redis
 ) -> None:
     login = f"p{secrets.token_hex(6)}"
@@ -108,7 +108,7 @@ async def test_a_block_stays_when_its_person_is_erased(web: WebServer, client: O
     assert refused["error"] == "access_denied"
 
 
-def test_nothing_is_erased_without_a_confirmation(web: WebServer) -> None:
+def test_no_data_is_erased_without_a_confirmation(web: WebServer) -> None:
     done = forks.run("portcullis", "users", "erase", "id:583231", environment=web.environment, given="n\n")
     assert done.returncode != 0
     assert "End all access of id:583231" in done.stderr

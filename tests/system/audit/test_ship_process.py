@@ -105,7 +105,7 @@ def test_a_dead_sink_delays_no_other_one_in_a_running_program(world: SinkWorld) 
     assert states["gone"]["fault"] == "no answer (ConnectError)"
 
 
-def test_a_running_program_goes_on_with_the_new_tree_of_an_operator(world: SinkWorld) -> None:
+def test_a_running_program_continues_with_the_new_tree_of_an_operator(world: SinkWorld) -> None:
     world.happen(2)
     with receiving_otlp() as receiver:
         world.sink("siem", "otlp", receiver.url)
