@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.audit_record import recorded
 from tests.support.gateway import running_gateway
 from tests.support.programs import until
 
@@ -35,7 +36,7 @@ def _ask(connection: HTTPConnection, **headers: str) -> int:
 
 
 def _recorded(gateway: RunningGateway, kind: str) -> list[dict[str, Any]]:
-    return [event for event in gateway.audit("ext_authz") if event["event"] == kind]
+    return [event for event in recorded(gateway.audit_dir) if event["event"] == kind]
 
 
 def _stand_for(events: list[dict[str, Any]]) -> int:

@@ -44,6 +44,7 @@ async def test_no_used_credential_is_in_any_log(
     gateway.audited("ext_authz", event="access.allowed", client_id=client.client_id)
     until(lambda: client.client_id in str(recorded(gateway.audit_dir, "oauth_web")), "the record has it")
     logs = {**gateway.logs(), "the audit record": json.dumps(recorded(gateway.audit_dir))}
+    assert client.client_id in logs["oauth_web"], "this request was logged"
     secrets = {
         "authorization code": code,
         "PKCE verifier": pkce.verifier,
