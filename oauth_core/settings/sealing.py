@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
@@ -59,3 +59,23 @@ class SealSettings(GatewaySettings):
             key="audit.metrics_listen",
         ),
     ] = None
+    audit_keep_days: Annotated[
+        int | None,
+        Setting(
+            "Segments that were sealed so many days ago are deleted each day, by a [signed "
+            "deletion](audit.md#retention). The sealer does it, so it must be able to delete them.",
+            key="audit.keep_days",
+            unit="days",
+            default_text="none: segments stay",
+        ),
+    ] = Field(default=None, ge=1, le=36_500)
+    audit_keep_bytes: Annotated[
+        int | None,
+        Setting(
+            "The oldest segments are deleted until all have so many bytes, at the same time as by "
+            "`audit.keep_days`. What is newer than a day can grow beyond it in between.",
+            key="audit.keep_bytes",
+            unit="bytes",
+            default_text="none: segments stay",
+        ),
+    ] = Field(default=None, ge=64 * 1024**2, le=10**15)

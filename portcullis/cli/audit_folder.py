@@ -23,7 +23,8 @@ STATE_DIR = Path(".portcullis")
 
 @dataclass(frozen=True, slots=True)
 class AuditPlace:
-    """The audit folder, the key, the name of this machine, the places of copies of checkpoints, and of metrics.
+    """The audit folder, the key, the name of this machine, the places of copies of checkpoints, and of metrics,
+    and what retention keeps.
 
     Without a `node` its name is the host name.
     """
@@ -34,6 +35,8 @@ class AuditPlace:
     checkpoint_file: Path | None = None
     checkpoint_url: str | None = None
     metrics_listen: str | None = None
+    keep_days: int | None = None
+    keep_bytes: int | None = None
 
 
 def audit_dir_option(command: F) -> F:
@@ -100,7 +103,19 @@ def _named_place(audit_dir: Path, key_file: Path) -> AuditPlace:
         Path(copy) if copy else None,
         os.environ.get("AUDIT_CHECKPOINT_URL") or None,
         os.environ.get("AUDIT_METRICS_LISTEN") or None,
+        _number("AUDIT_KEEP_DAYS"),
+        _number("AUDIT_KEEP_BYTES"),
     )
+
+
+def _number(name: str) -> int | None:
+    """A positive number in the environment. Raises `SettingsError` for anything else."""
+    text = os.environ.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise SettingsError([f"{name}: must be a whole number above 0"])
+    return int(text)
 
 
 def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Path | None) -> AuditPlace:
@@ -120,6 +135,8 @@ def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Pa
         settings.audit_checkpoint_file,
         settings.audit_checkpoint_url,
         settings.audit_metrics_listen,
+        settings.audit_keep_days,
+        settings.audit_keep_bytes,
     )
 
 

@@ -14,6 +14,7 @@ from oauth_core.audit_log.signed_notes import NoteError, split_note
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
 from portcullis.audit.copies import FileCopy, WebhookCopy
+from portcullis.audit.daily_pruning import DailyPruning, prune_command
 from portcullis.audit.seal_key import SealKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.audit.sealer import STEP_SECONDS, Sealer, SealerError
@@ -45,7 +46,8 @@ def command(place: AuditPlace, *, make_key: bool, stay: bool) -> None:
     while True:
         try:
             with ExitStack() as stack:
-                _seal(_sealer(place, stack, make_key=make_key), stopping)
+                sealer = _sealer(place, stack, make_key=make_key)
+                _seal(sealer, stopping, _pruning(place, stack))
         except SettingsError as error:
             if not stay or stopping.is_set():
                 raise
@@ -78,7 +80,18 @@ def _sealer(place: AuditPlace, stack: ExitStack, *, make_key: bool) -> Sealer:
     return sealer
 
 
-def _seal(sealer: Sealer, stopping: threading.Event) -> None:
+def _pruning(place: AuditPlace, stack: ExitStack) -> DailyPruning | None:
+    """The retention of the settings, which ends with `stack`; `None` without one."""
+    limits = {"keep_days": place.keep_days, "keep_bytes": place.keep_bytes}
+    command = prune_command(place.audit_dir, place.key, **limits)
+    if command is None:
+        return None
+    pruning = DailyPruning(command, _report)
+    stack.callback(pruning.stop)
+    return pruning
+
+
+def _seal(sealer: Sealer, stopping: threading.Event, pruning: DailyPruning | None) -> None:
     """Seal until stopped, and once more then, for the last events of others. Raises `SettingsError`."""
     failing = ""
     while True:
@@ -102,6 +115,8 @@ def _seal(sealer: Sealer, stopping: threading.Event) -> None:
             failing = fault
         if is_last and not more:
             return
+        if pruning is not None and not (is_last or failing):
+            pruning.step()
         if not more:
             stopping.wait(STEP_SECONDS)
 

@@ -199,6 +199,8 @@ def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
         "AUDIT_CHECKPOINT_FILE": options.settings.audit_checkpoint_file,
         "AUDIT_CHECKPOINT_URL": options.settings.audit_checkpoint_url,
         "AUDIT_METRICS_LISTEN": options.settings.audit_metrics_listen,
+        "AUDIT_KEEP_DAYS": options.settings.audit_keep_days,
+        "AUDIT_KEEP_BYTES": options.settings.audit_keep_bytes,
     }
     place = ("--audit-dir", str(paths.audit_dir), "--key-file", str(paths.audit_seal_key))
     return ChildSpec(

@@ -95,6 +95,10 @@ class Place:
         entries = [parse_entry(data) for index in range(-(-tree.size // 256)) for data in tree.bundle(index)]
         return [entry.digest for entry in entries if isinstance(entry, FrameEntry)]
 
+    def is_newest_sealed(self) -> bool:
+        """Whether every frame that is stored now is in the tree, whatever else is."""
+        return set(self.stored()) <= set(self.sealed())
+
     def is_all_sealed(self) -> bool:
         """Whether every stored frame is in the tree."""
         return self.size() == len(self.stored())
@@ -121,6 +125,29 @@ def test_frames_of_a_killed_program_are_sealed_even_if_the_sealer_was_killed_too
     other = reader.TilesReader(backend.LocalBackend(place.folder.root))
     other.set_size(place.checkpoint().size)
     assert other.calculate_root_hash() == place.checkpoint().root
+
+
+def test_the_sealer_deletes_what_the_settings_do_not_keep_and_verification_knows_it(place: Place) -> None:
+    old = write_segment(place.audit_dir, "command", OTHER, [[event(1)]])
+    # As `portcullis up` starts it: without a settings file.
+    named = ["audit", "seal", *place.arguments, "--key-file", str(place.root / "audit_seal.key")]
+    log = place.root / "seal.log"
+    with running(named, log, plain_environment(AUDIT_KEEP_BYTES="1")) as process:
+        until(lambda: process.poll() is not None or not old.path.exists(), "the deletion")
+        until(lambda: process.poll() is not None or "Signed notes" in log.read_text(), "its end")
+        assert process.poll() is None, log.read_text()
+        until(place.is_newest_sealed, "its event to be sealed")
+    verified = place.run("verify", "--json")
+    assert verified.returncode == 0, verified.stdout
+    assert "deleted" in verified.stdout
+
+
+def test_a_limit_that_is_no_number_is_a_fault_of_the_settings(place: Place) -> None:
+    named = ["audit", "seal", *place.arguments, "--key-file", str(place.root / "audit_seal.key")]
+    log = place.root / "seal.log"
+    with running(named, log, plain_environment(AUDIT_KEEP_DAYS="never")) as process:
+        assert process.wait(PATIENCE) == 2
+    assert "AUDIT_KEEP_DAYS" in log.read_text()
 
 
 def test_verification_beside_a_running_sealer_and_writer_finds_no_fault(place: Place) -> None:
