@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from google.protobuf.message import DecodeError
+
 from ext_authz.generated import envoy_refusals_pb2 as pb
 from oauth_core.audit import EventKind, Origin
 
@@ -26,6 +28,10 @@ _ANSWER = b""
 _Key = tuple[EventKind, str, str | None]
 
 
+class UnreadableReportError(Exception):
+    """The message is no report."""
+
+
 class EnvoyRefusals:
     """Records the refusals that Envoy reports."""
 
@@ -33,10 +39,17 @@ class EnvoyRefusals:
         self._audit = audit
 
     def report(self, message: bytes) -> bytes:
-        """Record what an `ExportLogsServiceRequest` has, and return its answer. Raises `DecodeError`."""
+        """Record what an `ExportLogsServiceRequest` has, and return its answer.
+
+        Raises `UnreadableReportError`.
+        """
+        try:
+            report = pb.ExportLogsServiceRequest.FromString(message)
+        except DecodeError:
+            raise UnreadableReportError from None
         firsts: dict[_Key, dict[str, str]] = {}
         counts: dict[_Key, int] = {}
-        for resource in pb.ExportLogsServiceRequest.FromString(message).resource_logs:
+        for resource in report.resource_logs:
             for scope in resource.scope_logs:
                 for record in scope.log_records:
                     values = {one.key: one.value.string_value for one in record.attributes}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from ext_authz.decision.envoy_refusals import LOGS_SERVICE
+from ext_authz.decision.envoy_refusals import LOGS_SERVICE, UnreadableReportError
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.grpc_http2.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, RESOURCE_EXHAUSTED, CallError
 from ext_authz.grpc_http2.limits import MOST_LARGE
@@ -68,7 +68,7 @@ class Calls:
         """Return the answer to `LogsService/Export` of OTLP: refusals of Envoy. Raises `CallError`."""
         try:
             return self._envoy_refusals.report(message)
-        except DecodeError:
+        except UnreadableReportError:
             raise CallError(INTERNAL, "the request cannot be decoded") from None
 
     def watch(self, message: bytes) -> AsyncGenerator[bytes]:

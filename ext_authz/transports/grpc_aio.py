@@ -6,12 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_service  # type: ignore[attr-defined] # documented, not in `__all__`
 from grpc_reflection.v1alpha import reflection
 
-from ext_authz.decision.envoy_refusals import LOGS_SERVICE
+from ext_authz.decision.envoy_refusals import LOGS_SERVICE, UnreadableReportError
 from ext_authz.generated import envoy_ext_authz_pb2
 from ext_authz.grpc_http2.limits import LARGEST_MESSAGE
 from ext_authz.net.listen_addresses import cannot_listen
@@ -75,7 +74,7 @@ class GrpcTransport:
         async def export(message: bytes, context: _Context) -> bytes:
             try:
                 return check_server.envoy_refusals.report(message)
-            except DecodeError:
+            except UnreadableReportError:
                 return await context.abort(grpc.StatusCode.INTERNAL, "the request cannot be decoded")
 
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {

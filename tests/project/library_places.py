@@ -28,6 +28,7 @@ BELONGS = {
         "ext_authz.generated",
         "ext_authz.grpc_http2",
         "ext_authz.decision.envoy_messages",
+        "ext_authz.decision.envoy_refusals",
         "portcullis.bench",
         "portcullis.sinks.otlp",
         "protos",
