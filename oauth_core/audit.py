@@ -184,6 +184,7 @@ class EventKind(StrEnum):
     USER_BLOCKED = "user.blocked", Outcome.SUCCESS, "An operator blocked a person, and ended all that they held."
     USER_UNBLOCKED = "user.unblocked", Outcome.SUCCESS, "An operator removed the block of a person."
     USER_REVOKED = "user.revoked", Outcome.SUCCESS, "All grants and tokens of a person were ended."
+    USER_NOTIFIED = "user.notified", Outcome.SUCCESS, "A person got a notice about a sign-in from a new country."
     USER_ERASED = (
         "user.erased",
         Outcome.SUCCESS,

@@ -10,7 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, GatewaySettings
 
-ActionName = Literal["revoke_token", "revoke_grant", "revoke_person", "block_person", "revoke_client"]
+ActionName = Literal[
+    "revoke_token", "revoke_grant", "revoke_person", "block_person", "revoke_client", "notify_new_country"
+]
 
 
 class AutomaticResponse(BaseModel):

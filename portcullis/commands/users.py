@@ -180,6 +180,30 @@ def revoke(settings: WebSettings, user: str, reason: str | None, *, as_json: boo
     _conclude(EventKind.USER_REVOKED, person, ended, reason, as_json=as_json)
 
 
+@command.command("notify-new-country")
+@click.argument("user")
+@why
+@as_json
+@click.pass_obj
+def notify_new_country(settings: WebSettings, user: str, reason: str | None, *, as_json: bool) -> None:
+    """Give USER the notice that they signed in from a new country, and a mail if they want one.
+
+    The detection rule `new_country` finds such sign-ins; its automatic response `notify_new_country` runs this
+    command. The reason is in the audit record only.
+    """
+
+    async def run(redis: Redis) -> User:
+        users, _ = _stores(redis, settings)
+        person = await _as_user(users, await find_person(users, user))
+        notice = notice_of_operator(NoticeKind.NEW_COUNTRY, None)
+        if not await notice_store(redis, settings).add(person.github_id, notice):
+            raise click.ClickException("the notice could not be stored")
+        return person
+
+    person = with_redis(settings, run, intent=Intent(EventKind.USER_NOTIFIED, user, reason))
+    _conclude(EventKind.USER_NOTIFIED, person, Ended((), 0), reason, as_json=as_json)
+
+
 @command.command()
 @click.argument("account", metavar="LOGIN#ID")
 @why

@@ -40,6 +40,7 @@ ACTIONS: dict[ActionName, Action] = {
     "revoke_person": Action("user_id", ("users", "revoke"), "id:"),
     "block_person": Action("user_id", ("users", "block"), "id:"),
     "revoke_client": Action("client_id", ("clients", "revoke")),
+    "notify_new_country": Action("user_id", ("users", "notify-new-country"), "id:"),
 }
 
 _OF_TOKEN = frozenset({"user_id", "client_id", "jti"})

@@ -122,6 +122,7 @@ def test_each_action_has_its_command(tmp_path: Path) -> None:
         "revoke_token": ("tokens", "revoke", "token-1"),
         "revoke_person": ("users", "revoke", "id:7"),
         "block_person": ("users", "block", "id:7"),
+        "notify_new_country": ("users", "notify-new-country", "id:7"),
     }
 
 

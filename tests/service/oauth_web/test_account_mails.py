@@ -235,6 +235,20 @@ async def test_a_block_and_a_reused_key_are_mailed(post: Post, client: OAuthClie
     assert "evil.example" not in mail.as_string(), "the reason is on the account page only"
 
 
+async def test_a_sign_in_from_a_new_country_is_mailed_and_on_the_page(post: Post, client: OAuthClient) -> None:
+    login = somebody()
+    address = await confirmed(post, client, login, MailKind.NEW_COUNTRY)
+    arguments = ("users", "notify-new-country", login, "--reason", "see evil.example")
+    done = forks.run("portcullis", *arguments, environment=post.web.environment)
+    assert done.returncode == 0, done.stderr
+    mail = post.arrived(address, 2)
+    assert mail["Subject"] == "A sign-in from a new country"
+    assert "You signed in from a new country." in text_of(mail)
+    page = await page_of(client)
+    assert "You signed in from a new country" in page
+    assert "evil.example" not in page
+
+
 async def test_a_mail_program_unsubscribes_with_one_request_without_a_session(
     post: Post, client: OAuthClient
 ) -> None:
