@@ -19,6 +19,8 @@ INCOMPLETE = "detection_incomplete"
 """The rule of alerts that say that the rules do not see everything."""
 RESPONSE = "automatic_response"
 """The rule of alerts about automatic responses that ended after the alert of their finding, or without one."""
+UNUSUAL_REQUESTS, UNUSUAL_HOUR = "unusual_requests", "unusual_hour"
+"""The rules of alerts that come from baselines. They are no Sigma files, which have no baselines."""
 _WIDTH = 100
 
 

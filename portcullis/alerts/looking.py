@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from portcullis.alerts.learning import Learner
     from portcullis.alerts.outbox import Outbox
     from portcullis.alerts.responding import Responder, Response
     from portcullis.audit.sealing import Sealing
@@ -75,10 +76,13 @@ class Looker:
     """The databases of locations."""
     responder: Responder | None = None
     """Carries out the automatic responses, if there are any in the settings."""
+    learner: Learner | None = None
+    """Judges what is usual for each person and client."""
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     processor: Callable[[], float] = time.process_time
     _batches: list[Batch] = field(default_factory=list)
+    _learner_due: float = 0.0
 
     def __post_init__(self) -> None:
         quick = [rule for rule in self.rules if rule.seconds <= _QUICK]
@@ -98,6 +102,11 @@ class Looker:
             faults += self._look(batch.rules, outbox)
             took = self.processor() - began
             batch.due = self.monotonic() + max(self.interval, SHARE * took)
+        if self.learner is not None and self._learner_due <= self.monotonic():
+            ran, began = True, self.processor()
+            faults += self.learner.step(outbox)
+            took = self.processor() - began
+            self._learner_due = self.monotonic() + max(self.interval, SHARE * took)
         if ran:
             if self.responder is not None and self.responder.ledger.fault is not None:
                 faults.append(f"automatic responses cannot be noted: {self.responder.ledger.fault}")

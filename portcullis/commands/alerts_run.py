@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -114,12 +115,25 @@ def _looker(place: AlertPlace) -> Looker:
     settings = place.settings
     rules = rules_of(settings)
     # Imported here, as in `chosen_rules`: DuckDB may be missing.
+    from portcullis.alerts.learning import LEVELS as OF_BASELINES  # noqa: PLC0415
+    from portcullis.alerts.learning import Learner  # noqa: PLC0415
     from portcullis.alerts.looking import Gateway, Looker  # noqa: PLC0415
+    from portcullis.detection.profiles import FILE_NAME as PROFILES  # noqa: PLC0415
 
     responder = _responder(place)
     lowest = lowest_levels(settings)
     least = max(lowest.values(), key=LEVELS.index)
     responding = {} if responder is None else responder.actions
+    learner = Learner(
+        place.audit_dir,
+        place.outbox.with_name(PROFILES),
+        lowest,
+        settings.issuer,
+        place.node,
+        lambda: sealing_of(place.audit_dir),
+        float(settings.alerts_window),
+        time.time,
+    )
     return Looker(
         place.audit_dir,
         [rule for rule in rules if reaches(rule.level, least) or rule.name in responding],
@@ -130,6 +144,7 @@ def _looker(place: AlertPlace) -> Looker:
         interval=float(settings.alerts_interval),
         locations=settings.location_databases,
         responder=responder,
+        learner=learner if any(reaches(level, least) for level in OF_BASELINES.values()) else None,
     )
 
 

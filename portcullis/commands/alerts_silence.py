@@ -13,7 +13,7 @@ import click
 import portcullis.detection
 from oauth_core.audit import EventKind
 from oauth_core.display_text import is_displayable
-from portcullis.alerts.alert import INCOMPLETE, RESPONSE
+from portcullis.alerts.alert import INCOMPLETE, RESPONSE, UNUSUAL_HOUR, UNUSUAL_REQUESTS
 from portcullis.alerts.outbox import Silence, new_id
 from portcullis.audit import moments
 from portcullis.cli.alert_options import alert_options
@@ -84,4 +84,4 @@ def _rules(place: AlertPlace) -> list[str]:
     folders = [Path(portcullis.detection.__file__).parent / "rules"]
     folders += [place.settings.alerts_rules] if place.settings.alerts_rules else []
     names = {path.stem for folder in folders for path in folder.glob("*.y*ml")}
-    return sorted({*names, INCOMPLETE, RESPONSE})
+    return sorted({*names, INCOMPLETE, RESPONSE, UNUSUAL_HOUR, UNUSUAL_REQUESTS})

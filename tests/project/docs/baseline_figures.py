@@ -1,0 +1,220 @@
+"""Compares the baselines of detection with other detectors on made traces, and writes the figures into a page.
+
+`python -m tests.project.docs.baseline_figures` writes `docs/baselines.md` again; it takes about a minute and needs
+`river` (BSD-3-Clause), which is no dependency of the project: `pip install river` before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+import re
+from collections import deque
+from dataclasses import dataclass
+from math import exp, log, sqrt
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+from portcullis.detection.baselines import LEAST_CALLS, LEAST_DAYS, LEAST_HOURS, Baseline
+from tests.support.project import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PAGE = ROOT / "docs" / "baselines.md"
+PEOPLE, DAYS, SEED = 400, 60, 20261130
+THEFT_DAYS = range(20, DAYS)
+_MARKED = re.compile(r"(<!-- figures -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+class Detector(Protocol):
+    """Says of each hour with calls whether it is unusual, and learns it."""
+
+    def sees(self, calls: int, hour: int) -> bool:
+        """Judge, then learn."""
+
+
+@dataclass(frozen=True)
+class Hour:
+    """An hour with calls of one person; `stolen` of them are a thief's."""
+
+    hour: int
+    calls: int
+    stolen: int = 0
+
+
+def poisson(rng: random.Random, mean: float) -> int:
+    """A random count."""
+    if mean > 50:
+        return max(0, round(rng.gauss(mean, sqrt(mean))))
+    limit, count, product = exp(-mean), 0, rng.random()
+    while product > limit:
+        count, product = count + 1, product * rng.random()
+    return count
+
+
+def trace(rng: random.Random) -> Iterator[Hour]:
+    """The hours of one person: working hours, bursts of agents, weekends, holidays, and new habits."""
+    kind = rng.choice(("light", "usual", "usual", "heavy", "agent"))
+    rate = {"light": 3, "usual": 20, "heavy": 90, "agent": 150}[kind] * rng.lognormvariate(0, 0.4)
+    begin, length = rng.randint(5, 10), rng.randint(6, 10)
+    holiday = rng.randint(10, DAYS)
+    theft = rng.choice(THEFT_DAYS) * 24 + rng.randrange(24) if rng.random() < 0.5 else -1
+    stolen = round(10 ** rng.uniform(2, 3.7))
+    for day in range(DAYS):
+        if rng.random() < 0.01:
+            rate *= rng.uniform(0.6, 1.8)
+        works = day % 7 < 5 and not holiday <= day < holiday + 7
+        for hour in range(24):
+            active = begin <= hour < begin + length if works else rng.random() < 0.02
+            mean = rate * rng.lognormvariate(0, 0.6) if active and rng.random() < 0.8 else 0.0
+            if mean and rng.random() < 0.03:
+                mean *= rng.uniform(2, 5)  # an agent works through a long task
+            extra = stolen if day * 24 + hour == theft else 0
+            calls = poisson(rng, mean) + extra
+            if calls:
+                yield Hour(day * 24 + hour, calls, extra)
+
+
+class Ours:
+    """The baseline of the product."""
+
+    def __init__(self) -> None:
+        self._baseline = Baseline()
+
+    def sees(self, calls: int, hour: int) -> bool:
+        found = self._baseline.judge(calls, hour).is_excessive
+        self._baseline.learn(calls, hour)
+        return found
+
+
+class _Gated:
+    """What all other detectors share: they judge after as many days and hours, and as many calls, as ours."""
+
+    def __init__(self) -> None:
+        self._days: set[int] = set()
+        self._hours = 0
+
+    def sees(self, calls: int, hour: int) -> bool:
+        ready = len(self._days) >= LEAST_DAYS and self._hours >= LEAST_HOURS and calls > LEAST_CALLS
+        self._days.add(hour // 24)
+        self._hours += 1
+        return self.judged(calls, hour % 24) and ready
+
+    def judged(self, calls: int, of_day: int) -> bool:
+        """Judge, then learn. `of_day` is the hour of the day."""
+        raise NotImplementedError
+
+
+class RobustZ(_Gated):
+    """Median and median distance of the last 200 active hours."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self._limit = limit
+        self._last: deque[int] = deque(maxlen=200)
+
+    def judged(self, calls: int, of_day: int) -> bool:  # noqa: ARG002 - for others
+        found = False
+        if self._last:
+            middle = median(self._last)
+            spread = max(1.0, 1.4826 * median(abs(each - middle) for each in self._last))
+            found = (calls - middle) / spread > self._limit
+        self._last.append(calls)
+        return found
+
+
+class PoissonTail(_Gated):
+    """The probability of so many calls, if their mean is that of the past."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self._limit = log(limit)
+        self._mean = 0.0
+        self._seen = 0
+
+    def judged(self, calls: int, of_day: int) -> bool:  # noqa: ARG002 - for others
+        # The bound of Chernoff for the tail.
+        mean = max(self._mean, 0.5)
+        found = calls > mean and calls - mean - calls * log(calls / mean) < self._limit
+        self._seen += 1
+        self._mean += max(0.05, 1 / self._seen) * (calls - self._mean)
+        return found
+
+
+class OfRiver(_Gated):
+    """A detector of `river` with a threshold on its score."""
+
+    def __init__(self, made: Any, limit: float, *, of_values: bool) -> None:
+        super().__init__()
+        self._made, self._limit, self._of_values = made, limit, of_values
+
+    def judged(self, calls: int, of_day: int) -> bool:
+        if self._of_values:
+            score = self._made.score_one(None, calls)
+            self._made.learn_one(None, calls)
+        else:
+            given = {"calls": min(1.0, log(calls + 1) / 10), "hour": of_day / 24}
+            score = self._made.score_one(given)
+            self._made.learn_one(given)
+        return bool(score > self._limit)
+
+
+def detectors() -> dict[str, Callable[[], Detector]]:
+    """A maker of each detector, by its name in the page."""
+    found: dict[str, Callable[[], Detector]] = {
+        "**baseline** (roots, mean and spread, highest hour)": Ours,
+        "robust z-score above 6": lambda: RobustZ(6),
+        "robust z-score above 12": lambda: RobustZ(12),
+        "robust z-score above 25": lambda: RobustZ(25),
+        "Poisson tail below 10⁻⁹": lambda: PoissonTail(1e-9),
+        "Poisson tail below 10⁻¹⁰⁰": lambda: PoissonTail(1e-100),
+    }
+    anomaly: Any = importlib.import_module("river.anomaly")
+    for limit in (0.9999, 0.999999):
+        found[f"`river` GaussianScorer above {limit}"] = lambda limit=limit: OfRiver(  # type: ignore[misc]
+            anomaly.GaussianScorer(window_size=200, grace_period=20), limit, of_values=True
+        )
+    for limit in (0.9, 0.97):
+        found[f"`river` HalfSpaceTrees above {limit}"] = lambda limit=limit: OfRiver(  # type: ignore[misc]
+            anomaly.HalfSpaceTrees(n_trees=10, height=8, window_size=50, seed=1), limit, of_values=False
+        )
+    return found
+
+
+def figures() -> str:
+    """The table."""
+    rng = random.Random(SEED)  # noqa: S311 - the same traces each time
+    people = [list(trace(rng)) for _ in range(PEOPLE)]
+    thefts = [hour.stolen for person in people for hour in person if hour.stolen]
+    days = PEOPLE * DAYS
+    rows = [
+        f"{PEOPLE} people for {DAYS} days, {len(thefts)} thefts of 100 to 5,000 calls in one hour:\n\n",
+        "| detector | false alarms per 1,000 person-days | thefts found | of those with 1,000 calls or more |\n",
+        "|---|---|---|---|\n",
+    ]
+    for name, make in detectors().items():
+        false, found = 0, []
+        for person in people:
+            one = make()
+            for hour in person:
+                is_seen = one.sees(hour.calls, hour.hour)
+                if hour.stolen and is_seen:
+                    found.append(hour.stolen)
+                false += is_seen and not hour.stolen
+        large = [each for each in thefts if each >= 1000]
+        share = 100 * sum(each >= 1000 for each in found) / len(large)
+        rows.append(
+            f"| {name} | {1000 * false / days:.1f} | {100 * len(found) / len(thefts):.0f} % | {share:.0f} % |\n"
+        )
+    return "".join(rows)
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    made = figures()
+    PAGE.write_text(_MARKED.sub(lambda found: f"{found[1]}{made}{found[2]}", page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
