@@ -89,7 +89,7 @@ class Ours:
 
 
 class _Gated:
-    """What all other detectors share: they judge after as many days and hours, and as many calls, as ours."""
+    """The gate of all other detectors: they judge after as many days and hours, and as many calls, as ours."""
 
     def __init__(self) -> None:
         self._days: set[int] = set()
