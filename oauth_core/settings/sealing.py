@@ -73,7 +73,7 @@ class SealSettings(GatewaySettings):
         int | None,
         Setting(
             "The oldest segments are deleted until all have so many bytes, at the same time as by "
-            "`audit.keep_days`. What is newer than a day can grow beyond it in between.",
+            "`audit.keep_days`. Until the next run the record can have more.",
             key="audit.keep_bytes",
             unit="bytes",
             default_text="none: segments stay",
