@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 COUNT := awk '/^Collecting/ { n++; printf "\r  %d packages, now %-40.40s", n, $$2; fflush() } \
 	/^Installing collected/ { printf "\r  %d packages found, now unpacking them %20s\n", n, ""; fflush() }'
 COUNTED := $(if $(MAKE_TERMOUT),| $(COUNT),>/dev/null)
-.PHONY: help up test explore test-clients test-clickhouse test-containers test-redis availability check bench bench-million format lint types generated protos lock clean
+.PHONY: help up test explore test-clients test-sinks test-containers test-redis availability check bench bench-million format lint types generated protos lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,9 @@ explore: $(VENV)/.dev ## Run the property tests with random examples, ten times 
 test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/generated/clients.md
 	@$(BIN)/pytest tests/system/clients
 
-test-clickhouse: $(VENV)/.clickhouse ## Run the queries of docs/audit-sinks.md in ClickHouse (installs chdb, 150 MB)
-	@$(BIN)/pytest -n 0 tests/system/audit/test_clickhouse.py
+test-sinks: $(VENV)/.clickhouse ## Send the audit record to ClickHouse and an OpenTelemetry Collector (installs chdb, 150 MB; builds the Collector)
+	@tests/system/audit/collector/build.sh
+	@$(BIN)/pytest -n 0 tests/system/audit/test_clickhouse.py tests/system/audit/test_ship_process.py -k "clickhouse or collector"
 
 CONTAINERS ?= tests/system/containers
 test-containers: $(VENV)/.dev ## Run the containers under a real engine, starting one where there is none (root); ten minutes

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Chromium, pebble (a certificate authority for tests), nginx, HAProxy and promtool, which come from the system, and an
-# OpenTelemetry Collector, which Go builds: installs what is missing where that can be done, else prints how. Never fails: tests without their program are skipped, with
+# Chromium, pebble (a certificate authority for tests), nginx, HAProxy and promtool, which come from the system: installs
+# what is missing where that can be done, else prints how. Never fails: tests without their program are skipped, with
 # the reason.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -17,18 +17,6 @@ if ! command -v promtool >/dev/null && [ ! -x .venv/bin/promtool ]; then
     echo "Not here: promtool. Tests of the alert rules are skipped; put promtool (part of Prometheus) on PATH." >&2
   fi
   rm -rf "$folder"
-fi
-
-# An OpenTelemetry Collector, built from Go modules into .venv: a sink of the audit record.
-if [ ! -x .venv/bin/otel-collector ]; then
-  if ! command -v go >/dev/null; then
-    echo "Not here: Go. Tests with an OpenTelemetry Collector are skipped; put go on PATH." >&2
-  else
-    echo "Building an OpenTelemetry Collector for the tests; about three minutes ..."
-    (cd tests/system/audit/collector \
-      && timeout 900 go build -trimpath -ldflags="-s -w" -o ../../../../.venv/bin/otel-collector .) >/dev/null 2>&1 \
-      || echo "Go could not build the OpenTelemetry Collector; tests that need it are skipped." >&2
-  fi
 fi
 
 missing=()

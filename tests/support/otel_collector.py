@@ -1,4 +1,4 @@
-"""A real OpenTelemetry Collector for tests, built from Go modules by `tests/programs.sh`."""
+"""A real OpenTelemetry Collector for tests, built from Go modules by `make test-sinks`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PROGRAM = shutil.which("otel-collector", path=Path(sys.executable).parent)
 
-needs_collector = pytest.mark.skipif(PROGRAM is None, reason="no Collector: tests/programs.sh builds it with Go")
+needs_collector = pytest.mark.skipif(PROGRAM is None, reason="no Collector: make test-sinks builds it with Go")
 
 
 @dataclass(frozen=True)

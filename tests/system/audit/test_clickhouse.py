@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-session = pytest.importorskip("chdb.session", reason="no ClickHouse: make test-clickhouse installs it")
+session = pytest.importorskip("chdb.session", reason="no ClickHouse: make test-sinks installs it")
 
 STATEMENTS = re.findall(r"```sql\n(.*?);\n```", (ROOT / "docs" / "audit-sinks.md").read_text("utf-8"), re.DOTALL)
 TABLE, MISSING_EVENTS, MISSING_ENTRIES, EXPORT = STATEMENTS
