@@ -73,9 +73,10 @@ class PendingContact:
 
 @dataclass(frozen=True, slots=True)
 class QueuedMail:
-    """A mail that waits: a `notice` for the person's confirmed address, or a confirmation of `address`.
+    """A mail that waits: a `notice` for the person's confirmed address, or a mail to `address`.
 
-    `token` is the secret of the link in a confirmation. `attempts` is the number of failed attempts.
+    With a `token`, the secret of its link, this is a confirmation of `address`. Without one it says that `address`
+    gets no mails any more, or fewer. `attempts` is the number of failed attempts.
     """
 
     github_id: int
@@ -120,7 +121,15 @@ def checked_kinds(names: tuple[str, ...]) -> tuple[MailKind, ...]:
     return tuple(kind for kind in MailKind if kind.value in names)
 
 
+def gets_less(old: Contact, new: Contact | None) -> bool:
+    """Return whether the old address gets no mails any more, or none of some kind, when `new` replaces `old`."""
+    return new is None or new.address != old.address or not set(old.kinds) <= set(new.kinds)
+
+
 def limited_as(address: str) -> str:
-    """Return the subject of an address for limits: in lower case and without a tag, as most servers take it."""
+    """Return the subject of an address for limits: spellings that large providers deliver to one mailbox are one.
+
+    That is lower case, without a tag (`+`) and without dots.
+    """
     local, _, domain = address.lower().rpartition("@")
-    return f"{local.partition('+')[0]}@{domain}"
+    return f"{local.partition('+')[0].replace('.', '')}@{domain}"

@@ -40,6 +40,8 @@ class Limit(StrEnum):
     DOCUMENT_FETCHES_PER_ADDRESS = "document_fetches_per_address"
     """Fetches of clients' documents and key sets that requests from one address cause."""
     MAILS_PER_USER_A_DAY = "mails_per_user_a_day"
+    MAIL_CONFIRMATIONS_PER_USER_A_DAY = "mail_confirmations_per_user_a_day"
+    """Apart from notices: a thief of a session must not be able to use up the mails that report the theft."""
     MAIL_CONFIRMATIONS_PER_ADDRESS_A_DAY = "mail_confirmations_per_address_a_day"
     """Mails with a link to one mail address. A person must not be able to flood the mailbox of another one."""
     USER_CODES_PER_ADDRESS = "user_codes_per_address"

@@ -18,6 +18,7 @@ _SPANS = {
     Limit.REGISTRATION_KILOBYTES_PER_ADDRESS_A_DAY: _DAY,
     Limit.USER_CODES_PER_ADDRESS: _TEN_MINUTES,
     Limit.MAILS_PER_USER_A_DAY: _DAY,
+    Limit.MAIL_CONFIRMATIONS_PER_USER_A_DAY: _DAY,
     Limit.MAIL_CONFIRMATIONS_PER_ADDRESS_A_DAY: _DAY,
 }
 
@@ -117,12 +118,19 @@ class RateSettings(BaseModel):
     mails_per_user_a_day: Annotated[
         int,
         Setting(
-            "Mails about one person, notices and confirmations together. Further notices are on the account "
-            "page only.",
+            "Mails with notices to one person. Further notices are on the account page only.",
             key="rates.mails_per_user_a_day",
             unit="a day",
         ),
     ] = Field(default=20, ge=1, le=_MOST)
+    mail_confirmations_per_user_a_day: Annotated[
+        int,
+        Setting(
+            "Mails that one person causes by entering mail addresses, to all addresses together.",
+            key="rates.mail_confirmations_per_user_a_day",
+            unit="a day",
+        ),
+    ] = Field(default=5, ge=1, le=_MOST)
     mail_confirmations_per_address_a_day: Annotated[
         int,
         Setting(

@@ -12,7 +12,14 @@ from quart import Blueprint, Response, render_template
 
 from oauth_core.audit import EventKind
 from oauth_core.crypto.credentials import new_secret
-from oauth_core.flows.mail_notices import Contact, MailKind, PendingContact, checked_address, checked_kinds
+from oauth_core.flows.mail_notices import (
+    Contact,
+    MailKind,
+    PendingContact,
+    checked_address,
+    checked_kinds,
+    gets_less,
+)
 from oauth_core.net.public_urls import path_of
 from oauth_core.refusals import OAuthReason, refused
 from oauth_web.http.errors import show_as_pages
@@ -48,10 +55,10 @@ def blueprint(deps: Deps) -> Blueprint:
         except ValueError:
             raise refused(OAuthReason.NO_MAIL_ADDRESS) from None
         github_id = signed_in.user.github_id
-        pending = PendingContact(github_id, signed_in.session_hash, address, _kinds(form))
         token = new_secret()
         # Beyond the limits there is no mail, and the answer is the same: it must not show what others did.
         if await deps.mails.add_confirmation(github_id, address, token, now=deps.clock()):
+            pending = PendingContact(github_id, signed_in.session_hash, address, _kinds(form))
             await deps.contacts.begin(pending, token)
         return _back(deps, "mail-asked")
 
@@ -62,8 +69,9 @@ def blueprint(deps: Deps) -> Blueprint:
         signed_in = await browser_session.current(deps)
         if signed_in is None:
             raise refused(OAuthReason.MAIL_CONFIRMATION_UNKNOWN)
-        page = await render_template("confirm_mail.html", token=token, form_token=signed_in.form_token)
-        return page_answer(page)
+        return page_answer(
+            await render_template("confirm_mail.html", token=token, form_token=signed_in.form_token)
+        )
 
     @bp.post("/account/mail/confirm")
     async def confirm() -> Response:
@@ -74,7 +82,9 @@ def blueprint(deps: Deps) -> Blueprint:
         )
         if pending is None:
             raise refused(OAuthReason.MAIL_CONFIRMATION_UNKNOWN)
-        await deps.contacts.put(github_id, Contact(pending.address, pending.kinds, deps.clock()))
+        contact = Contact(pending.address, pending.kinds, deps.clock())
+        await _tell_former_address(deps, github_id, contact)
+        await deps.contacts.put(github_id, contact)
         deps.audit.record(EventKind.MAIL_ADDRESS_CONFIRMED, user=signed_in.user)
         return _back(deps, "mail-confirmed")
 
@@ -84,12 +94,15 @@ def blueprint(deps: Deps) -> Blueprint:
         github_id = signed_in.user.github_id
         contact = await deps.contacts.get(github_id)
         if contact is not None:
-            await deps.contacts.change(github_id, Contact(contact.address, _kinds(form), contact.confirmed_at))
+            changed = Contact(contact.address, _kinds(form), contact.confirmed_at)
+            await _tell_former_address(deps, github_id, changed)
+            await deps.contacts.change(github_id, changed)
         return _back(deps, "mail-changed")
 
     @bp.post("/account/mail/remove")
     async def remove() -> Response:
         signed_in, _ = await own_form(deps)
+        await _tell_former_address(deps, signed_in.user.github_id, None)
         if await deps.contacts.remove(signed_in.user.github_id):
             deps.audit.record(EventKind.MAIL_ADDRESS_REMOVED, user=signed_in.user, reason="by the person")
         return _back(deps, "mail-removed")
@@ -110,6 +123,16 @@ def blueprint(deps: Deps) -> Blueprint:
         return Response(b"", 204)
 
     return bp
+
+
+async def _tell_former_address(deps: Deps, github_id: int, new: Contact | None) -> None:
+    """Send a mail to the present address if it gets less than before. Call it before the change.
+
+    So a thief of a session cannot end the mails unseen, not even when Redis does not take the mail.
+    """
+    old = await deps.contacts.get(github_id)
+    if old is not None and gets_less(old, new) and deps.settings.mail_server is not None:
+        await deps.mails.add_farewell(github_id, old.address, now=deps.clock())
 
 
 def _kinds(form: Parameters) -> tuple[MailKind, ...]:

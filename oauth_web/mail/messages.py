@@ -46,8 +46,10 @@ def message_of(
         # RFC 8058: the mail program sends a POST there, without a page.
         message["List-Unsubscribe"] = f"<{issuer}/account/mail/unsubscribe?{urlencode({'code': unsubscribe})}>"
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    elif mail.token is not None:
+        subject, text = _of_confirmation(mail.token, issuer)
     else:
-        subject, text = _of_confirmation(mail, issuer)
+        subject, text = _of_farewell(issuer)
     message["Subject"] = subject
     message.set_content(text, charset="utf-8", cte="quoted-printable")
     # `email` encodes a long word of a header to fold it (RFC 2047), and mail programs read no encoded link. The
@@ -77,15 +79,26 @@ def _of_notice(notice: Notice, issuer: str) -> tuple[str, str]:
     return _SUBJECTS[kind or MailKind.BLOCKED], "\n".join(lines) + "\n"
 
 
-def _of_confirmation(mail: QueuedMail, issuer: str) -> tuple[str, str]:
+def _of_confirmation(token: str, issuer: str) -> tuple[str, str]:
     lines = [
         "A person entered this mail address on the account page of a gateway, for mails about their access:",
         f"{issuer}/account",
         "",
         "If this was you, open this address in the same browser, and confirm there:",
-        f"{issuer}/account/mail/confirm?{urlencode({'token': mail.token or ''})}",
+        f"{issuer}/account/mail/confirm?{urlencode({'token': token})}",
         "",
         f"It works once, within {PENDING_LIFETIME // 60} minutes.",
         "If this was not you, do nothing: without the confirmation no mails are sent.",
     ]
     return "Confirm your mail address", "\n".join(lines) + "\n"
+
+
+def _of_farewell(issuer: str) -> tuple[str, str]:
+    lines = [
+        "A person who was signed in with your account changed where mails about your access go, or what they are",
+        "about. This address gets no more of them, or fewer. The account page shows what is set now:",
+        f"{issuer}/account",
+        "",
+        "If this was not you, sign out everywhere at the end of that page, and check your account at GitHub.",
+    ]
+    return "Your mails about your access were changed", "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ They survive restarts of every program. A mail is removed after the server took 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,6 @@ MOST_WAITING = 10_000
 """Mails that wait at most, for all people. Beyond it no new one is added."""
 
 _UNREADABLE_WAIT = 3600
-_NEVER = 2**40
-"""A second after every other one."""
 
 _MAIL = SealedCodec(QueuedMail)
 
@@ -62,16 +61,31 @@ class MailQueue:
             return False
         # The app's name and the operator's reason are on the account page only.
         shown = replace(notice, client_id=None, client_name=None, grant_id=None, reason=None)
+        if await self._is_over(Limit.MAILS_PER_USER_A_DAY, str(github_id)):
+            return False
         return await self._add(QueuedMail(github_id, notice.at, notice=shown))
 
     async def add_confirmation(self, github_id: int, address: str, token: str, *, now: int) -> bool:
         """Add a mail with the link that confirms `address`. Returns whether it was added.
 
-        An address gets few of these in a day from all people together: this is no way to flood another mailbox.
+        A person causes few of these in a day, and an address gets few of them from all people together: this is no
+        way to flood another mailbox. They leave half of the queue to notices.
         """
+        if await self._is_over(Limit.MAIL_CONFIRMATIONS_PER_USER_A_DAY, str(github_id)):
+            return False
         if await self._is_over(Limit.MAIL_CONFIRMATIONS_PER_ADDRESS_A_DAY, limited_as(address)):
             return False
-        return await self._add(QueuedMail(github_id, now, address=address, token=token))
+        return await self._add(QueuedMail(github_id, now, address=address, token=token), most=MOST_WAITING // 2)
+
+    async def add_farewell(self, github_id: int, address: str, *, now: int) -> bool:
+        """Add a mail that `address` gets no mails any more, or fewer. Returns whether it was added.
+
+        A thief of a session who ends the mails must not do so unseen. No other mails count for the limit of these,
+        so the address got some of them before the limit is reached.
+        """
+        if await self._is_over(Limit.MAIL_CONFIRMATIONS_PER_ADDRESS_A_DAY, f"farewell {limited_as(address)}"):
+            return False
+        return await self._add(QueuedMail(github_id, now, address=address))
 
     async def due(self, now: int, most: int) -> list[tuple[str, QueuedMail]]:
         """Return mails whose next attempt is due, with their ids, the oldest first.
@@ -82,11 +96,8 @@ class MailQueue:
             ids = await self._redis.zrangebyscore(keyspace.MAILS, "-inf", now, start=0, num=most)
         found: list[tuple[str, QueuedMail]] = []
         for mail_id in map(str, ids):
-            redis_key = keyspace.mail(mail_id)
-            async with guarded():
-                text = await self._redis.get(redis_key)
             try:
-                mail = None if text is None else _MAIL.load(str(text), self._key, redis_key)
+                mail = await self._load(mail_id)
             except ValueError:
                 async with guarded():
                     await self._redis.zadd(keyspace.MAILS, {mail_id: now + _UNREADABLE_WAIT}, xx=True)
@@ -126,13 +137,25 @@ class MailQueue:
             await self.remove(mail_id)
 
     async def _ids_of(self, github_id: int) -> list[str]:
-        waiting = await self.due(_NEVER, MOST_WAITING)
-        return [mail_id for mail_id, mail in waiting if mail.github_id == github_id]
+        async with guarded():
+            ids = await self._redis.zrange(keyspace.MAILS, 0, -1)
+        found: list[str] = []
+        for mail_id in map(str, ids):
+            with suppress(ValueError):
+                mail = await self._load(mail_id)
+                if mail is not None and mail.github_id == github_id:
+                    found.append(mail_id)
+        return found
 
-    async def _add(self, mail: QueuedMail) -> bool:
-        if await self._is_over(Limit.MAILS_PER_USER_A_DAY, str(mail.github_id)):
-            return False
-        if await self.waiting() >= MOST_WAITING:
+    async def _load(self, mail_id: str) -> QueuedMail | None:
+        """The mail, or `None` if its time is up. Raises `ValueError` for one that another version wrote."""
+        redis_key = keyspace.mail(mail_id)
+        async with guarded():
+            text = await self._redis.get(redis_key)
+        return None if text is None else _MAIL.load(str(text), self._key, redis_key)
+
+    async def _add(self, mail: QueuedMail, *, most: int = MOST_WAITING) -> bool:
+        if await self.waiting() >= most:
             return False
         mail_id = new_identifier()
         redis_key = keyspace.mail(mail_id)
