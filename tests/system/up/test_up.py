@@ -67,7 +67,8 @@ def up(
     # With a response the program for alerts does not start without the rights of an operator.
     tables += '\n[[detection.responses]]\nrule = "refresh_token_reuse"\naction = "revoke_grant"\n'
     tables += f'\n[[audit.sinks]]\nname = "siem"\nkind = "webhook"\nurl = "{sink.url}"\nsecret_file = "{secret}"\n'
-    with gateway(folder, CONFIG + tables) as running_gateway:
+    # With text of events, refusals show in the log too.
+    with gateway(folder, CONFIG + tables, plain_environment(AUDIT_TEXT="true")) as running_gateway:
         yield running_gateway
 
 
