@@ -52,7 +52,7 @@ class EnvoyRefusals:
         for resource in report.resource_logs:
             for scope in resource.scope_logs:
                 for record in scope.log_records:
-                    values = {one.key: one.value.string_value for one in record.attributes}
+                    values = {one.key: _text(one.value.string_value) for one in record.attributes}
                     key = _key_of(values)
                     firsts.setdefault(key, values)
                     counts[key] = counts.get(key, 0) + 1
@@ -82,6 +82,11 @@ def _key_of(values: dict[str, str]) -> _Key:
     status, details = values.get("status", ""), values.get("details", "")
     kind = EventKind.RATE_LIMITED if status == _TOO_MANY else EventKind.REQUEST_REFUSED
     return kind, f"Envoy answered {status}: {details[:_LONGEST]}", _known(values, "source")
+
+
+def _text(value: bytes) -> str:
+    """Return a value as text. A caller chose some of them: no byte may hide the refusals of a message."""
+    return value.decode(errors="replace")
 
 
 def _known(values: dict[str, str], name: str) -> str | None:

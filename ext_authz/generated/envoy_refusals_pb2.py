@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x65nvoy_refusals.proto\x12\x19portcullis.envoy_refusals\"Z\n\x18\x45xportLogsServiceRequest\x12>\n\rresource_logs\x18\x01 \x03(\x0b\x32\'.portcullis.envoy_refusals.ResourceLogs\"H\n\x0cResourceLogs\x12\x38\n\nscope_logs\x18\x02 \x03(\x0b\x32$.portcullis.envoy_refusals.ScopeLogs\"F\n\tScopeLogs\x12\x39\n\x0blog_records\x18\x02 \x03(\x0b\x32$.portcullis.envoy_refusals.LogRecord\"D\n\tLogRecord\x12\x37\n\nattributes\x18\x06 \x03(\x0b\x32#.portcullis.envoy_refusals.KeyValue\"K\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x32\n\x05value\x18\x02 \x01(\x0b\x32#.portcullis.envoy_refusals.AnyValue\" \n\x08\x41nyValue\x12\x14\n\x0cstring_value\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x65nvoy_refusals.proto\x12\x19portcullis.envoy_refusals\"Z\n\x18\x45xportLogsServiceRequest\x12>\n\rresource_logs\x18\x01 \x03(\x0b\x32\'.portcullis.envoy_refusals.ResourceLogs\"H\n\x0cResourceLogs\x12\x38\n\nscope_logs\x18\x02 \x03(\x0b\x32$.portcullis.envoy_refusals.ScopeLogs\"F\n\tScopeLogs\x12\x39\n\x0blog_records\x18\x02 \x03(\x0b\x32$.portcullis.envoy_refusals.LogRecord\"D\n\tLogRecord\x12\x37\n\nattributes\x18\x06 \x03(\x0b\x32#.portcullis.envoy_refusals.KeyValue\"K\n\x08KeyValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x32\n\x05value\x18\x02 \x01(\x0b\x32#.portcullis.envoy_refusals.AnyValue\" \n\x08\x41nyValue\x12\x14\n\x0cstring_value\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)

@@ -31,7 +31,7 @@ def report(records: Iterable[dict[str, str]]) -> bytes:
     for values in records:
         record = scope.log_records.add()
         for key, value in values.items():
-            record.attributes.add(key=key).value.string_value = value
+            record.attributes.add(key=key).value.string_value = value.encode(errors="surrogateescape")
     return made.SerializeToString()
 
 
