@@ -149,6 +149,31 @@ def answer_of(
     return process.returncode, output
 
 
+async def answered(
+    command: Sequence[str], environment: Mapping[str, str], given: bytes, *, seconds: float
+) -> tuple[int, bytes]:
+    """Run a program as `answer_of` does, in an event loop. When the task is cancelled, the program is killed.
+
+    Call it in the main thread, as `ChildProcess.start`. Raises `OSError` and `TimeoutError`.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *wrap(list(command)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=dict(environment),
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            output, _ = await process.communicate(given)
+    finally:
+        if process.returncode is None:
+            _signal_group(process.pid, signal.SIGKILL)
+        await process.wait()
+    return process.returncode or 0, output
+
+
 def output_of(
     command: Sequence[str], *, seconds: float, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Never
 import structlog
 
 from oauth_core.errors import StoreUnavailableError
-from oauth_core.process.child_process import answer_of
+from oauth_core.process.child_process import answered
 from oauth_web.mail import smtp_attempt
 from oauth_web.mail.messages import message_of
 from oauth_web.mail.smtp_attempt import Attempt
@@ -60,7 +60,7 @@ class MailSender:
             self._running = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop sending. Waiting mails stay in Redis. A running attempt ends by itself and may be repeated."""
+        """Stop sending. Waiting mails stay in Redis. A running attempt is killed, and repeated later."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -140,9 +140,7 @@ class MailSender:
         # It gets no variable of this process, which may have the master key in one.
         command = [sys.executable, "-P", "-m", smtp_attempt.__name__]
         try:
-            _, output = await asyncio.to_thread(
-                answer_of, command, {}, json.dumps(given).encode(), seconds=_ATTEMPT_SECONDS
-            )
+            _, output = await answered(command, {}, json.dumps(given).encode(), seconds=_ATTEMPT_SECONDS)
             return Attempt(**json.loads(output))
         except TimeoutError:
             return Attempt(fault=f"it was ended after {_ATTEMPT_SECONDS:g} seconds")

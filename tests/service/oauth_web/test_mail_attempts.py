@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiosmtpd.smtp import AuthResult
 
+from oauth_core.process.child_process import answered
 from oauth_web.mail.smtp_attempt import Attempt, attempt
 from tests.support.certificates import Authority
 from tests.support.mail_server import mail_server
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,3 +106,26 @@ def test_an_unreachable_server_is_tried_again_later() -> None:
     with mail_server() as box:
         port = box.port
     assert attempt(given(port)) == Attempt(fault="no connection (ConnectionRefusedError)")
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_the_process_of_an_attempt_is_killed_when_the_gateway_stops(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    code = "import os, sys, time; os.mkdir(f'{sys.argv[1]}-{os.getpid()}'); time.sleep(3600)"
+    task = asyncio.create_task(answered([sys.executable, "-c", code, str(began)], {}, b"", seconds=3600))
+    await asyncio.to_thread(until, lambda: names_in(tmp_path))
+    [name] = names_in(tmp_path)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(name.rpartition("-")[2]), 0)
+
+
+async def test_the_process_of_an_attempt_is_killed_when_its_time_is_up() -> None:
+    with pytest.raises(TimeoutError):
+        await answered([sys.executable, "-c", "import time; time.sleep(3600)"], {}, b"", seconds=0.1)
+    assert await answered([sys.executable, "-c", "print(input())"], {}, b"text", seconds=3600) == (0, b"text\n")
