@@ -30,6 +30,21 @@ _AT_ONCE = 64
 """Messages that wait for their acknowledgements at the same time."""
 
 
+class _Client(Client):
+    """A client that sends nothing without TLS to an address that has the scheme of TLS.
+
+    The library begins TLS only if the server asks for it. So an attacker on the network who says that none is
+    needed would get the token and the records.
+    """
+
+    def _connect_command(self) -> bytes:
+        """The first command, which has the token. Raises `SecureConnRequiredError`."""
+        is_tls = bool(self._server_info.get("tls_required"))
+        if self._current_server is None or (self._current_server.uri.scheme == "tls" and not is_tls):
+            raise errors.SecureConnRequiredError
+        return super()._connect_command()
+
+
 class NatsSender:
     """Publishes under `subject`, over a connection that stays. `secret` is a token or `USER:PASSWORD`."""
 
@@ -69,6 +84,9 @@ class NatsSender:
             raise NotTakenError(f"the stream refuses the records (code {error.err_code})") from None
         except errors.MaxPayloadError:
             raise NotTakenError("a record is longer than max_payload of the server allows") from None
+        except errors.SecureConnRequiredError:
+            self._drop()
+            raise NotTakenError("the server offers no TLS") from None
         except (errors.Error, OSError, TimeoutError, ValueError) as error:
             self._drop()
             raise NotTakenError(f"no answer ({type(error).__name__})") from None
@@ -84,7 +102,7 @@ class NatsSender:
     async def _publish(self, records: Sequence[Record]) -> None:
         if self._client is None or not self._client.is_connected:
             # Kept before it is connected, so that `_drop` closes what an attempt has left that took too long.
-            self._client = Client()
+            self._client = _Client()
             await self._client.connect(
                 self._url,
                 allow_reconnect=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -217,6 +218,26 @@ def test_nats_uses_verified_tls_and_its_token_is_never_printed(world: SinkWorld)
     shown = refused.output + wrong.output + world.run("sinks").output
     assert TOKEN not in shown
     assert "a-wrong-token" not in shown
+
+
+def test_a_nats_server_that_needs_no_tls_gets_nothing_at_an_address_with_tls() -> None:
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b'INFO {"tls_required": false, "max_payload": 1048576}\r\n')
+                received.append(connection.recv(4096))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        sender = NatsSender(f"tls://127.0.0.1:{listening.getsockname()[1]}", SUBJECT, TOKEN)
+        with pytest.raises(NotTakenError, match="the server offers no TLS"):
+            sender.send([entry()])
+        sender.close()
+        server.join()
+    assert received == [b""]
 
 
 def test_frames_are_sent_in_parts_that_a_server_accepts(world: SinkWorld) -> None:
