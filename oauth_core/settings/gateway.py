@@ -176,9 +176,9 @@ class GatewaySettings(BaseModel):
         int,
         Setting(
             "How much log `portcullis up` keeps for each program that it runs, across starts; the "
-            "oldest is deleted. An allowed call takes about 0.8 KB in the logs of two programs each, so "
-            "the default is a week at two calls a second and twenty minutes at a thousand: raise it, or "
-            "collect the logs elsewhere.",
+            "oldest is deleted. An allowed call takes about 0.8 KB in Envoy's log, and as much in that of the "
+            "check service with `audit.text`. So the default is a week at two calls a second and twenty minutes "
+            "at a thousand: raise it, or collect the logs elsewhere.",
             key="log.keep_mb",
             unit="MiB",
         ),
