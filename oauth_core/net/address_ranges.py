@@ -29,8 +29,11 @@ class AddressRange:
 
 
 def network_of(text: str, *, ipv4_bits: int, ipv6_bits: int) -> str | None:
-    """Return the network of an address with this number of bits, or `None` if `text` is no address."""
-    address = _read(text)
+    """Return the network of a source of an event, with this number of bits; `None` if `text` is no source.
+
+    A source is an address, or the network of 64 bits that `oauth_web` records for a caller with IPv6.
+    """
+    address = _read_source(text)
     if address is None:
         return None
     if isinstance(address, IPv4Address):
@@ -41,10 +44,18 @@ def network_of(text: str, *, ipv4_bits: int, ipv6_bits: int) -> str | None:
 def public_address(text: str) -> str | None:
     """Return an address of the internet in its usual form, or `None` for a private one or another text.
 
-    An IPv4 address mapped into IPv6 is returned as IPv4.
+    An IPv4 address mapped into IPv6 is returned as IPv4. Of the network of 64 bits that `oauth_web` records for a
+    caller with IPv6, the first address is returned.
     """
-    address = _read(text)
+    address = _read_source(text)
     return str(address) if address is not None and address.is_global else None
+
+
+def _read_source(text: str) -> IPv4Address | IPv6Address | None:
+    """The address, or the first one of a /64 network of IPv6; `None` for another text."""
+    beginning = text.removesuffix("/64")
+    address = _read(beginning)
+    return address if beginning == text or isinstance(address, IPv6Address) else None
 
 
 def _read(text: str) -> IPv4Address | IPv6Address | None:

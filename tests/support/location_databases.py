@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 BERLIN, HAMBURG, LONDON, TOKYO = "81.2.69.1", "81.2.70.1", "5.62.60.1", "1.0.16.1"
 """Addresses that no private network has."""
+LONDON_NETWORK = "2a00:23c4:7:8::/64"
+"""An IPv6 address in London, as `oauth_web` records it: the network of 64 bits."""
 CITIES = {
     BERLIN: ("DE", 52.5, 13.4),
     HAMBURG: ("DE", 53.5, 10.0),
     LONDON: ("GB", 51.5, -0.1),
     TOKYO: ("JP", 35.7, 139.7),
+    LONDON_NETWORK: ("GB", 51.5, -0.1),
 }
 
 
@@ -45,7 +48,7 @@ def cities(path: Path, accuracy: int = 20, **more: tuple[str, float, float]) -> 
 
 def providers(path: Path) -> Path:
     """Write a database of the providers of the same addresses: two are of one provider."""
-    numbers = {BERLIN: 3320, HAMBURG: 3320, LONDON: 2856, TOKYO: 2497}
+    numbers = {BERLIN: 3320, HAMBURG: 3320, LONDON: 2856, LONDON_NETWORK: 2856, TOKYO: 2497}
     return write_database(
         path,
         {

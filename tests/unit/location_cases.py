@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oauth_core.audit import EventKind
-from tests.support.location_databases import BERLIN, HAMBURG, LONDON, TOKYO
+from tests.support.location_databases import BERLIN, HAMBURG, LONDON, LONDON_NETWORK, TOKYO
 from tests.unit.detection_rules import Case, Event, at
 
 DAY = 24 * 60
@@ -34,6 +34,7 @@ FIRES: dict[str, list[Case]] = {
     "new_country": [
         ("a sign-in elsewhere", [*AT_HOME, sign_in(60, LONDON)]),
         ("an approved device elsewhere", [*AT_HOME, sign_in(60, LONDON, event="device.approved")]),
+        ("a network of IPv6, as the authorization server records it", [*AT_HOME, sign_in(60, LONDON_NETWORK)]),
         ("a mapped address", [*AT_HOME, sign_in(60, f"::ffff:{LONDON}")]),
     ],
     "new_country_of_client": [
@@ -45,6 +46,7 @@ FIRES: dict[str, list[Case]] = {
     "impossible_travel": [
         ("around the world in an hour", [sign_in(60, BERLIN), sign_in(120, TOKYO)]),
         ("and back", [sign_in(60, TOKYO), sign_in(100, BERLIN)]),
+        ("with IPv6", [sign_in(60, LONDON_NETWORK), sign_in(100, TOKYO)]),
         ("at the same moment", [sign_in(60, BERLIN), sign_in(60, TOKYO)]),
         (
             "with events of private addresses between",

@@ -105,6 +105,12 @@ FIRES: dict[str, list[Case]] = {
     ],
     "grant_many_networks": [
         ("five networks", several(5, EventKind.TOKEN_REFRESHED, grant_id="g1", source=network, every=60)),
+        (
+            "five networks of IPv6, as the authorization server records them",
+            several(
+                5, EventKind.TOKEN_REFRESHED, grant_id="g1", source=lambda n: f"2001:db8:{n}:7::/64", every=60
+            ),
+        ),
     ],
     "revoked_token_used": [("five calls", denied(5, DenyReason.REVOKED, jti="t1"))],
     "token_at_other_services": [

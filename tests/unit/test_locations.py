@@ -20,7 +20,15 @@ from portcullis.audit.sealing import Sealing
 from portcullis.cli.main import cli
 from tests.support.audit_sealing import START, SealedWorld
 from tests.support.audit_segments import SegmentWriter, write_segment
-from tests.support.location_databases import BERLIN, LONDON, TOKYO, cities, providers, write_database
+from tests.support.location_databases import (
+    BERLIN,
+    LONDON,
+    LONDON_NETWORK,
+    TOKYO,
+    cities,
+    providers,
+    write_database,
+)
 from tests.support.property_tests import examples
 from tests.unit.detection_rules import at, shipped
 from tests.unit.location_cases import AT_HOME, sign_in
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
 SPECIAL = (
     *("10.0.0.1", "192.168.1.1", "172.16.0.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "255.255.255.255"),
+    *("81.2.69.1/64", "81.2.69.1/24", "fd00:1:2:3::/64", "2a00:23c4:7:8::/48", "2a00:23c4:7:8::/64/64"),
     *("::1", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "2001:db8::1", "203.0.113.7"),
 )
 
@@ -40,6 +49,7 @@ def test_an_address_has_what_all_databases_say_about_it(tmp_path: Path) -> None:
         for address in (BERLIN, f"::ffff:{BERLIN}"):
             assert locations.of(address) == Location("DE", "AS3320", "Provider 3320", 52.5, 13.4, 20.0)
         assert locations.of(BERLIN).text == "DE AS3320"
+        assert locations.of(LONDON_NETWORK).text == "GB AS2856"
         assert locations.of("9.9.9.9") == Location()
         assert locations.faults == []
 
