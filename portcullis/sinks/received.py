@@ -6,12 +6,12 @@ Any mix of them can be read, in any order. Everything here was on other machines
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from portcullis.sinks.records import Record, RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes of a line: a request of OTLP has a whole batch."""
@@ -25,6 +25,8 @@ class UnreadableLineError(ValueError):
 
 def records_in(line: bytes) -> list[Record]:
     """Return the records of a line. Raises `UnreadableLineError`."""
+    if len(line) > LONGEST_LINE:
+        raise UnreadableLineError("it is too long")
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
@@ -46,11 +48,19 @@ def records_in(line: bytes) -> list[Record]:
         raise UnreadableLineError("it is no record in a known form") from None
 
 
-def lines_of(file: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file that are not empty, without their ends."""
-    for line in file:
-        if stripped := line.rstrip(b"\r\n"):
-            yield stripped
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file that are not empty, without their ends.
+
+    Of a line that is too long it yields the beginning, which is too long too: no file fills the memory.
+    """
+    most = LONGEST_LINE + len(b"\r\n")
+    while line := file.readline(most):
+        end = line
+        while end and not end.endswith(b"\n"):
+            end = file.readline(most)
+        is_cut = len(line) == most and not line.endswith(b"\n")
+        if found := line if is_cut else line.rstrip(b"\r\n"):
+            yield found
 
 
 def _of_document(found: dict[str, Any]) -> Record:

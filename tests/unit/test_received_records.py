@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from contextlib import suppress
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from portcullis.sinks import received
 from portcullis.sinks.received import UnreadableLineError, records_in
 from portcullis.sinks.records import Record, RecordKind
 from portcullis.sinks.syslog import message_of
@@ -29,6 +32,27 @@ VALUES = st.recursive(
 def test_a_record_is_read_as_it_was_from_json_and_from_syslog(record: Record) -> None:
     assert records_in(record.encode()) == [record]
     assert records_in(message_of(record, 32473)) == [record]
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_line_that_is_too_long_is_refused_and_the_others_are_read(
+    monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    record = Record(RecordKind.ENTRY, "tree", "an entry", index=1)
+    short = record.encode()
+    monkeypatch.setattr(received, "LONGEST_LINE", len(short))
+    # Each one begins as a record does, and the last one is cut at the end of the record.
+    too_long = [short[:-1] + b" }", b" " * (3 * len(short)) + short, short + b"\r" * 5 + b"x"]
+    file = io.BytesIO(b"\n".join([short, too_long[0], short + b"\r", *too_long[1:]]) + end)
+    found = list(received.lines_of(file))
+    assert [line == short for line in found] == [True, False, True, False, False]
+    assert max(map(len, found)) <= len(short) + 2
+    for line in found:
+        if line == short:
+            assert records_in(line) == [record]
+        else:
+            with pytest.raises(UnreadableLineError, match="too long"):
+                records_in(line)
 
 
 @given(st.binary() | VALUES.map(lambda value: json.dumps(value).encode()))
