@@ -181,11 +181,12 @@ class Snapshot:
         return Counter(family(entry.key) for entry, was in zip(living, written, strict=True) if was)
 
     async def clear(self, *, but: Container[str]) -> frozenset[str]:
-        """Delete all keys of this product that a backup replaces. Other keys and notices stay: they give no right.
+        """Delete all keys of this product that a backup replaces. Other keys stay, and so do notices and mail
+        addresses: they give no right, and people must get mails about what follows.
 
         `but` are the keys that the backup has. Returns those that stay as they are, because they are newer.
         """
-        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - ADD_ONLY_FAMILIES - {"notices"}
+        gone = (KEPT.keys() | FOUND_AGAIN | SHORT_LIVED) - ADD_ONLY_FAMILIES - {"contact", "notices"}
         kept: set[str] = set()
         async for key in scan(self._redis):
             kind = family(key)

@@ -97,6 +97,21 @@ async def test_notices_from_before_the_backup_and_since_can_be_read(
         assert 0 < redis.ttl(key) <= NOTICE_LIFETIME
 
 
+async def test_a_restore_removes_no_mail_address_and_brings_those_of_the_backup_back(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path]
+) -> None:
+    await signed_in(client)
+    before, since = keyspace.contact(7_000_001), keyspace.contact(7_000_002)
+    with web.redis.client() as redis:
+        redis.set(before, "an encrypted address")
+        file = backup()
+        redis.delete(before)
+        redis.set(since, "another one")
+        operate(web, "restore", "--force", str(file))
+        assert (redis.get(before), redis.get(since)) == ("an encrypted address", "another one")
+        redis.delete(before, since)
+
+
 @pytest.mark.parametrize("way", ["nothing", "forget", "forget-all", "disconnect"])
 async def test_a_consent_that_a_person_forgot_after_the_backup_is_not_restored(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], way: str
