@@ -53,6 +53,8 @@ SEMANTIC = {
 """Fields of events that have a name in OpenTelemetry's semantic conventions. Others are in `portcullis.`."""
 _TEXTS = frozenset({"user.id"})
 """Attributes that are text by those conventions."""
+_LATEST = 2**64 - 1
+"""The latest time that fits into a log record, in nanoseconds since the epoch: in the year 2554."""
 _MOST_ANSWER = 64 * 1024
 _TOO_LARGE = 413
 
@@ -145,10 +147,12 @@ def _log_record(record: Record, observed: int) -> LogRecord:
         severity_text=meaning.severity.name,
         body=AnyValue(string_value=record.text),
         attributes=_attributes(attributes_of(record, meaning.fields)),
-        event_name=f"{PREFIX}{meaning.name}",
+        event_name=_text(f"{PREFIX}{meaning.name}"),
     )
     if meaning.time is not None:
-        found.time_unix_nano = int(meaning.time.timestamp()) * 10**9 + meaning.time.microsecond * 1000
+        nanoseconds = int(meaning.time.timestamp()) * 10**9 + meaning.time.microsecond * 1000
+        if nanoseconds <= _LATEST:  # a forged time may be later
+            found.time_unix_nano = nanoseconds
     trace = meaning.fields.get("trace_id")
     if isinstance(trace, str) and len(trace) == 32:  # noqa: PLR2004 - 16 bytes in hexadecimal digits
         with suppress(ValueError):
@@ -182,7 +186,7 @@ def attributes_of(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attributes(values: Mapping[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=_value(value)) for key, value in values.items()]
+    return [KeyValue(key=_text(key), value=_value(value)) for key, value in values.items()]
 
 
 def _value(value: object) -> AnyValue:
@@ -192,5 +196,9 @@ def _value(value: object) -> AnyValue:
         return AnyValue(int_value=value)
     if isinstance(value, float):
         return AnyValue(double_value=value)
-    # A text of JSON can have half of a character, which protobuf refuses.
-    return AnyValue(string_value=str(value).encode("utf-8", "replace").decode())
+    return AnyValue(string_value=_text(str(value)))
+
+
+def _text(text: str) -> str:
+    """A text that protobuf takes: one of JSON can have half of a character, also in a name."""
+    return text.encode("utf-8", "replace").decode()

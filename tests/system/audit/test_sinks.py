@@ -105,6 +105,27 @@ def test_fields_have_the_names_of_the_semantic_conventions(world: SinkWorld, col
     assert resource["service.name"] == "portcullis"
 
 
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"event": "\ud800"},
+        {"\ud800": "a name"},
+        {"user": "\ud800", "trace_id": "\ud800" * 32},
+        {"time": "9999-12-31T23:59:59Z"},
+        {"time": "0001-01-01T00:00:00Z", "count": 2**70},
+    ],
+)
+def test_an_event_that_a_program_forged_keeps_back_no_other(
+    world: SinkWorld, collector: OtlpReceiver, forged: dict[str, object]
+) -> None:
+    lines = [json.dumps(event(number, **(forged if number == 2 else {}))) for number in (1, 2, 3)]
+    world.writer.write(*(line.encode() for line in lines))
+    world.sealed.seal()
+    result = world.ship()
+    assert result.exit_code == 0, result.output
+    assert collector.events() == list(enumerate(lines, 1))
+
+
 def test_an_unreachable_sink_gets_everything_when_it_is_back(world: SinkWorld, collector: OtlpReceiver) -> None:
     collector.status = 503
     world.happen(2)
