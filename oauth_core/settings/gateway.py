@@ -166,7 +166,8 @@ class GatewaySettings(BaseModel):
     log_file: Annotated[
         Path | None,
         Setting(
-            "A file to which the log and the audit log are appended, in place of standard output. It "
+            "A file to which the log is appended, with the text of events (`audit.text`), in place of standard "
+            "output. It "
             "may be renamed at any time, for example by `logrotate`: within half a second the next line "
             "goes to a new file of this name. `portcullis up` chooses one for each program.",
             key="log.file",
