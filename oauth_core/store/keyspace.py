@@ -36,7 +36,7 @@ rights (`client_cache.token_status`, `compose.yaml`).
 | `notices:<GitHub id>` | hash: 50 encrypted `Notice`s at most, by kind and subject | 90 days after the last |
 | `contact:<GitHub id>` | an encrypted `Contact`: a person's mail address | until the person removes it |
 | `contact-pending:<hash>` | an encrypted `PendingContact`: an address that waits for its confirmation | an hour |
-| `mail:<id>` | an encrypted `QueuedMail` | a day, or until it is sent |
+| `mail:<id>` | an encrypted `QueuedMail` | a day, or an hour with a link, or until it is sent |
 | `mails` | sorted set: ids of mails by the second of their next attempt | until they are sent |
 | `user-grants:<GitHub id>` | sorted set: ids of a person's grants by expiry | as the longest of them |
 | `login:<login>` | the GitHub id of a listed login | for ever; an operator may change it |

@@ -10,7 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oauth_core.crypto.credentials import new_identifier
-from oauth_core.flows.mail_notices import MAIL_LIFETIME, QueuedMail, is_mailed, limited_as, mail_kind_of
+from oauth_core.flows.mail_notices import (
+    MAIL_LIFETIME,
+    PENDING_LIFETIME,
+    QueuedMail,
+    is_mailed,
+    limited_as,
+    mail_kind_of,
+)
 from oauth_core.limits.rate_limits import Limit
 from oauth_core.store import keyspace
 from oauth_core.store.codec import SealedCodec
@@ -157,10 +164,12 @@ class MailQueue:
     async def _add(self, mail: QueuedMail, *, most: int = MOST_WAITING) -> bool:
         if await self.waiting() >= most:
             return False
+        # A link that does not work any more is worth no attempt, and hostile addresses hold the queue for less.
+        lifetime = MAIL_LIFETIME if mail.token is None else PENDING_LIFETIME
         mail_id = new_identifier()
         redis_key = keyspace.mail(mail_id)
         async with guarded():
-            await self._redis.set(redis_key, _MAIL.dump(mail, self._key, redis_key), ex=MAIL_LIFETIME)
+            await self._redis.set(redis_key, _MAIL.dump(mail, self._key, redis_key), ex=lifetime)
             await self._redis.zadd(keyspace.MAILS, {mail_id: mail.queued_at})
         return True
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from oauth_core.flows.mail_notices import MailKind
+from oauth_core.flows.mail_notices import PENDING_LIFETIME, MailKind
 from oauth_core.store import keyspace
 from tests.support import forks
 from tests.support.mail_server import Mailbox, mail_server
@@ -180,6 +180,18 @@ async def test_an_address_counts_only_after_its_owner_confirmed_it(post: Post, c
     post.arrived(address, 2)
     assert len(post.to(address)) == 2, "nothing about the time before"
     assert (await press(client, "mail/confirm", token=token)).status_code == 403, "it works once"
+
+
+async def test_a_link_waits_no_longer_for_the_mail_server_than_it_works(post: Post, client: OAuthClient) -> None:
+    login = somebody()
+    await signed_in(client, login)
+    post.box.answer = "451 Try again later"
+    before = post.box.attempts
+    await enter(client, address_of(login))
+    until(lambda: post.box.attempts > before)
+    with post.web.redis.client() as redis:
+        [mail_id] = redis.zrange(keyspace.MAILS, 0, -1)
+        assert 0 < redis.ttl(keyspace.mail(mail_id)) <= PENDING_LIFETIME
 
 
 async def test_a_link_works_only_in_the_session_that_requested_it(post: Post, client: OAuthClient) -> None:
