@@ -157,4 +157,4 @@ def test_destinations_of_alerts_without_the_packages_for_them(
     assert up.faults_of_alerts(options) == []
     monkeypatch.setattr(up, "find_spec", lambda _name: None)
     (fault,) = up.faults_of_alerts(options)
-    assert fault.startswith("alerts.destinations: not installed: apprise, duckdb, sigma; pip install")
+    assert fault.startswith("alerts.destinations: not installed: apprise, duckdb, maxminddb, sigma; pip install")
