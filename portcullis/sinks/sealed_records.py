@@ -123,6 +123,8 @@ class SealedRecords:
             following = Place(index + 1)
             frame = self._frame_of(entry) if isinstance(entry, FrameEntry) else None
             lines = _lines_of(frame)
+            if skipped >= len(lines):
+                skipped = 0  # no event of the frame is left to skip to: the place is damaged, so send all again
             own = Record(
                 RecordKind.ENTRY,
                 self.tree,

@@ -269,6 +269,20 @@ def test_a_sink_whose_state_was_deleted_gets_everything_again(world: SinkWorld, 
     assert world.run("sinks", "--forget", "other").exit_code == 2
 
 
+@pytest.mark.parametrize("sent", [2, 3, 10**18])
+def test_a_cursor_beyond_the_events_of_a_frame_skips_none_of_them(
+    world: SinkWorld, collector: OtlpReceiver, sent: int
+) -> None:
+    world.happen(2)
+    assert world.ship().exit_code == 0
+    cursor = world.audit_dir / "sinks" / "siem.json"
+    kept = json.loads(cursor.read_text())
+    last = kept["place"]["index"] - 1
+    cursor.write_text(json.dumps({**kept, "place": {"index": last, "events": sent}}))
+    assert world.ship().exit_code == 0
+    assert [number for number, _ in collector.events()] == [1, 2, 1, 2]
+
+
 def test_an_invalid_cursor_is_reported_and_nothing_is_sent(world: SinkWorld, collector: OtlpReceiver) -> None:
     world.happen(1)
     (world.audit_dir / "sinks").mkdir()
