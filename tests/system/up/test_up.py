@@ -374,6 +374,8 @@ def test_a_killed_supervisor_leaves_no_child_and_the_next_one_reuses_its_secrets
         key = (up.state / "secrets/master-key").read_text()
         with redis_as(up, "default", "redis-password") as redis:
             redis.set("mine", "kept")
+            # Redis may keep a write in its memory while the disk is slow; the next signal would lose it.
+            assert redis.execute_command("WAITAOF", 1, 0, 60_000)[0] == 1
         pids = up.processes
         logged = {name: (up.state / f"logs/{name}.log").read_text() for name in ("oauth_web", "ext_authz")}
         assert all(logged.values())
