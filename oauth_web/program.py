@@ -117,7 +117,8 @@ async def _wire_patiently(settings: WebSettings, stopping: asyncio.Event, output
         except StoreUnavailableError as error:
             _log.warning("waiting for Redis", error=str(error))
         try:
-            await asyncio.wait_for(stopping.wait(), _RETRY_SECONDS)
+            async with asyncio.timeout(_RETRY_SECONDS):
+                await stopping.wait()
         except TimeoutError:
             continue
     return None

@@ -68,7 +68,8 @@ class SettingsWatcher(Generic[Settings]):
     async def _wait(self) -> bool:
         """Return whether a reading was requested before the next check."""
         try:
-            await asyncio.wait_for(self._reload_requested.wait(), LOOK_EVERY)
+            async with asyncio.timeout(LOOK_EVERY):
+                await self._reload_requested.wait()
         except TimeoutError:
             return False
         self._reload_requested.clear()

@@ -6,6 +6,7 @@ which `oauth_core.policy.decision` denies with 503.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -107,17 +108,32 @@ async def guarded(*, is_measured: bool = True) -> AsyncIterator[None]:
     """Turn every failure to get an answer from Redis into `StoreUnavailableError`, and measure the time.
 
     `is_measured` is false where the block does other work too, which may take long.
+
+    Raises `CancelledError` also if the task was cancelled in the block and the block hid that. The client of Redis
+    waits with `asyncio.wait_for`, which hides it before Python 3.12 if the awaited work ends at that moment. A
+    task that reads for ever would then never end.
     """
     begun = perf_counter()
+    task = asyncio.current_task()
+    # A task that was cancelled before may still clean up in Redis: only a new cancellation counts.
+    cancellations = 0 if task is None else task.cancelling()
     try:
         yield
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
         if is_measured:
             CALL_TIMES.add(perf_counter() - begun, FAILED)
+        _raise_hidden_cancellation(task, cancellations)
         cause = known_cause(error) or type(error).__name__
         raise StoreUnavailableError(f"{cause}: {error}") from error
     if is_measured:
         CALL_TIMES.add(perf_counter() - begun, ANSWERED)
+    _raise_hidden_cancellation(task, cancellations)
+
+
+def _raise_hidden_cancellation(task: asyncio.Task[Any] | None, before: int) -> None:
+    """Raise `CancelledError` if the running task has had more than `before` requests to end."""
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def _options(settings: RedisSettings) -> dict[str, Any]:

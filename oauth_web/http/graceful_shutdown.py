@@ -38,7 +38,8 @@ class GracefulShutdown:
         if self._checked_at is None or time.monotonic() - self._checked_at > self._seconds:
             return
         try:
-            await asyncio.wait_for(stop_now_requested.wait(), self._seconds)
+            async with asyncio.timeout(self._seconds):
+                await stop_now_requested.wait()
         except TimeoutError:
             return
 

@@ -78,7 +78,8 @@ class SystemBrowser:
             self._say(f"Sign in with your browser; if it does not open, go to:\n  {url}")
             await asyncio.to_thread(webbrowser.open, url)
             try:
-                return await asyncio.wait_for(came_back, _PATIENCE)
+                async with asyncio.timeout(_PATIENCE):
+                    return await came_back
             except TimeoutError:
                 raise SignInError(f"the sign-in did not end within {_PATIENCE:.0f} seconds") from None
 

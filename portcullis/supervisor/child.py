@@ -207,7 +207,8 @@ class Child(Keeper[ChildProcess]):
 
     async def _probe(self) -> str | None:
         try:
-            return await asyncio.wait_for(self.spec.probe(), self._timing.start)
+            async with asyncio.timeout(self._timing.start):
+                return await self.spec.probe()
         except TimeoutError:
             return "no answer"
 

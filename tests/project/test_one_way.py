@@ -55,6 +55,9 @@ WAYS = (
         ("oauth_core.process.private_files",),
     ),
     OneWay("lock a file", ("fcntl.flock", "fcntl.lockf", "fcntl.fcntl"), ("oauth_core.process.file_lock",)),
+    # Everywhere else `asyncio.timeout`: before Python 3.12, `wait_for` hides a cancellation that comes when the
+    # awaited work ends, and the task goes on for ever.
+    OneWay("limit the time of a wait", ("asyncio.wait_for",), ("portcullis.sinks.nats",)),
     OneWay(
         "follow a file", ("os.stat", "inotify*", "watchfiles*", "watchdog*"), ("oauth_core.process.file_follower",)
     ),
