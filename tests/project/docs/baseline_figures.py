@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import random
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from math import exp, log, sqrt
@@ -88,7 +89,7 @@ class Ours:
         return found
 
 
-class _Gated:
+class _Gated(ABC):
     """The gate of all other detectors: they judge after as many days and hours, and as many calls, as ours."""
 
     def __init__(self) -> None:
@@ -101,9 +102,9 @@ class _Gated:
         self._hours += 1
         return self.judged(calls, hour % 24) and ready
 
+    @abstractmethod
     def judged(self, calls: int, of_day: int) -> bool:
         """Judge, then learn. `of_day` is the hour of the day."""
-        raise NotImplementedError
 
 
 class RobustZ(_Gated):
