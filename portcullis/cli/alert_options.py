@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -13,14 +12,14 @@ import click
 from oauth_core.errors import SettingsError
 from oauth_core.process.audit_output import AuditOutput
 from oauth_core.process.audit_segments import SegmentWriter, prepare, this_node
-from oauth_core.settings import AlertSettings, load
+from oauth_core.settings import AlertSettings
 from portcullis.alerts.outbox import FILE_NAME, Outbox, OutboxError, lock_of
-from portcullis.cli.audit_folder import STATE_DIR, gateway_variables
+from portcullis.cli.audit_folder import AUDIT_DIR_OPTION, CONFIG_OPTION, present_folder
 from portcullis.cli.command_record import WRITER, CommandRecorder, Intent
-from portcullis.cli.settings_file import settings_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from oauth_core.audit import EventKind
 
@@ -104,23 +103,9 @@ def alert_options_read_later(command: F) -> F:
     def with_place(*given: Any, config: Path | None, audit_dir: Path | None, **options: Any) -> Any:
         return command(*given, read_place=partial(_place, config, audit_dir), **options)
 
-    path = click.Path(path_type=Path)
-    for option in (
-        click.option("--config", type=path, help="The settings file, as for other commands."),
-        click.option(
-            "--audit-dir",
-            type=path,
-            help="The audit folder; else audit.dir of the settings, else that of the gateway in ./.portcullis.",
-        ),
-    ):
-        with_place = option(with_place)
-    return cast("F", with_place)
+    return cast("F", AUDIT_DIR_OPTION(CONFIG_OPTION(with_place)))
 
 
 def _place(config: Path | None, audit_dir: Path | None) -> AlertPlace:
-    variables = gateway_variables()
-    settings = load(AlertSettings, settings_file(config, variables), variables)
-    folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
-    if not folder.is_dir():
-        raise SettingsError([f"{folder} is not a folder; name the audit folder with --audit-dir"])
+    settings, folder = present_folder(AlertSettings, config, audit_dir)
     return AlertPlace(settings, folder, (settings.alerts_outbox or folder.parent / FILE_NAME).absolute(), config)

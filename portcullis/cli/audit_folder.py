@@ -16,9 +16,19 @@ from portcullis.audit.seal_key import KEY_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from oauth_core.settings import SettingsType
+
 F = TypeVar("F", bound="Callable[..., Any]")
 
 STATE_DIR = Path(".portcullis")
+CONFIG_OPTION = click.option(
+    "--config", type=click.Path(path_type=Path), help="The settings file, as for other commands."
+)
+AUDIT_DIR_OPTION = click.option(
+    "--audit-dir",
+    type=click.Path(path_type=Path),
+    help="The audit folder; else audit.dir of the settings, else that of the gateway in ./.portcullis.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +75,35 @@ def audit_place_options(command: F) -> F:
 
     path = click.Path(path_type=Path)
     for option in (
-        click.option("--config", type=path, help="The settings file, as for other commands."),
+        CONFIG_OPTION,
         click.option(
             "--key-file",
             type=path,
             help=f"The file of the key; else audit.seal_key of the settings, else {KEY_NAME} beside the folder.",
         ),
-        click.option(
-            "--audit-dir",
-            type=path,
-            help="The audit folder; else audit.dir of the settings, else that of the gateway in ./.portcullis.",
-        ),
+        AUDIT_DIR_OPTION,
     ):
         with_place = option(with_place)
     return cast("F", with_place)
+
+
+def present_folder(
+    kind: type[SettingsType], config: Path | None, audit_dir: Path | None
+) -> tuple[SettingsType, Path]:
+    """Read settings of this kind, and return them with the audit folder that they or the command line name.
+
+    Raises `SettingsError`, also if there is no such folder.
+    """
+    # Imported here: commands that name folder and key start without the settings.
+    from oauth_core.settings import load  # noqa: PLC0415
+    from portcullis.cli.settings_file import settings_file  # noqa: PLC0415
+
+    variables = gateway_variables()
+    settings = load(kind, settings_file(config, variables), variables)
+    folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
+    if not folder.is_dir():
+        raise SettingsError([f"{folder} is not a folder; name the audit folder with --audit-dir"])
+    return settings, folder
 
 
 def key_of(audit_dir: Path) -> Path:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import click
-
 from oauth_core.errors import SettingsError
-from oauth_core.settings import SinkSettings, load
+from oauth_core.settings import SinkSettings
 from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
-from portcullis.cli.audit_folder import STATE_DIR, gateway_variables, key_of
-from portcullis.cli.settings_file import settings_file
+from portcullis.cli.audit_folder import AUDIT_DIR_OPTION, CONFIG_OPTION, key_of, present_folder
 from portcullis.sinks.cursors import Cursors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from oauth_core.audit_log.signed_notes import VerifierKey
     from oauth_core.settings.audit_sinks import AuditSink
@@ -57,23 +54,9 @@ def sink_options(command: F) -> F:
     def with_place(*given: Any, config: Path | None, audit_dir: Path | None, **options: Any) -> Any:
         return command(*given, place=_place(config, audit_dir), **options)
 
-    path = click.Path(path_type=Path)
-    for option in (
-        click.option("--config", type=path, help="The settings file, as for other commands."),
-        click.option(
-            "--audit-dir",
-            type=path,
-            help="The audit folder; else audit.dir of the settings, else that of the gateway in ./.portcullis.",
-        ),
-    ):
-        with_place = option(with_place)
-    return cast("F", with_place)
+    return cast("F", AUDIT_DIR_OPTION(CONFIG_OPTION(with_place)))
 
 
 def _place(config: Path | None, audit_dir: Path | None) -> SinkPlace:
-    variables = gateway_variables()
-    settings = load(SinkSettings, settings_file(config, variables), variables)
-    folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
-    if not folder.is_dir():
-        raise SettingsError([f"{folder} is not a folder; name the audit folder with --audit-dir"])
+    settings, folder = present_folder(SinkSettings, config, audit_dir)
     return SinkPlace(settings.audit_sinks, folder)
