@@ -272,11 +272,11 @@ def test_with_the_stay_option_a_sealer_reports_its_fault_and_ends_only_when_stop
 def test_only_its_owner_can_read_the_key_and_it_is_printed_nowhere(place: Place) -> None:
     path = place.root / "audit_seal.key"
     assert path.stat().st_mode & 0o777 == 0o600
-    secret = path.read_text().strip()
+    secret = path.read_text().strip().split("+", 4)[4]  # base64, which can contain another "+"
     shown = place.run("key")
     assert shown.stdout == f"{place.key.text}\n"
     with place.sealing():
         # A running sealer holds the folder, and the public half is still shown.
         assert place.run("key").stdout == f"{place.key.text}\n"
     everything = [file.read_bytes() for file in place.root.rglob("*") if file.is_file() and file != path]
-    assert not any(secret.rpartition("+")[2].encode() in content for content in everything)
+    assert not any(secret.encode() in content for content in everything)
