@@ -24,7 +24,7 @@ class ToolRules:
     """The permissions that the methods of a service, and names used with them, need.
 
     See `oauth_core.policy.tool_rules`. `otherwise` are the permissions for names without a rule; if it is empty,
-    these are forbidden.
+    these are forbidden. `reads_arguments` is true if a rule depends on the arguments of a call.
     """
 
     methods: tuple[NameRule, ...] = ()
@@ -32,6 +32,7 @@ class ToolRules:
     prompts: tuple[NameRule, ...] = ()
     resources: tuple[NameRule, ...] = ()
     otherwise: tuple[str, ...] = ()
+    reads_arguments: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,15 @@ class DenyReason(Reason):
             400, ErrorCode.INVALID_REQUEST, "The name or URI can be read in several ways.", code=INVALID_PARAMS
         ),
     )
+    AMBIGUOUS_ARGUMENTS = (
+        "ambiguous_arguments",
+        _checked(
+            400,
+            ErrorCode.INVALID_REQUEST,
+            "The arguments can be read in several ways{detail}",
+            code=INVALID_PARAMS,
+        ),
+    )
     HEADER_MISMATCH = (
         "header_mismatch",
         _checked(

@@ -10,25 +10,45 @@ from __future__ import annotations
 import json
 import math
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DEEPEST = 32
 _LONGEST_INTEGER = 100
 """Digits."""
 
 
+class WrittenNumber(float):
+    """A number that is no plain integer, with its text, because readers may round it: `1e2`, `0.10`, `-0`."""
+
+    __slots__ = ("text",)
+
+    def __new__(cls, text: str) -> WrittenNumber:
+        """The number in `text`."""
+        self = super().__new__(cls, text)
+        self.text = text
+        return self
+
+    text: str
+
+
 class Reader:
     """Reads JSON of at most `deepest` levels of values, with integers of at most `longest_integer` characters.
 
-    Python itself refuses integers of some thousand digits, with advice that is not for the sender.
+    Python itself refuses integers of some thousand digits, with advice that is not for the sender. With
+    `keeps_text`, every number but a plain integer is a `WrittenNumber`.
     """
 
-    def __init__(self, *, deepest: int, longest_integer: int) -> None:
+    def __init__(self, *, deepest: int, longest_integer: int, keeps_text: bool = False) -> None:
         self._deepest = deepest
+        integer = partial(_bounded, longest_integer)
         self._decoder = json.JSONDecoder(
             object_pairs_hook=_unique,
             parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=partial(_bounded, longest_integer),
+            parse_float=_finite_written if keeps_text else _finite,
+            parse_int=partial(_integer_or_written, integer) if keeps_text else integer,
         )
 
     def parse(self, body: bytes) -> object:
@@ -64,6 +84,15 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError("the body has a number that is too large")
     return number
+
+
+def _finite_written(text: str) -> WrittenNumber:
+    _finite(text)
+    return WrittenNumber(text)
+
+
+def _integer_or_written(integer: Callable[[str], int], text: str) -> int | WrittenNumber:
+    return WrittenNumber(text) if text == "-0" else integer(text)
 
 
 def _bounded(longest: int, text: str) -> int:

@@ -185,7 +185,9 @@ class ContextResolver:
         if service.rules is not None:
             by_headers = check_steps.is_before_body(request)
             # A body is read only for a genuine token.
-            parsed = None if by_headers else mcp_request.parse_request(envoy_messages.message_of(request))
+            if not by_headers:
+                message = envoy_messages.message_of(request)
+                parsed = mcp_request.parse_request(message, with_arguments=service.rules.reads_arguments)
         context = DecisionContext(
             service,
             cached.verdict,

@@ -46,6 +46,9 @@ _MEDIA_TYPE = re.compile(rf"(application/json)((?:{_PARAMETER.pattern})*+)[ \t]*
 _UTF_8 = frozenset({"utf-8", '"utf-8"', "utf8", '"utf8"'})
 _ENCODED_WORD = re.compile(r"=\?base64\?([A-Za-z0-9+/=]*)\?=\Z")
 _JSON = strict_json.Reader(deepest=DEEPEST, longest_integer=LONGEST_INTEGER)
+_JSON_WITH_ARGUMENTS = strict_json.Reader(deepest=DEEPEST, longest_integer=LONGEST_INTEGER, keeps_text=True)
+
+_WITH_ARGUMENTS = frozenset({"tools/call", "prompts/get"})
 
 LISTEN = "subscriptions/listen"
 """Opens a stream of notifications with a POST (revision 2026-07-28)."""
@@ -77,6 +80,8 @@ class CallFault(DenyFault):
     """JSON, but no JSON-RPC 2.0 message as MCP defines it."""
     AMBIGUOUS_NAME = DenyReason.AMBIGUOUS_NAME
     """A name that a service could read as another name."""
+    AMBIGUOUS_ARGUMENTS = DenyReason.AMBIGUOUS_ARGUMENTS
+    """Arguments that a service could read as others, where rules depend on them."""
     HEADER_MISMATCH = DenyReason.HEADER_MISMATCH
     WRONG_METHOD = DenyReason.WRONG_HTTP_METHOD
 
@@ -94,7 +99,8 @@ class Call(NamedTuple):
 
     `kind` is set where the method takes a name; there `name` is `None` when the request leaves it out, an error
     that the service answers. `uris` are the resources in a `subscriptions/listen`, or in a reference of an unknown
-    kind. `names_more` is true if it contains another name, for which no rule exists.
+    kind. `names_more` is true if it contains another name, for which no rule exists. `arguments` are those of a
+    `tools/call` or `prompts/get` at a service whose rules depend on them, and `None` everywhere else.
     """
 
     method: str
@@ -102,6 +108,7 @@ class Call(NamedTuple):
     name: str | None = None
     uris: tuple[str, ...] = ()
     names_more: bool = False
+    arguments: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +121,11 @@ class Message:
     is_partial: bool = False
 
 
-def parse_request(message: Message) -> Session | Call | CallFault:
-    """Parse `message` into a session request or an MCP call; returns a `CallFault` if it is not valid."""
+def parse_request(message: Message, *, with_arguments: bool = False) -> Session | Call | CallFault:
+    """Parse `message` into a session request or an MCP call; returns a `CallFault` if it is not valid.
+
+    `with_arguments` keeps the arguments of calls, for services whose rules depend on them.
+    """
     headers = message.headers
     match message.http_method:
         case "GET" | "HEAD" | "DELETE":
@@ -124,7 +134,7 @@ def parse_request(message: Message) -> Session | Call | CallFault:
                 return CallFault.WRONG_METHOD
             return Session.END if message.http_method == "DELETE" else Session.STREAM
         case "POST":
-            return _fault_of_form(message) or _read_body(message.body, headers)
+            return _fault_of_form(message) or _read_body(message.body, headers, with_arguments=with_arguments)
         case _:
             return CallFault.WRONG_METHOD
 
@@ -161,9 +171,9 @@ def _is_json(content_type: str) -> bool:
     return True
 
 
-def _read_body(body: bytes, headers: Mapping[str, str]) -> Session | Call | CallFault:
+def _read_body(body: bytes, headers: Mapping[str, str], *, with_arguments: bool) -> Session | Call | CallFault:
     try:
-        value = _JSON.parse(body)
+        value = (_JSON_WITH_ARGUMENTS if with_arguments else _JSON).parse(body)
     except ValueError:
         return CallFault.UNREADABLE
     if isinstance(value, list):
@@ -177,6 +187,8 @@ def _read_body(body: bytes, headers: Mapping[str, str]) -> Session | Call | Call
     if "result" in value or "error" in value:
         return CallFault.NOT_A_MESSAGE
     call = _read_call(value)
+    if with_arguments and isinstance(call, Call):
+        call = _with_arguments(call, value)
     if isinstance(call, CallFault):
         return call
     return call if _agrees(call, value, headers) else CallFault.HEADER_MISMATCH
@@ -208,6 +220,19 @@ def _read_call(value: dict[str, object]) -> Call | CallFault:
             return _read_subscription(method, params)
         case _:
             return Call(method)
+
+
+def _with_arguments(call: Call, value: dict[str, object]) -> Call | CallFault:
+    """`call` with its arguments, if its method takes some."""
+    if call.method not in _WITH_ARGUMENTS:
+        return call
+    params = value.get("params")
+    params = params if isinstance(params, dict) else {}
+    arguments = params.get("arguments")
+    arguments = {} if arguments is None else arguments  # as when they are left out
+    if not _is_spelled_once(params, "arguments") or not isinstance(arguments, dict):
+        return CallFault.AMBIGUOUS_ARGUMENTS  # some languages read a list as an object
+    return call._replace(arguments=arguments)
 
 
 def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:

@@ -10,8 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, parse_request
+from oauth_core.strict_json import WrittenNumber
 
 JSON = {"content-type": "application/json"}
+
+
+def sent_with_arguments(body: str) -> Session | Call | CallFault:
+    """The same at a service whose rules depend on arguments."""
+    return parse_request(Message("POST", JSON, body.encode()), with_arguments=True)
 
 
 def sent(body: bytes | str, **headers: str) -> Session | Call | CallFault:
@@ -372,3 +378,49 @@ def test_a_changed_body_has_the_name_that_json_reads_or_is_refused(name: str, pl
     found = sent(changed.encode("utf-8", "surrogatepass"))
     if isinstance(found, Call) and found.kind is NameKind.TOOL:
         assert json.loads(changed)["params"].get("name") == found.name
+
+
+@pytest.mark.parametrize(("method", "kind"), [("tools/call", NameKind.TOOL), ("prompts/get", NameKind.PROMPT)])
+def test_the_arguments_of_a_call_are_kept_where_rules_depend_on_them(method: str, kind: NameKind) -> None:
+    body = message(method, name="a", arguments={"path": "/x", "list": [1, {"deep": None}]})
+    assert sent_with_arguments(body) == Call(
+        method, kind, "a", arguments={"path": "/x", "list": [1, {"deep": None}]}
+    )
+    assert sent(body) == Call(method, kind, "a")
+    for without in (message(method, name="a"), message(method, name="a", arguments=None)):
+        assert sent_with_arguments(without) == Call(method, kind, "a", arguments={})
+
+
+def test_only_calls_have_arguments() -> None:
+    body = message("resources/read", uri="file:///a", arguments={"a": 1})
+    assert sent_with_arguments(body) == Call("resources/read", NameKind.RESOURCE, "file:///a")
+    assert sent_with_arguments(message("ping", arguments={"a": 1})) == Call("ping")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"arguments": ["path"]},
+        {"arguments": "{}"},
+        {"arguments": 0},
+        {"arguments": False},
+        {"arguments": {}, "Arguments": {}},
+        {"ARGUMENTS": {}},
+        {"arguments\0x": {}},
+        {"arguments": {}, "\uff41rguments": {}},
+    ],
+)
+def test_arguments_that_another_reader_could_read_differently_are_refused(params: dict[str, Any]) -> None:
+    assert sent_with_arguments(message(name="a", **params)) is CallFault.AMBIGUOUS_ARGUMENTS
+    assert sent(message(name="a", **params)) == Call("tools/call", NameKind.TOOL, "a"), "no rule depends on them"
+
+
+@pytest.mark.parametrize("text", ["0.10", "1e2", "-0", "-0.0", "1E-5", "100.00000000000000000001"])
+def test_a_number_that_readers_could_round_keeps_its_text(text: str) -> None:
+    body = message(name="a", arguments={"n": 7}).replace("7", text)
+    call = sent_with_arguments(body)
+    assert isinstance(call, Call)
+    assert call.arguments is not None
+    number = call.arguments["n"]
+    assert isinstance(number, WrittenNumber)
+    assert (number.text, number) == (text, float(text))
