@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import GatewaySettings
 
+NO_AUTHORITIES = "needs audit.timestamp_ca_file: without it no time stamp could be verified"
+
 
 def _check_webhook(url: str | None) -> str | None:
-    """Check the address of a webhook. Raises `ValueError`, whose message does not show it."""
+    """Check the address of a webhook or an authority. Raises `ValueError`, whose message does not show it."""
     if url and (not is_http_url(url) or not (url.startswith("https://") or is_loopback(url))):
         raise ValueError("must be a URL with https; only loopback addresses may use http")
     return url or None
@@ -50,6 +52,33 @@ class SealSettings(GatewaySettings):
             key="audit.checkpoint_url",
         ),
     ] = None
+    audit_timestamp_url: Annotated[
+        str | None,
+        AfterValidator(_check_webhook),
+        Setting(
+            "A [time-stamping authority](audit.md#time-stamps), which gets the SHA-256 of checkpoints and nothing "
+            "else. Its stamps are kept beside the checkpoints. It needs `audit.timestamp_ca_file` and the extra "
+            "`audit`.",
+            key="audit.timestamp_url",
+            standard="RFC 3161",
+        ),
+    ] = None
+    audit_timestamp_ca_file: Annotated[
+        Path | None,
+        Setting(
+            "The certificates of the authorities that a time stamp must be from, in PEM: the root, and those "
+            "between it and the authority that stamps do not have.",
+            key="audit.timestamp_ca_file",
+        ),
+    ] = None
+    audit_timestamp_minutes: Annotated[
+        int,
+        Setting(
+            "The time between two time stamps. The events since the newest one are in no stamped checkpoint yet.",
+            key="audit.timestamp_minutes",
+            unit="minutes",
+        ),
+    ] = Field(default=60, ge=1, le=10_080)
     audit_metrics_listen: Annotated[
         str | None,
         AfterValidator(check_metrics_listen),
@@ -79,3 +108,9 @@ class SealSettings(GatewaySettings):
             default_text="none: segments stay",
         ),
     ] = Field(default=None, ge=64 * 1024**2, le=10**15)
+
+    @model_validator(mode="after")
+    def _check_timestamps(self) -> SealSettings:
+        if self.audit_timestamp_url and self.audit_timestamp_ca_file is None:
+            raise ValueError(f"audit.timestamp_url: {NO_AUTHORITIES}")
+        return self

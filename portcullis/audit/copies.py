@@ -1,4 +1,4 @@
-"""Copies of checkpoints outside the audit folder: in a file, and by a webhook.
+"""Copies of checkpoints outside the audit folder: in a file, by a webhook, and what sends the newest one anywhere.
 
 A copy out of an attacker's reach shows a roll-back of the whole folder: the tree must still begin with the tree of
 the copy.
@@ -52,28 +52,33 @@ class FileCopy:
             self._is_failing = False
 
 
-class WebhookCopy:
-    """Sends checkpoints to `url` by POST, from a thread of its own.
+class NewestCopy:
+    """Gives the newest checkpoint to `send`, from a thread of its own.
 
-    The newest one is sent again until an answer accepts it. A checkpoint that waits is left out when there is a
-    newer one, because the newer one proves more. Any answer of class 2xx accepts it. Redirects are not followed.
+    `send` returns a fault, or `None` when the note has arrived. A note that could not be sent is sent again, after
+    a wait that grows. One that waits is left out when there is a newer one, because the newer one proves more.
     """
 
     def __init__(
         self,
-        url: str,
+        name: str,
+        send: Callable[[str], str | None],
         report: Callable[[str], None],
         *,
+        pause: Callable[[], float] = lambda: 0.0,
         first_wait: float = _FIRST_WAIT,
         longest_wait: float = _LONGEST_WAIT,
     ) -> None:
-        self._url = url
+        """`name` is the receiver in reports. `pause` returns the seconds until the next note may be sent."""
+        self._name = name
+        self._send = send
         self._report = report
+        self._pause = pause
         self._backoff = Backoff(first_wait, longest_wait)
         self._condition = threading.Condition()
         self._newest: str | None = None
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="checkpoint webhook", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def publish(self, note: str) -> None:
@@ -89,6 +94,16 @@ class WebhookCopy:
             self._condition.notify_all()
         self._thread.join(patience)
 
+    def _take(self) -> tuple[str | None, bool]:
+        """Wait for a note that may be sent now; return it, and whether it is the last one."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._newest is not None or self._is_stopping)
+            while (pause := self._pause()) > 0:
+                if self._condition.wait_for(lambda: self._is_stopping, pause):
+                    return None, True
+            note, self._newest = self._newest, None
+            return note, self._is_stopping
+
     def _put_back(self, note: str) -> None:
         """Keep a note that could not be sent, unless there is a newer one by now."""
         if self._newest is None:
@@ -97,21 +112,18 @@ class WebhookCopy:
     def _run(self) -> None:
         is_failing = False
         while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._newest is not None or self._is_stopping)
-                note, self._newest = self._newest, None
-                is_last = self._is_stopping
+            note, is_last = self._take()
             if note is None:
                 return
-            fault = _send(self._url, note)
+            fault = self._send(note)
             if fault is None:
                 if is_failing:
-                    self._report("checkpoints reach the webhook again")
+                    self._report(f"checkpoints reach {self._name} again")
                 is_failing = False
                 self._backoff.reset()
                 continue
             if not is_failing:
-                self._report(f"the webhook for checkpoints: {fault}; trying again")
+                self._report(f"{self._name} for checkpoints: {fault}; trying again")
             is_failing = True
             if is_last:
                 return
@@ -119,6 +131,26 @@ class WebhookCopy:
                 self._put_back(note)
                 self._condition.wait_for(lambda: self._is_stopping, self._backoff.delay)
             self._backoff.grow()
+
+
+class WebhookCopy(NewestCopy):
+    """Sends checkpoints to `url` by POST. Any answer of class 2xx accepts one. Redirects are not followed."""
+
+    def __init__(
+        self,
+        url: str,
+        report: Callable[[str], None],
+        *,
+        first_wait: float = _FIRST_WAIT,
+        longest_wait: float = _LONGEST_WAIT,
+    ) -> None:
+        super().__init__(
+            "the webhook",
+            lambda note: _send(url, note),
+            report,
+            first_wait=first_wait,
+            longest_wait=longest_wait,
+        )
 
 
 def _send(url: str, note: str) -> str | None:

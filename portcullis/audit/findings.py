@@ -52,6 +52,8 @@ class Report:
     """Deletions by retention that a signed note names: how much, when and why."""
     undeleted: list[str] = field(default_factory=list)
     """Segments that a signed note names and that are still there: the deletion was interrupted."""
+    stamped: list[str] = field(default_factory=list)
+    """Sentences about time stamps: the times that they prove, and stamps that were not verified."""
     size: int = 0
     """Entries of the sealed tree."""
     time: str = ""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from oauth_core.process.metrics import Figures
     from portcullis.audit.sealer import Counts
+    from portcullis.audit.timestamps import StampCounts
 
 ENTRIES = Family("portcullis_sealer_entries_total", "counter", "Entries that were added to the tree.")
 CHECKPOINTS = Family("portcullis_sealer_checkpoints_total", "counter", "Checkpoints that were signed.")
@@ -24,6 +25,13 @@ FAULTS = Family("portcullis_sealer_faults_total", "counter", "Damaged places of 
 FAILURES = Family("portcullis_sealer_failures_total", "counter", "Steps that failed and are tried again.")
 TREE = Family("portcullis_sealer_tree_entries", "gauge", "Entries of the tree.")
 UNSEALED = Family("portcullis_sealer_unsealed_bytes", "gauge", "Bytes of segments that the tree does not have.")
+STAMPS = Family("portcullis_sealer_timestamps_total", "counter", "Time stamps that were verified and kept.")
+STAMP_FAILURES = Family(
+    "portcullis_sealer_timestamp_failures_total", "counter", "Attempts to get a time stamp that failed."
+)
+STAMPED = Family(
+    "portcullis_sealer_timestamp_newest_seconds", "gauge", "The time of the newest time stamp; 0 without one."
+)
 FAMILIES = (
     ENTRIES,
     CHECKPOINTS,
@@ -31,6 +39,9 @@ FAMILIES = (
     FAILURES,
     TREE,
     UNSEALED,
+    STAMPS,
+    STAMP_FAILURES,
+    STAMPED,
     audit_figures.CHECKPOINT_AGE,
     audit_figures.FREE,
     audit_figures.DISK,
@@ -39,8 +50,11 @@ _BY_NAME = {family.name: family for family in FAMILIES}
 
 
 @contextmanager
-def serving(address: str, audit_dir: Path, counts: Counts) -> Iterator[None]:
-    """Answer `GET /metrics` at `address` inside the block. Raises `SettingsError` if it cannot listen there."""
+def serving(address: str, audit_dir: Path, counts: Counts, stamps: StampCounts | None) -> Iterator[None]:
+    """Answer `GET /metrics` at `address` inside the block. Raises `SettingsError` if it cannot listen there.
+
+    `stamps` is `None` where no authority is asked: then there are no such metrics.
+    """
     files = FileFigures(AuditFolder(audit_dir).figures)
 
     async def figures() -> Figures:
@@ -51,8 +65,19 @@ def serving(address: str, audit_dir: Path, counts: Counts) -> Iterator[None]:
             FAILURES.name: counts.failures,
             TREE.name: counts.tree_entries,
             UNSEALED.name: counts.unsealed_bytes,
+            **_of_stamps(stamps),
             **await files.read(),
         }
 
     with metrics_server.serving(address, "audit.metrics_listen", _BY_NAME, figures):
         yield
+
+
+def _of_stamps(counts: StampCounts | None) -> Figures:
+    if counts is None:
+        return {}
+    return {
+        STAMPS.name: counts.stamps,
+        STAMP_FAILURES.name: counts.failures,
+        STAMPED.name: counts.stamped_at,
+    }

@@ -25,6 +25,7 @@ from portcullis.audit.record_files import UnusableFileError
 from portcullis.audit.sealed_boot import SealedBoot
 from portcullis.audit.sealed_folder import notes_in, read_note
 from portcullis.audit.segments import Boot, boots, others
+from portcullis.audit.stamp_check import StampCheck
 from portcullis.audit.tree_check import TreeCheck
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from oauth_core.audit_log.checkpoints import Checkpoint
     from oauth_core.audit_log.deletions import Deletion
     from oauth_core.audit_log.signed_notes import VerifierKey
+    from portcullis.audit.timestamps import Authorities, Timestamps
 
 _PATIENCE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.05
@@ -63,10 +65,14 @@ class Verification:
         key: VerifierKey,
         kept: Sequence[KeptNote] = (),
         *,
+        stamps: Sequence[Timestamps] = (),
+        authorities: Authorities | None = None,
         since: str | None = None,
         until: str | None = None,
     ) -> None:
-        """With `since` or `until`, times as events have them, only segments of that time are compared.
+        """`stamps` are verified with `authorities`; without these only their checkpoints are.
+
+        With `since` or `until`, times as events have them, only segments of that time are compared.
 
         The tree is always verified as a whole.
         """
@@ -74,6 +80,7 @@ class Verification:
         self._sealed = sealed
         self._key = key
         self._kept = kept
+        self._stamps = StampCheck(stamps, authorities, self._opened)
         self._since = since
         self._until = until
         self._notes = DeletionNotes(sealed)
@@ -95,6 +102,7 @@ class Verification:
         # The newest checkpoint is read after all others: a sealer may be at work.
         days = self._days()
         kept = [(each.place, found) for each in self._kept if (found := self._opened(each.place, each.note))]
+        kept += self._stamps.run(report)
         newest = self._newest(max((found.size for _, found in kept + days), default=0))
         if newest is None:
             # Tiles may still prove what a kept checkpoint says.

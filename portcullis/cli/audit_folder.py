@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import click
 
@@ -33,10 +33,9 @@ AUDIT_DIR_OPTION = click.option(
 
 @dataclass(frozen=True, slots=True)
 class AuditPlace:
-    """The audit folder, the key, the name of this machine, the places of copies of checkpoints, and of metrics,
-    and what retention keeps.
+    """The audit folder, the key, the name of this machine, and the other settings of the sealer.
 
-    Without a `node` its name is the host name.
+    Without a `node` its name is the host name. The other fields are those of `SealSettings`, without `audit_`.
     """
 
     audit_dir: Path
@@ -44,9 +43,18 @@ class AuditPlace:
     node: str | None
     checkpoint_file: Path | None = None
     checkpoint_url: str | None = None
+    timestamp_url: str | None = None
+    timestamp_ca_file: Path | None = None
+    timestamp_minutes: int = 60
     metrics_listen: str | None = None
     keep_days: int | None = None
     keep_bytes: int | None = None
+
+
+_OF_SEALER = tuple(
+    f"audit_{field.name}" for field in fields(AuditPlace) if field.name not in {"audit_dir", "key", "node"}
+)
+"""The names of the settings that are no place."""
 
 
 def audit_dir_option(command: F) -> F:
@@ -119,28 +127,39 @@ def key_of(audit_dir: Path) -> Path:
 
 
 def _named_place(audit_dir: Path, key_file: Path) -> AuditPlace:
-    """The place that a command line names. The rest comes from the environment, without the settings file."""
-    copy = os.environ.get("AUDIT_CHECKPOINT_FILE")
-    return AuditPlace(
-        audit_dir.absolute(),
-        key_file,
-        os.environ.get("AUDIT_NODE") or None,
-        Path(copy) if copy else None,
-        os.environ.get("AUDIT_CHECKPOINT_URL") or None,
-        os.environ.get("AUDIT_METRICS_LISTEN") or None,
-        _number("AUDIT_KEEP_DAYS"),
-        _number("AUDIT_KEEP_BYTES"),
-    )
+    """The place that a command line names. The rest comes from the environment, without the settings file.
+
+    Raises `SettingsError` for values that the settings file could not have either.
+    """
+    given = {name: text for name in _OF_SEALER if (text := os.environ.get(name.upper()))}
+    node = os.environ.get("AUDIT_NODE") or None
+    return AuditPlace(audit_dir.absolute(), key_file, node, **_without_prefix(_checked(given)))
 
 
-def _number(name: str) -> int | None:
-    """A positive number in the environment. Raises `SettingsError` for anything else."""
-    text = os.environ.get(name)
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and int(text) > 0):
-        raise SettingsError([f"{name}: must be a whole number above 0"])
-    return int(text)
+def _checked(given: dict[str, str]) -> dict[str, Any]:
+    """The values of settings of the sealer. Raises `SettingsError`, which shows no value."""
+    if not given:
+        return {}
+    # Imported here: the sealer of `up` mostly starts without them, which saves half a second of processor time.
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
+
+    from oauth_core.settings import SealSettings  # noqa: PLC0415
+
+    values, faults = {}, []
+    for name, text in given.items():
+        field = SealSettings.model_fields[name]
+        kind = Annotated.__class_getitem__((field.annotation, *field.metadata))  # type: ignore[attr-defined]
+        try:
+            values[name] = TypeAdapter(kind).validate_python(text)
+        except ValidationError as error:
+            faults += [f"{name.upper()}: {fault['msg']}" for fault in error.errors()]
+    if faults:
+        raise SettingsError(faults)
+    return values
+
+
+def _without_prefix(values: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("audit_"): value for name, value in values.items()}
 
 
 def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Path | None) -> AuditPlace:
@@ -153,16 +172,8 @@ def _place_of_settings(config: Path | None, audit_dir: Path | None, key_file: Pa
     settings = load(SealSettings, settings_file(config, variables), variables)
     folder = (audit_dir or settings.audit_dir or STATE_DIR / "audit").absolute()
     key = key_file or settings.audit_seal_key or folder.parent / KEY_NAME
-    return AuditPlace(
-        folder,
-        key,
-        settings.audit_node,
-        settings.audit_checkpoint_file,
-        settings.audit_checkpoint_url,
-        settings.audit_metrics_listen,
-        settings.audit_keep_days,
-        settings.audit_keep_bytes,
-    )
+    rest = {name: getattr(settings, name) for name in _OF_SEALER}
+    return AuditPlace(folder, key, settings.audit_node, **_without_prefix(rest))
 
 
 def gateway_variables() -> dict[str, str]:

@@ -13,7 +13,7 @@ from oauth_core.audit_log.checkpoints import parse_checkpoint
 from oauth_core.audit_log.signed_notes import NoteError, split_note
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
-from portcullis.audit.copies import FileCopy, WebhookCopy
+from portcullis.audit.copies import FileCopy, NewestCopy, WebhookCopy
 from portcullis.audit.daily_pruning import DailyPruning, prune_command
 from portcullis.audit.seal_key import SealKey
 from portcullis.audit.sealed_folder import SealedFolder
@@ -22,10 +22,13 @@ from portcullis.cli.audit_folder import AuditPlace, audit_place_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from portcullis.audit.timestamps import StampCounts, Stamping
 
 _STOP_SECONDS = 3.0
 _STAY_SECONDS = 60.0
+_STAMP_WAIT = 600.0
+"""The longest wait for an authority that does not answer: public ones limit how often they may be asked."""
 
 
 @click.command("seal")
@@ -60,7 +63,6 @@ def command(place: AuditPlace, *, make_key: bool, stay: bool) -> None:
 def _sealer(place: AuditPlace, stack: ExitStack, *, make_key: bool) -> Sealer:
     """The sealer of the folder, which this process holds until `stack` ends. Raises `SettingsError`."""
     folder, key = SealedFolder(place.audit_dir), SealKey(place.key)
-    publish = _publisher(place, stack)
     try:
         stack.enter_context(folder.held())
         if make_key and not (key.path.exists() or folder.has_tree):
@@ -74,9 +76,13 @@ def _sealer(place: AuditPlace, stack: ExitStack, *, make_key: bool) -> Sealer:
         raise SettingsError([f"audit.node: {error}"]) from None
     except OSError as error:
         raise SettingsError([f"{error.filename or folder.root}: {error.strerror}"]) from None
+    publish, stamps = _publisher(place, stack)
     sealer = Sealer(place.audit_dir, key, report=_report, publish=publish)
     if place.metrics_listen is not None:
-        _serve_metrics(place.audit_dir, place.metrics_listen, sealer, stack)
+        # Imported here: a sealer without metrics starts faster.
+        from portcullis.audit import sealer_metrics  # noqa: PLC0415
+
+        stack.enter_context(sealer_metrics.serving(place.metrics_listen, place.audit_dir, sealer.counts, stamps))
     return sealer
 
 
@@ -121,28 +127,46 @@ def _seal(sealer: Sealer, stopping: threading.Event, pruning: DailyPruning | Non
             stopping.wait(STEP_SECONDS)
 
 
-def _serve_metrics(audit_dir: Path, address: str, sealer: Sealer, stack: ExitStack) -> None:
-    """Serve the metrics until `stack` ends. Raises `SettingsError`."""
-    # Imported here: a sealer without metrics starts faster.
-    from portcullis.audit import sealer_metrics  # noqa: PLC0415
+def _publisher(place: AuditPlace, stack: ExitStack) -> tuple[Callable[[str], None], StampCounts | None]:
+    """The function that stores copies of checkpoints outside the audit folder, and the counts of time stamps.
 
-    stack.enter_context(sealer_metrics.serving(address, audit_dir, sealer.counts))
-
-
-def _publisher(place: AuditPlace, stack: ExitStack) -> Callable[[str], None]:
-    """The function that stores copies of checkpoints outside the audit folder."""
+    Raises `SettingsError`.
+    """
     file = FileCopy(place.checkpoint_file, _report) if place.checkpoint_file else None
-    webhook = WebhookCopy(place.checkpoint_url, _report) if place.checkpoint_url else None
-    if webhook is not None:
-        stack.callback(webhook.stop, _STOP_SECONDS)
+    copies: list[NewestCopy] = []
+    stamping = None
+    if place.timestamp_url:
+        stamping = _stamping(place, place.timestamp_url)
+        name = "the time-stamping authority"
+        copies.append(NewestCopy(name, stamping.send, _report, pause=stamping.pause, longest_wait=_STAMP_WAIT))
+    if place.checkpoint_url:
+        copies.append(WebhookCopy(place.checkpoint_url, _report))
+    for copy in copies:
+        stack.callback(copy.stop, _STOP_SECONDS)
 
     def publish(note: str) -> None:
         if file is not None:
             file.publish(note, parse_checkpoint(split_note(note)[0]).time)
-        if webhook is not None:
-            webhook.publish(note)
+        for copy in copies:
+            copy.publish(note)
 
-    return publish
+    return publish, None if stamping is None else stamping.counts
+
+
+def _stamping(place: AuditPlace, url: str) -> Stamping:
+    """Raises `SettingsError`."""
+    # Imported here: most sealers ask no authority, and start faster without it.
+    from oauth_core.settings.sealing import NO_AUTHORITIES  # noqa: PLC0415
+    from portcullis.audit.timestamps import Authorities, Stamping, Timestamps  # noqa: PLC0415
+
+    if place.timestamp_ca_file is None:
+        raise SettingsError([f"audit.timestamp_url: {NO_AUTHORITIES}"])
+    try:
+        authorities = Authorities.read(place.timestamp_ca_file)
+    except ValueError as error:
+        raise SettingsError([f"audit.timestamp_ca_file: {error}"]) from None
+    kept = Timestamps.of(SealedFolder(place.audit_dir).root)
+    return Stamping(url, authorities, kept, 60.0 * place.timestamp_minutes, _report)
 
 
 def _report(sentence: str) -> None:

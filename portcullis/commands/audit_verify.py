@@ -21,9 +21,10 @@ from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
 from portcullis.audit.sealed_folder import NAME, read_note
 from portcullis.audit.segments import Boot, BootReader
 from portcullis.audit.shown import printable
+from portcullis.audit.timestamps import Authorities, Timestamps
 from portcullis.audit.tree import TreeError, TreeReader
 from portcullis.audit.verification import KeptNote, Verification
-from portcullis.cli.audit_folder import audit_dir_option, key_of
+from portcullis.cli.audit_folder import audit_dir_option, gateway_variables, key_of
 from portcullis.cli.event_options import time_options
 from portcullis.cli.json_option import as_json
 
@@ -54,6 +55,18 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
     multiple=True,
     help="A checkpoint that was kept elsewhere: it shows a roll-back. Repeat for more.",
 )
+@click.option(
+    "--timestamps",
+    "copies",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    help="A copy of the folder timestamps that was kept elsewhere, in addition to that of the tree.",
+)
+@click.option(
+    "--timestamp-ca",
+    type=_FILE,
+    help="The certificates of time-stamping authorities; else AUDIT_TIMESTAMP_CA_FILE.",
+)
 @time_options
 @click.option("--event", metavar="NODE/WRITER/BOOT/SEQUENCE", help="Make a proof of this one event instead.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file of the proof.")
@@ -64,6 +77,8 @@ def command(
     sealed: Path | None,
     key_text: str | None,
     kept: tuple[Path, ...],
+    copies: tuple[Path, ...],
+    timestamp_ca: Path | None,
     wanted: EventFilter,
     event: str | None,
     output: Path | None,
@@ -93,8 +108,11 @@ def command(
     if sealed is None:
         beside = SealKey(key_of(audit_dir)).checkpoint
         notes += [KeptNote(str(beside), _text_of(beside))] if beside.exists() else []
+    stamps = [Timestamps.of(folder), *(Timestamps(path) for path in copies)]
+    authorities = _authorities(timestamp_ca, stamps)
+    times = {"since": wanted.since, "until": wanted.until}
     try:
-        report = Verification(audit_dir, folder, key, notes, since=wanted.since, until=wanted.until).run()
+        report = Verification(audit_dir, folder, key, notes, stamps=stamps, authorities=authorities, **times).run()
     except OSError as error:
         raise SettingsError([f"{error.filename or audit_dir}: {error.strerror}"]) from None
     if as_json:
@@ -122,6 +140,17 @@ def _key(given: str | None, audit_dir: Path, older: Path | None) -> VerifierKey:
         raise SettingsError([f"--key: {error}"]) from None
 
 
+def _authorities(given: Path | None, stamps: list[Timestamps]) -> Authorities | None:
+    """The time-stamping authorities; `None` without a stamp, or without a file. Raises `SettingsError`."""
+    path = given or Path(gateway_variables().get("AUDIT_TIMESTAMP_CA_FILE", ""))
+    if path == Path() or not any(each.names() for each in stamps):
+        return None
+    try:
+        return Authorities.read(path)
+    except ValueError as error:
+        raise SettingsError([f"--timestamp-ca: {error}"]) from None
+
+
 def _show(report: Report) -> None:
     for finding in report.findings:
         click.echo(str(finding))
@@ -133,6 +162,8 @@ def _show(report: Report) -> None:
         click.echo(f"not deleted yet: {printable(sentence)}; run `portcullis audit prune` again")
     for boot in report.unclosed:
         click.echo(f"not closed: {boot}: ended without a closing frame; its last batch may be lost")
+    for sentence in report.stamped:
+        click.echo(f"time stamped: {printable(sentence)}")
     for gap in report.gaps:
         click.echo(f"no checkpoint: {gap}")
     counted = f"{report.frames} frames with {report.events} events"
@@ -147,7 +178,7 @@ def _show(report: Report) -> None:
 def _as_json(report: Report) -> dict[str, object]:
     findings = [{**asdict(finding), "word": finding.word.value} for finding in report.findings]
     others = {"unsealed": report.unsealed, "unclosed": report.unclosed, "gaps": report.gaps}
-    others |= {"deleted": report.deleted, "undeleted": report.undeleted}
+    others |= {"deleted": report.deleted, "undeleted": report.undeleted, "stamped": report.stamped}
     numbers = {"size": report.size, "time": report.time, "frames": report.frames, "events": report.events}
     return {"intact": report.is_intact, "findings": findings, **others, **numbers}
 

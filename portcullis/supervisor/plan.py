@@ -194,14 +194,21 @@ def _redis(paths: RuntimePaths, redis: OwnRedis) -> ChildSpec:
     )
 
 
+_OF_SEALER = (
+    "AUDIT_CHECKPOINT_FILE",
+    "AUDIT_CHECKPOINT_URL",
+    "AUDIT_TIMESTAMP_URL",
+    "AUDIT_TIMESTAMP_CA_FILE",
+    "AUDIT_METRICS_LISTEN",
+    "AUDIT_KEEP_DAYS",
+    "AUDIT_KEEP_BYTES",
+)
+
+
 def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
-    given = {
-        "AUDIT_CHECKPOINT_FILE": options.settings.audit_checkpoint_file,
-        "AUDIT_CHECKPOINT_URL": options.settings.audit_checkpoint_url,
-        "AUDIT_METRICS_LISTEN": options.settings.audit_metrics_listen,
-        "AUDIT_KEEP_DAYS": options.settings.audit_keep_days,
-        "AUDIT_KEEP_BYTES": options.settings.audit_keep_bytes,
-    }
+    given = {name: getattr(options.settings, name.lower()) for name in _OF_SEALER}
+    if options.settings.audit_timestamp_url:
+        given["AUDIT_TIMESTAMP_MINUTES"] = options.settings.audit_timestamp_minutes
     place = ("--audit-dir", str(paths.audit_dir), "--key-file", str(paths.audit_seal_key))
     return ChildSpec(
         name="sealer",

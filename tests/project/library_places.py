@@ -17,6 +17,7 @@ BELONGS = {
         "oauth_core.crypto.sealed_stream",
         "oauth_core.crypto.sealing",
         "oauth_core.process.certificate_ends",
+        "portcullis.audit.timestamps",
         "portcullis.certificates",
     ),
     "dns": ("oauth_web.client_documents.names",),
@@ -85,6 +86,7 @@ BELONGS = {
     ),
     "maxminddb": ("portcullis.audit.locations",),
     "requests": ("portcullis.certificates.authority",),
+    "rfc3161_client": ("portcullis.audit.timestamps",),
     "sigma": ("portcullis.detection",),
     "starlette": ("portcullis",),
     "structlog": (

@@ -33,9 +33,9 @@ NOT_IMPORTED = {
 # The commands of `portcullis` that need the extra `gateway`. All others run with the two services' dependencies.
 GATEWAY_COMMANDS = {"acme", "bench", "bridge", "doctor", "envoy", "example_server", "up"}
 
-# The commands that need the extra `audit`, the last four only where alerts, responses or locations are set.
+# The commands that need the extra `audit`, the last six only where alerts, responses, locations or stamps are set.
 AUDIT_COMMANDS = {"alerts_run", "alerts_test", "audit_detect", "audit_rules", "audit_ship"} | {
-    *("audit_search", "audit_timeline", "config", "up")
+    *("audit_search", "audit_timeline", "config", "up", "audit_seal", "audit_verify")
 }
 
 

@@ -42,6 +42,7 @@ _TEXTS: dict[str, str | list[str]] = {
     "jwks_verification_key": SIGNER.verification_key,
     "audit_node": "machine-7",
     "audit_checkpoint_url": "https://checkpoints.example.com/gate",
+    "audit_timestamp_url": "https://tsa.example.com/",
     "mail_server": "mail.example.com:587",
     "mail_from": "gate@example.com",
     "mail_user": "gate",

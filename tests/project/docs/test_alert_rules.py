@@ -195,6 +195,18 @@ CASES = [
         {"portcullis_sealer_faults_total": ONCE},
     ),
     Case(
+        "PortcullisTimestampsFail",
+        {
+            "portcullis_sealer_timestamp_failures_total": counter(1),
+            "portcullis_sealer_timestamps_total": counter(0.1),
+        },
+        {
+            "portcullis_sealer_timestamp_failures_total": counter(0.1),
+            "portcullis_sealer_timestamps_total": "5x200",
+        },
+        minutes=150,
+    ),
+    Case(
         "PortcullisAuditDiskNearlyFull",
         {**gauge("portcullis_audit_free_bytes", 20e9), **gauge("portcullis_audit_disk_bytes", 100e9)},
         {**gauge("portcullis_audit_free_bytes", 9e9), **gauge("portcullis_audit_disk_bytes", 100e9)},
