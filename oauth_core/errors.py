@@ -52,7 +52,8 @@ class ErrorCode(StrEnum):
     UNAUTHORIZED = "unauthorized"
     NOT_FOUND = "not_found"
     SERVICE_DISABLED = "service_disabled"
-    """The last four are our own: no specification defines a name for them."""
+    BAD_ANSWER = "bad_answer"
+    """The last five are our own: no specification defines a name for them."""
 
 
 # Not frozen: a context manager that an error passes through must be able to set its `__traceback__`.

@@ -245,6 +245,23 @@ class DenyReason(Reason):
             allow="GET, POST, DELETE",
         ),
     )
+    UNKNOWN_SESSION = (
+        "unknown_session",
+        _checked(404, ErrorCode.NOT_FOUND, "There is no such session here. Begin a new one."),
+    )
+    # These two refuse an answer and not a request: the service gave a list that the gateway cannot filter.
+    LIST_UNREADABLE = (
+        "list_unreadable",
+        _checked(
+            502,
+            ErrorCode.BAD_ANSWER,
+            "The gateway cannot read the list of the service, and shows none that it cannot read.",
+        ),
+    )
+    LIST_TOO_LARGE = (
+        "list_too_large",
+        _checked(502, ErrorCode.BAD_ANSWER, "The list of the service is too large for the gateway to read."),
+    )
     TOKEN_STATE_UNKNOWN = "token_state_unknown", _UNKNOWN
     SERVICE_STATE_UNKNOWN = "service_state_unknown", _UNKNOWN
     AUDIT_UNAVAILABLE = (

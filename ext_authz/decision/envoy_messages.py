@@ -69,6 +69,7 @@ _GRPC_CODES = {
     405: code_pb2.INVALID_ARGUMENT,
     413: code_pb2.RESOURCE_EXHAUSTED,
     415: code_pb2.INVALID_ARGUMENT,
+    502: code_pb2.UNAVAILABLE,
     503: code_pb2.UNAVAILABLE,
 }
 

@@ -25,6 +25,7 @@ class StatusCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MethodNotAllowed: _ClassVar[StatusCode]
     PayloadTooLarge: _ClassVar[StatusCode]
     UnsupportedMediaType: _ClassVar[StatusCode]
+    BadGateway: _ClassVar[StatusCode]
     ServiceUnavailable: _ClassVar[StatusCode]
 Empty: StatusCode
 OK: StatusCode
@@ -35,6 +36,7 @@ NotFound: StatusCode
 MethodNotAllowed: StatusCode
 PayloadTooLarge: StatusCode
 UnsupportedMediaType: StatusCode
+BadGateway: StatusCode
 ServiceUnavailable: StatusCode
 
 class CheckRequest(_message.Message):

@@ -18,6 +18,8 @@ from oauth_core.policy.scopes import of_service
 from oauth_core.policy.tool_rules import required_for, required_for_entry
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.mcp_request import Call, Session
     from oauth_core.policy.rbac import RbacPolicy
@@ -62,6 +64,19 @@ def evaluate_entry(service: Service, rights: Rights) -> AccessResult | MissingSc
     Where the service has rules: whether they are enough for any request there.
     """
     return _evaluate_requirement(required_for_entry(service), service, rights)
+
+
+def held_permissions(service: Service, rights: Rights) -> frozenset[str]:
+    """The permissions of `service` that both the policy and the scopes of the token give."""
+    return frozenset(
+        name for name in service.permissions if rights.permissions.allows(name) and implies(rights.scopes, name)
+    )
+
+
+def is_enough(required: RequiredPermissions, held: Collection[str]) -> bool:
+    """Whether the permissions `held` (`held_permissions`) are enough: the same as `evaluate` decides."""
+    found = sum(name in held for name in required.permissions)
+    return found > 0 and (required.any_is_enough or found == len(required.permissions))
 
 
 def evaluate(

@@ -282,6 +282,17 @@ def _named(method: str, kind: NameKind, members: dict[str, object], member: str)
     return Call(method, kind, name)
 
 
+def call_of(kind: NameKind, name: str) -> Call | CallFault:
+    """The call that uses the tool, prompt or resource `name`, as `parse_request` reads it."""
+    match kind:
+        case NameKind.TOOL:
+            return _named("tools/call", kind, {"name": name}, "name")
+        case NameKind.PROMPT:
+            return _named("prompts/get", kind, {"name": name}, "name")
+        case NameKind.RESOURCE:
+            return _named("resources/read", kind, {"uri": name}, "uri")
+
+
 def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFault:
     """The subject of a stream of notifications. Extensions add members, and these may contain names too."""
     wanted = params.get("notifications")

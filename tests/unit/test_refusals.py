@@ -55,6 +55,7 @@ STATUSES = {
     ErrorCode.UNAUTHORIZED: {401},
     ErrorCode.NOT_FOUND: {404},
     ErrorCode.SERVICE_DISABLED: {503},
+    ErrorCode.BAD_ANSWER: {502},
 }
 """The statuses of each error: RFC 6749 section 5.2, RFC 6750 section 3.1, RFC 7591 section 3.2.2, and ours."""
 
