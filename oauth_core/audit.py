@@ -191,6 +191,17 @@ class EventKind(StrEnum):
         "All access of a person ended, and their profile, notices and mail address were erased.",
     )
     CLIENT_REVOKED = "client.revoked", Outcome.SUCCESS, "All grants and tokens of a client were ended."
+    CLIENT_DISABLED = (
+        "client.disabled",
+        Outcome.SUCCESS,
+        "An operator disabled a client, and ended all that it held.",
+    )
+    CLIENT_ENABLED = "client.enabled", Outcome.SUCCESS, "An operator enabled a disabled client again."
+    CLIENT_REFUSED = (
+        "client.refused",
+        Outcome.DENIED,
+        "A disabled client asked for something, or tried to register again.",
+    )
     EVERYBODY_REVOKED = "everybody.revoked", Outcome.SUCCESS, "All grants and tokens were ended."
     SERVICE_DISABLED = "service.disabled", Outcome.SUCCESS, "An operator disabled a service."
     SERVICE_ENABLED = "service.enabled", Outcome.SUCCESS, "An operator enabled a service again."

@@ -133,6 +133,20 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class DisabledClient:
+    """A client that an operator disabled at second `since`. `name` is its name then, if known.
+
+    `traits` are hashes of what another registration of the same app has (`oauth_core.clients.disabling`).
+    """
+
+    client_id: str
+    since: int
+    name: str | None = None
+    reason: str | None = None
+    traits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class InitialAccessToken:
     """The right to register a client (RFC 7591 section 3), `uses` times, up to second `expires_at`.
 

@@ -420,6 +420,15 @@ class OAuthReason(Reason):
     WRONG_ASSERTION_TYPE = "wrong_assertion_type", _client("client_assertion_type must be {type}")
     CLIENT_KEYS_UNUSABLE = "client_keys_unusable", _client("{fault}")
     CLIENT_DELETED = "client_deleted", _client("the client was deleted")
+    CLIENT_DISABLED = (
+        "client_disabled",
+        Row(
+            400,
+            ErrorCode.UNAUTHORIZED_CLIENT,
+            "the operator of this gateway has disabled this app",
+            audit=EventKind.CLIENT_REFUSED,
+        ),
+    )
     PUBLIC_CLIENT_INTROSPECTS = ("public_client_introspects", _client("a public client cannot introspect tokens"))
     CLIENT_ASSERTION_MALFORMED = (
         "client_assertion_malformed",

@@ -40,6 +40,14 @@ def check_url(client_id: str, *, loopback: bool) -> str:
     return fetchable_urls.check(client_id, what="a client_id that is a URL", loopback=loopback)
 
 
+def stored_as(url: str) -> str:
+    """Return the name under which the copy of the document at `url` is stored.
+
+    The purpose is part of the name: a document that is also used as a key set must not overwrite the client's.
+    """
+    return f"client {url}"
+
+
 def host_of(client_id: str) -> str | None:
     """The host (with its port, if any) that vouches for this client; `None` when the client registered here."""
     return urlsplit(client_id).netloc if is_url(client_id) else None

@@ -38,6 +38,8 @@ class NoticeKind(StrEnum):
     APP_ENDED_BY_ITSELF = "app_ended_by_itself"
     """The client revoked its token, or deleted its registration."""
     APP_ENDED_BY_OPERATOR = "app_ended_by_operator"
+    APP_DISABLED = "app_disabled"
+    """An operator disabled the client, and all of its grants ended."""
     REFRESH_TOKEN_REUSED = "refresh_token_reused"
     """A refresh token was used twice, and the grant ended."""
     OLD_REFRESH_TOKEN_REFUSED = "old_refresh_token_refused"

@@ -11,7 +11,13 @@ from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, GatewaySettings
 
 ActionName = Literal[
-    "revoke_token", "revoke_grant", "revoke_person", "block_person", "revoke_client", "notify_new_country"
+    "revoke_token",
+    "revoke_grant",
+    "revoke_person",
+    "block_person",
+    "revoke_client",
+    "disable_client",
+    "notify_new_country",
 ]
 
 

@@ -42,6 +42,8 @@ rights (`client_cache.token_status`, `compose.yaml`).
 | `login:<login>` | the GitHub id of a listed login | for ever; an operator may change it |
 | `user:<GitHub id>` | a `KnownUser`, JSON | the refresh token, from their last sign-in |
 | `block:<GitHub id>` | a `Block`, JSON | until an operator ends it |
+| `disabled-client:<id>` | a `DisabledClient`, JSON | until an operator enables it |
+| `disabled-trait:<hash>` | `1`: no client may register with this trait | until no disabled client has it |
 | `cut:user:<GitHub id>` | the second up to which a person's grants and sessions are void | five years |
 | `cut:clients-of:<GitHub id>` | the same for the person's grants only | five years |
 | `cut:unredeemed:<GitHub id>:<client>` | the second up to which codes and devices of a client are void | an hour |
@@ -68,7 +70,8 @@ identifiers that this gateway made, never raw.
 
 Revocation works in a Redis that is at its `maxmemory`. Redis then refuses commands that may grow, but not `DEL`
 and the like, and a script whose first write was accepted may write on. So a script that takes a right away and
-must record it (a cutoff, a block, a tombstone) deletes first. Such records have some hundred bytes each.
+must record it (a cutoff, a block, a disabled client, a tombstone) deletes first. Such records have
+some hundred bytes each.
 """
 
 from __future__ import annotations
@@ -99,15 +102,16 @@ ALL_INITIAL_ACCESS_TOKENS = "initial-access-token:*"
 ALL_GRANTS = "grant:{*}"
 ALL_USERS = "user:*"
 ALL_BLOCKS = "block:*"
+ALL_DISABLED_CLIENTS = "disabled-client:*"
 ALL_CUTOFFS = "cut:*"
 ALL_USER_GRANTS = "user-grants:*"
 ALL_SESSIONS = "session:*"
 ALL_USER_SESSIONS = "user-sessions:*"
 ALL_CONSENTS = "consents:*"
 ALL_CLIENT_GRANTS = "client-grants:*"
-"""Patterns: every initial access token, every grant (but not its tokens), every person, every block, every cutoff,
-the grants of every person, every session, the sessions and the consents of every person, and the grants of every
-client.
+"""Patterns: every initial access token, every grant (but not its tokens), every person, every block, every
+disabled client, every cutoff, the grants of every person, every session, the sessions and the consents of every
+person, and the grants of every client.
 """
 
 CUTOFF_LIFETIME = 157_680_000
@@ -217,6 +221,16 @@ def login(name: str) -> str:
 def block(github_id: int) -> str:
     """Key whose existence blocks a person."""
     return f"block:{github_id}"
+
+
+def disabled_client(client_id: str) -> str:
+    """Key whose existence disables a client."""
+    return f"disabled-client:{_client_part(client_id)}"
+
+
+def disabled_trait(trait: str) -> str:
+    """Key whose existence keeps clients with a trait from registering."""
+    return f"disabled-trait:{trait}"
 
 
 def cutoff_of_user(github_id: int) -> str:

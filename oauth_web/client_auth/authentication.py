@@ -35,7 +35,7 @@ async def authenticate_client(deps: Deps, form: Parameters, *, only_revokes: boo
     who = client_authentication.parse_credentials(one_header("Authorization"), form)
     await enforce_failure_limit(deps, who.client_id)
     try:
-        client = await deps.clients.get(who.client_id)
+        client = await deps.clients.get_even_disabled(who.client_id)
         if who.assertion is not None and not (client is not None and client_authentication.is_public(client)):
             client = await _authenticate_by_assertion(deps, client, who.assertion, only_revokes=only_revokes)
         else:
@@ -48,6 +48,8 @@ async def authenticate_client(deps: Deps, form: Parameters, *, only_revokes: boo
         if error.code is ErrorCode.INVALID_CLIENT:  # not when its keys could not be fetched
             await count_failure(deps, who.client_id)
         raise
+    if not only_revokes:
+        await deps.clients.check_enabled_client(client)
     # Any caller can name a public client, so a caller at another address must not use up that client's share.
     proven = client.token_endpoint_auth_method != "none"
     subject = client.client_id if proven else f"{client.client_id} {caller_address()}"

@@ -146,7 +146,7 @@ class ClientDocuments:
             raise refused(OAuthReason.HOST_NOT_ACCEPTED)
         try:
             client = await self.cache.read(
-                _name(url),
+                client_id_documents.stored_as(url),
                 url,
                 lambda body: client_id_documents.parse(
                     body, url, grant_types=self.grant_types, app_schemes=self.app_schemes
@@ -172,7 +172,7 @@ class ClientDocuments:
         if url not in self.known:
             raise refused(OAuthReason.DOCUMENT_UNAVAILABLE)
         self.internet_access.is_open = False
-        if await self.cache.store.exists(_name(url)):
+        if await self.cache.store.exists(client_id_documents.stored_as(url)):
             raise refused(OAuthReason.DOCUMENT_UNAVAILABLE)
         _log.error("no access to clients' documents, using the one that ships", url=url, remedy=REMEDY)
         return self.known[url]
@@ -207,24 +207,19 @@ class ClientDocuments:
         if url in self.known and client_id_documents.is_accepted(url, self.hosts):
             return self.fetches
         accepted = self.fetches and client_id_documents.is_accepted(url, self.hosts)
-        return accepted and await self.cache.store.exists(_name(url))
+        return accepted and await self.cache.store.exists(client_id_documents.stored_as(url))
 
     async def keep_for(self, url: str, seconds: int) -> None:
         """Keep the last good copy for at least `seconds` from now, which is the lifetime of a grant."""
-        await self.cache.store.keep_for(_name(url), seconds)
+        await self.cache.store.keep_for(client_id_documents.stored_as(url), seconds)
 
     async def forget(self, url: str) -> None:
         """Drop the last good copy."""
-        await self.cache.store.forget(_name(url))
+        await self.cache.store.forget(client_id_documents.stored_as(url))
 
     async def aclose(self) -> None:
         """Cancel the fetches that are running."""
         await self.cache.aclose()
-
-
-def _name(url: str) -> str:
-    # The purpose is part of the name: a document that is also used as a key set must not overwrite the client's.
-    return f"client {url}"
 
 
 def _parse_keys(body: bytes) -> ClientKeys:

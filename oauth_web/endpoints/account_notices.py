@@ -64,6 +64,12 @@ _WORDS = {
         "An operator of this gateway ended it.",
         "Ask the operator before you connect this app again.",
     ),
+    NoticeKind.APP_DISABLED: Words(
+        "was disabled",
+        "An operator of this gateway disabled this app. Its access ended for all people.",
+        "Ask the operator if you need this app.",
+        is_warning=True,
+    ),
     NoticeKind.REFRESH_TOKEN_REUSED: Words(
         "lost its access: its key was used twice",
         "An app renews its access with a key (a refresh token) that is valid once. A key of this app was used a "
@@ -162,7 +168,7 @@ async def shown(
             words=_WORDS[notice.kind],
             app=app,
             when=day(notice.at),
-            state=_state(notice, now=now, active=active, day=day),
+            state=await _state(deps, notice, active=active, day=day),
             source=notice.source,
             reason=notice.reason,
             count=one.count,
@@ -176,12 +182,16 @@ async def shown(
     return [entry for _, entry in entries[:MOST_NOTICES]]
 
 
-def _state(notice: Notice, *, now: int, active: Container[str], day: Callable[[int], str]) -> str | None:
+async def _state(deps: Deps, notice: Notice, *, active: Container[str], day: Callable[[int], str]) -> str | None:
     """Whether the reported access continues, in words."""
+    if notice.kind is NoticeKind.APP_DISABLED and notice.client_id is not None:
+        if await deps.clients.is_disabled(notice.client_id):
+            return "You cannot connect it while it is disabled."
+        return "It was enabled again since. You can connect it again."
     if notice.until is None:
         return None
     if notice.grant_id in active:
         return f"It ends {day(notice.until)} at the latest. You can disconnect the app on this page at any time."
-    if notice.until <= now:
+    if notice.until <= deps.clock():
         return f"This access ended {day(notice.until)}, because its time was up."
     return "This access has ended since."

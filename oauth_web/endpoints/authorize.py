@@ -134,6 +134,8 @@ async def _decided(deps: Deps, handle: str, pending: PendingAuthorization, form:
     if pending.session_hash is not None and (signed_in is None or signed_in.session_hash != pending.session_hash):
         raise refused(OAuthReason.PAGE_STALE)
     sign_in_request, decision = pending.request, form.get("decision")
+    if (client_id := completion.client_of(sign_in_request)) is not None:
+        await deps.clients.check_enabled(client_id)  # an operator may have disabled it while the page was open
     if decision in {_ALLOW, _ALLOW_AS_ANOTHER}:
         await deps.audit.intend(EventKind.CONSENT_GIVEN, **_of_consent(sign_in_request, signed_in))
     if await deps.authorizations.take_pending(handle) is None:

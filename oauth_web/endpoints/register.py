@@ -51,6 +51,7 @@ def blueprint(deps: Deps) -> Blueprint:
                 machine_scopes=authorized.machine_scopes,
                 invited=authorized.by_operator,
             )
+            await _check_not_disabled(deps, registered.client)
             if authorized.token_id is None:
                 await _make_room(deps, registered.client, authorized.unused_lifetime)
             await authorized.use_up()
@@ -82,6 +83,7 @@ def blueprint(deps: Deps) -> Blueprint:
             app_schemes=deps.settings.app_schemes,
             known_scopes=deps.services.scopes,
         )
+        await _check_not_disabled(deps, changed.client)
         # Growth counts: otherwise a client could register a small record and enlarge it afterwards.
         growth = client_metadata.size_of(changed.client) - client_metadata.size_of(client)
         if growth > 0:
@@ -116,7 +118,7 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
     An unknown client and a wrong token get the same answer, so that ids cannot be probed.
     """
     scheme, _, token = (one_header("Authorization") or "").partition(" ")
-    client = await deps.clients.get(client_id)
+    client = await deps.clients.get_even_disabled(client_id)
     known = secret_matches(token, client.registration_token_hash if client else _NOBODY)
     if client is None or scheme.lower() != "bearer" or not known:
         deps.audit.record(OAuthReason.REGISTRATION_TOKEN_WRONG.event)
@@ -128,7 +130,15 @@ async def _managed(deps: Deps, client_id: str, permission: str) -> tuple[Client,
             OAuthReason.REGISTRATION_PERMISSION_MISSING.event, reason=error.description, client_id=client_id
         )
         raise
+    if permission != DELETE:
+        await deps.clients.check_enabled(client_id)
     return client, token
+
+
+async def _check_not_disabled(deps: Deps, client: Client) -> None:
+    """Pass unless this is a disabled client that tries to come back. Raises `DisplayedError`."""
+    if await deps.clients.has_disabled_trait(client):
+        raise refused(OAuthReason.CLIENT_DISABLED)
 
 
 async def _make_room(deps: Deps, client: Client, lifetime: int) -> None:

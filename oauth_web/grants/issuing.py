@@ -136,6 +136,10 @@ class Issuing:
         if not await self.clients.exists(grant.client_id):
             await self._end(grant, client, GrantEnd.CLIENT_DELETED)
             raise refused(OAuthReason.CLIENT_DELETED)
+        # `client` may be a sibling of the grant's client.
+        if await self.clients.is_disabled(grant.client_id) or await self.clients.is_disabled(client.client_id):
+            await self._end(grant, client, GrantEnd.CLIENT_DISABLED)
+            raise refused(OAuthReason.CLIENT_DISABLED)
         if grant.user is not None and await self.users.block_of(grant.user.github_id) is not None:
             await self._end(grant, client, GrantEnd.USER_BLOCKED)
             raise refused(OAuthReason.USER_NOT_ELIGIBLE)

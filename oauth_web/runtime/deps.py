@@ -186,7 +186,12 @@ async def wire(settings: WebSettings, grant_types: Sequence[GrantType], output: 
         services=services,
         grant_types=tuple(each for each in grant_types if each.is_offered(settings)),
         policy=LivePolicy(settings.policy, services),
-        clients=ClientDirectory(redis, settings.record_key, documents),
+        clients=ClientDirectory(
+            redis,
+            settings.record_key,
+            documents,
+            on_refusal=lambda client_id: audit.record(OAuthReason.CLIENT_DISABLED.event, client_id=client_id),
+        ),
         documents=documents,
         trusted_issuers=trusted_issuers,
         assertion_keys=assertion_keys,

@@ -38,6 +38,7 @@ class GrantEnd(Enum):
     REVOKED_BEFORE = "revoked before", None
     REVOKED_UNREDEEMED = "revoked before it was redeemed", None
     CLIENT_DELETED = "client deleted", None
+    CLIENT_DISABLED = "the client is disabled", None
     USER_BLOCKED = "the user is blocked", None
 
     def __init__(self, reason: str, notice: NoticeKind | None) -> None:

@@ -65,7 +65,7 @@ class ResponseCommands:
         """Why the response must not be. The events of a grant or token may not name the person; Redis does."""
         if not self._never:
             return ""
-        if response.action == "revoke_client":
+        if ACTIONS[response.action].field == "client_id":
             return exempt(self._never, [], [response.value])
 
         async def run(redis: Redis) -> Grant | str | None:

@@ -237,13 +237,17 @@ async def end_as_far_as_possible(revocation: Awaitable[tuple[Grant, ...]]) -> En
 
 
 async def give_notice_of_end(
-    redis: Redis, settings: WebSettings, ended: Iterable[Grant], reason: str | None = None
+    redis: Redis,
+    settings: WebSettings,
+    ended: Iterable[Grant],
+    reason: str | None = None,
+    kind: NoticeKind = NoticeKind.APP_ENDED_BY_OPERATOR,
 ) -> None:
     """Give the people of these grants a notice with `reason`.
 
     Call it once, as the last step: no right may wait for the notices of thousands of people.
     """
-    notice = notice_of_operator(NoticeKind.APP_ENDED_BY_OPERATOR, reason)
+    notice = notice_of_operator(kind, reason)
     await notice_store(redis, settings).add_ended(ended, notice)
 
 

@@ -15,6 +15,7 @@ _WORDS = {
     "consents": ("person's consents", "people's consents"),
     "initial-access-token": ("invitation", "invitations"),
     "block": ("block", "blocks"),
+    "disabled-client": ("disabled client", "disabled clients"),
     "cut": ("revocation cutoff", "revocation cutoffs"),
     "ended": ("note of an ended record", "notes of ended records"),
     "assertion": ("used assertion", "used assertions"),

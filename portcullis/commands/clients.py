@@ -1,4 +1,4 @@
-"""`portcullis clients`: make machine clients, and show, revoke or delete any client."""
+"""`portcullis clients`: make machine clients, and show or delete any client."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import click
 
 from oauth_core import strict_json
 from oauth_core.audit import EventKind
-from oauth_core.clients import client_id_documents
-from oauth_core.clients.siblings import are_siblings
 from oauth_core.display_text import is_displayable
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.flows import client_credentials
 from oauth_core.jose import client_keys
 from oauth_core.net import fetchable_urls
 from oauth_core.store.records.clients import ClientStore
+from oauth_core.store.records.disabled_clients import DisabledClientStore
 from oauth_core.store.records.revocation import Revocation
 from portcullis.cli.command_record import Intent, operator_audit
 from portcullis.cli.identifiers import ANY_ID
 from portcullis.cli.operator_commands import (
     Ended,
-    NothingToEndError,
     as_json,
     by_operator,
     end_as_far_as_possible,
@@ -33,20 +31,21 @@ from portcullis.cli.operator_commands import (
     grant_store,
     operator_group,
     show_table,
-    why,
     with_redis,
 )
-from portcullis.commands import client_registration
+from portcullis.commands import client_access, client_registration
+from portcullis.commands.client_access import record_ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from redis.asyncio import Redis
 
-    from oauth_core.model import Client
+    from oauth_core.model import Client, DisabledClient
     from oauth_core.settings import WebSettings
 
 T = TypeVar("T")
+Document = dict[str, str | list[str] | None]
 _LONGEST_NAME = 512
 _LONGEST_JWKS = 65_536
 
@@ -60,7 +59,7 @@ def command() -> None:
     """
 
 
-for _more in client_registration.COMMANDS:
+for _more in (*client_registration.COMMANDS, *client_access.COMMANDS):
     command.add_command(_more)
 
 
@@ -116,7 +115,7 @@ def create(
         secret = {"client_secret": made.secret} if made.secret else {}
         click.echo(json.dumps({**_client_document(made.client), **secret}))
         return
-    _show(made.client)
+    _show(_client_document(made.client))
     if made.secret is None:
         return
     click.echo(
@@ -129,16 +128,31 @@ def create(
 @as_json
 @click.pass_obj
 def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None:
-    """Show every client, oldest first."""
-    found = _with_clients(settings, lambda clients: clients.all())
-    rows = [_client_document(client) for client in found if client.machine_scopes or not machine]
+    """Show every client, oldest first, and every disabled client that has no record here."""
+
+    async def run(redis: Redis) -> tuple[list[Client], list[DisabledClient]]:
+        clients = ClientStore(redis, settings.record_key)
+        return await clients.all(), await DisabledClientStore(redis).all()
+
+    found, marks = with_redis(settings, run)
+    disabled = {mark.client_id: mark for mark in marks}
+    rows = [
+        _client_document(client, disabled.pop(client.client_id, None))
+        for client in found
+        if client.machine_scopes or not machine
+    ]
+    if not machine:
+        rows += [_without_record(mark) for mark in disabled.values()]
     if as_json:
         click.echo(json.dumps(rows))
         return
     show_table(
-        ("CLIENT", "CREATED", "MACHINE SCOPES", "NAME"),
+        ("CLIENT", "CREATED", "MACHINE SCOPES", "DISABLED", "NAME"),
         [
-            tuple(str(row[name] or "-") for name in ("client_id", "created", "machine_scopes", "name"))
+            tuple(
+                str(row[name] or "-")
+                for name in ("client_id", "created", "machine_scopes", "disabled_since", "name")
+            )
             for row in rows
         ],
         empty="There are no machine clients." if machine else "There are no clients.",
@@ -151,13 +165,22 @@ def list_clients(settings: WebSettings, *, machine: bool, as_json: bool) -> None
 @click.pass_obj
 def show(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     """Show the client CLIENT_ID."""
-    client = _with_clients(settings, lambda clients: clients.get_stored(client_id))
-    if client is None:
+
+    async def run(redis: Redis) -> tuple[Client | None, DisabledClient | None]:
+        client = await ClientStore(redis, settings.record_key).get_stored(client_id)
+        return client, await DisabledClientStore(redis).get(client_id)
+
+    client, mark = with_redis(settings, run)
+    if client is None and mark is None:
         raise click.ClickException("there is no such client")
+    document = _without_record(mark) if client is None and mark is not None else None
+    if client is not None:
+        document = _client_document(client, mark)
+    assert document is not None  # noqa: S101
     if as_json:
-        click.echo(json.dumps(_client_document(client)))
+        click.echo(json.dumps(document))
     else:
-        _show(client)
+        _show(document)
 
 
 @command.command(context_settings=ANY_ID)
@@ -184,71 +207,12 @@ def delete(settings: WebSettings, client_id: str, *, as_json: bool) -> None:
     if not (existed or ended.count or ended.missing):
         raise click.ClickException("there is no such client; if one was deleted, the deletion is complete")
     operator_audit().record(EventKind.CLIENT_DELETED, reason=by_operator(None), client_id=client_id)
-    _record_revoked(ended, None)
+    record_ended(ended, None)
     ended.check()
     if as_json:
         click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
     else:
         click.echo(f"Deleted {client_id} and ended {ended.count} of its grants.")
-
-
-@command.command(context_settings=ANY_ID)
-@click.argument("client_id")
-@click.option(
-    "--siblings",
-    is_flag=True,
-    help="Also for every public client that registered the same metadata: apps register again for each user.",
-)
-@why
-@as_json
-@click.pass_obj
-def revoke(settings: WebSettings, client_id: str, reason: str | None, *, siblings: bool, as_json: bool) -> None:
-    """Revoke everything of the client CLIENT_ID, and keep its registration: its users have to sign in again."""
-
-    async def run(redis: Redis) -> tuple[bool, tuple[str, ...], Ended]:
-        clients = ClientStore(redis, settings.record_key)
-        grants = grant_store(redis, settings)
-        revoke_client = Revocation(redis, grants).revoke_client
-        ended = await end_as_far_as_possible(revoke_client(client_id))
-        try:
-            # A client with a metadata document has no record here. A deleted one may have left grants.
-            is_url = client_id_documents.is_url(client_id)
-            known = ended.missing is not None or is_url or await clients.exists(client_id)
-            others = await _siblings(clients, client_id) if siblings else ()
-            for other in others:
-                ended = ended.and_also(await end_as_far_as_possible(revoke_client(other)))
-        finally:
-            await give_notice_of_end(redis, settings, ended.grants, reason)
-        return known, (client_id, *others), ended
-
-    intent = Intent(EventKind.CLIENT_REVOKED, f"{client_id}{' --siblings' if siblings else ''}", reason)
-    known, revoked, ended = with_redis(settings, run, intent=intent, must_last=True)
-    if not known and not ended.count:
-        raise NothingToEndError("there is no such client")
-    for one in revoked:
-        operator_audit().record(EventKind.CLIENT_REVOKED, reason=by_operator(reason), client_id=one)
-    _record_revoked(ended, reason)
-    ended.check()
-    if as_json:
-        click.echo(json.dumps({"client_id": client_id, "grants_ended": ended.count}))
-    else:
-        others = f" and {len(revoked) - 1} siblings" if siblings else ""
-        click.echo(f"Revoked {ended.count} grants of {client_id}{others}.")
-
-
-def _record_revoked(ended: Ended, reason: str | None) -> None:
-    for grant in ended.grants:
-        operator_audit().record(EventKind.GRANT_REVOKED, reason=by_operator(reason), grant=grant)
-
-
-async def _siblings(clients: ClientStore, client_id: str) -> tuple[str, ...]:
-    """The other clients that registered the same metadata as `client_id`."""
-    client = await clients.get_stored(client_id)
-    if client is None:
-        return ()
-    return tuple(
-        one.client_id for one in await clients.all() if one.client_id != client_id and are_siblings(client, one)
-    )
 
 
 def _keys(method: client_credentials.Method, jwks: str | None) -> dict[str, str]:
@@ -273,8 +237,8 @@ def _with_clients(
     return with_redis(settings, lambda redis: use(ClientStore(redis, settings.record_key)), intent=intent)
 
 
-def _client_document(client: Client) -> dict[str, str | list[str] | None]:
-    """A client without its secrets and their hashes."""
+def _client_document(client: Client, mark: DisabledClient | None = None) -> Document:
+    """A client without its secrets and their hashes, and its mark if it is disabled."""
     return {
         "client_id": client.client_id,
         "name": client.client_name,
@@ -284,13 +248,32 @@ def _client_document(client: Client) -> dict[str, str | list[str] | None]:
         "redirect_uris": list(client.redirect_uris),
         "machine_scopes": " ".join(client.machine_scopes) or None,
         "keys": client.jwks_uri or client.jwks,
+        **_of_mark(mark),
     }
 
 
-def _show(client: Client) -> None:
-    for name, value in _client_document(client).items():
+def _without_record(mark: DisabledClient) -> Document:
+    """A disabled client that has no record here: its id is the URL of a document, or the record has ended."""
+    return {
+        "client_id": mark.client_id,
+        "name": mark.name,
+        "created": None,
+        "machine_scopes": None,
+        **_of_mark(mark),
+    }
+
+
+def _of_mark(mark: DisabledClient | None) -> Document:
+    return {
+        "disabled_since": None if mark is None else format_time(mark.since),
+        "disabled_reason": None if mark is None else mark.reason,
+    }
+
+
+def _show(document: Document) -> None:
+    for name, value in document.items():
         if value:
-            click.echo(f"{name:<14} {' '.join(value) if isinstance(value, list) else value}")
+            click.echo(f"{name:<15} {' '.join(value) if isinstance(value, list) else value}")
 
 
 def _audit(kind: EventKind, client_id: str) -> None:

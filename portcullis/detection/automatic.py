@@ -40,6 +40,7 @@ ACTIONS: dict[ActionName, Action] = {
     "revoke_person": Action("user_id", ("users", "revoke"), "id:"),
     "block_person": Action("user_id", ("users", "block"), "id:"),
     "revoke_client": Action("client_id", ("clients", "revoke")),
+    "disable_client": Action("client_id", ("clients", "disable")),
     "notify_new_country": Action("user_id", ("users", "notify-new-country"), "id:"),
 }
 
@@ -154,7 +155,7 @@ def _hindrance(name: ActionName, finding: Finding, count: int) -> str:
     action = ACTIONS[name]
     if count > action.most:
         return f"the finding has {count} values of {action.field}, and the action is for at most {action.most}"
-    if name == "revoke_client" and ("user_id" in finding.values or "user" in finding.values):
+    if action.field == "client_id" and ("user_id" in finding.values or "user" in finding.values):
         # One person could otherwise end the access of all others who use the same app.
         return "the client acted for a person, and not as itself"
     return ""

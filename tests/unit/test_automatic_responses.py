@@ -19,6 +19,8 @@ from tests.unit.detection_rules import at, denied, found_by, several, shipped
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from oauth_core.settings.detecting import ActionName
+
 NOW = 1_000_000.0
 
 
@@ -102,15 +104,18 @@ def test_a_finding_about_two_people_blocks_neither(tmp_path: Path) -> None:
     assert target.hindrance == "the finding has 2 values of user_id, and the action is for at most 1"
 
 
+@pytest.mark.parametrize("action", ["revoke_client", "disable_client"])
 @pytest.mark.parametrize("person", [True, False])
-def test_a_client_is_revoked_only_if_it_acts_for_itself(tmp_path: Path, person: bool) -> None:
+def test_a_client_is_revoked_or_disabled_only_if_it_acts_for_itself(
+    tmp_path: Path, person: bool, action: ActionName
+) -> None:
     who: dict[str, Any] = {"user": "mona", "user_id": 7} if person else {}
     events = several(
         3, EventKind.ACCESS_ALLOWED, jti="t", client_id="robot", source=lambda number: f"203.0.{number}.1", **who
     )
     [finding] = found_by("token_many_networks", events, tmp_path)
-    [target] = targets(finding, ["revoke_client"])
-    assert target.command == ("clients", "revoke", "robot")
+    [target] = targets(finding, [action])
+    assert target.command == ("clients", action.partition("_")[0], "robot")
     assert bool(target.hindrance) is person
 
 

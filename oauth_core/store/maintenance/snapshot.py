@@ -34,6 +34,8 @@ KEPT: dict[str, Literal["text", "hash"]] = {
     "user": "text",
     "login": "text",
     "block": "text",
+    "disabled-client": "text",
+    "disabled-trait": "text",
     "cut": "text",
     "ended": "text",
     "assertion": "text",
@@ -53,7 +55,9 @@ SHORT_LIVED = frozenset(
 )
 """Families that a backup leaves out, and why."""
 
-ADD_ONLY_FAMILIES = frozenset({"assertion", "block", "cut", "ended", "isolated-services", "login"})
+ADD_ONLY_FAMILIES = frozenset(
+    {"assertion", "block", "cut", "disabled-client", "disabled-trait", "ended", "isolated-services", "login"}
+)
 """Families of which a restore adds entries and replaces none: ended rights stay ended, and an assertion that was
 used since the backup does not count again.
 """

@@ -18,7 +18,14 @@ from oauth_core.crypto.credentials import is_identifier
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
-from oauth_core.store.records import consents, revocation_cutoffs, sessions, tombstones, users
+from oauth_core.store.records import (
+    consents,
+    disabled_clients,
+    revocation_cutoffs,
+    sessions,
+    tombstones,
+    users,
+)
 from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    from oauth_core.model import Block, Grant
+    from oauth_core.model import Block, DisabledClient, Grant
     from oauth_core.store.records.clients import ClientStore
     from oauth_core.store.records.consents import ConsentStore
     from oauth_core.store.records.grants import GrantStore
@@ -140,7 +147,27 @@ class Revocation:
 
         Every person must consent again.
         """
+        return await self._end_of_client(client_id, _Steps())
+
+    async def disable_client(self, mark: DisabledClient) -> tuple[Grant, ...]:
+        """Disable a client without a time limit, and revoke everything; returns the grants that ended.
+
+        Grants of siblings that the client uses end too: it has tokens of them.
+        """
         steps = _Steps()
+        # The mark comes first: the creator of a grant checks for it after the grant exists.
+        await steps.take("the mark that it is disabled", disabled_clients.store_mark(self._redis, mark))
+        for trait in mark.traits:
+            await steps.take(
+                "the mark that keeps it from registering again", disabled_clients.store_trait(self._redis, trait)
+            )
+        used = await steps.take(
+            "the list of its siblings' grants", self._indexed(keyspace.sibling_grants(mark.client_id))
+        )
+        await self._end(used or (), steps)
+        return await self._end_of_client(mark.client_id, steps)
+
+    async def _end_of_client(self, client_id: str, steps: _Steps) -> tuple[Grant, ...]:
         await steps.take(_CUTOFF, revocation_cutoffs.set_cutoff(self._redis, keyspace.cutoff_of_client(client_id)))
         await steps.take("consents to it", consents.forget_client(self._redis, client_id))
         key = keyspace.client_grants(client_id)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    import httpx2
+
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[WebServer]:
@@ -170,6 +172,32 @@ async def test_a_person_is_blocked_for_a_finding_that_their_valid_token_proves(
         assert redis.exists(keyspace.block(held.user_id))
     assert receiver.received[0].data["done"] == [f"block_person {held.user_id}: done"]
     assert [one["operator"] for one in guarded.world.events("user.blocked")] == [
+        "detection:token_many_networks"
+    ] * 2
+
+
+async def test_a_machine_client_is_disabled_for_a_finding_about_its_own_token(
+    guarded: Guarded, client: OAuthClient, receiver: Receiver
+) -> None:
+    guarded.world.respond("token_many_networks", "disable_client")
+    command = ("clients", "create", "--name", "Robot", "--scope", "mcp.time", "--json")
+    robot = json.loads(forks.run("portcullis", *command, environment=guarded.web.environment).stdout)
+    proof = (robot["client_id"], robot["client_secret"])
+
+    async def asked() -> httpx2.Response:
+        return await client.http.post(
+            f"{client.issuer}/token", data={"grant_type": "client_credentials"}, auth=proof
+        )
+
+    claims = jwt.decode((await asked()).json()["access_token"], options={"verify_signature": False})
+    held = Held("", 0, robot["client_id"], "", claims["jti"])
+    as_itself = [{name: value for name, value in one.items() if "user" not in name} for one in calls(held)]
+    guarded.world.happen(*as_itself)
+    guarded.look()
+    assert not guarded.lives(held.jti)
+    assert (await asked()).json()["error"] == "unauthorized_client"
+    assert receiver.received[0].data["done"] == [f"disable_client {held.client_id}: done"]
+    assert [one["operator"] for one in guarded.world.events("client.disabled")] == [
         "detection:token_many_networks"
     ] * 2
 

@@ -9,9 +9,10 @@ import pytest
 
 from oauth_core.crypto.credentials import new_identifier
 from oauth_core.grant_types import Registrable
-from oauth_core.model import Block, Grant, User
+from oauth_core.model import Block, DisabledClient, Grant, User
 from oauth_core.settings import WebSettings, load
 from oauth_core.store import keyspace
+from oauth_core.store.records.disabled_clients import store_mark
 from oauth_core.store.records.users import store_block
 from oauth_web.app import create_app
 from oauth_web.grants.catalog import GRANT_TYPES
@@ -38,6 +39,8 @@ def handler(deps: Deps) -> Handler:
 
     async def handle(client: Client, form: Parameters) -> NewGrant:
         now = deps.clock()
+        if form.get("disabled") is not None:  # after the client was authenticated
+            await store_mark(deps.redis, DisabledClient(client.client_id, now))
         grant = Grant(
             grant_id=form.require("grant_id"),
             client_id=client.client_id,
@@ -173,7 +176,7 @@ async def test_a_revocation_of_its_user_ends_its_grant(web: WebServer, gateway: 
     assert gateway.keys(web, grant_id) == []
 
 
-@pytest.mark.parametrize("overtaken_by", ["revocation", "block", "replay"])
+@pytest.mark.parametrize("overtaken_by", ["revocation", "block", "replay", "disabling"])
 async def test_a_grant_that_a_revocation_overtook_ends_and_gets_no_token(
     web: WebServer, gateway: Gateway, overtaken_by: str
 ) -> None:
@@ -184,10 +187,13 @@ async def test_a_grant_that_a_revocation_overtook_ends_and_gets_no_token(
         form["seconds_ago"] = 60
     elif overtaken_by == "block":
         await store_block(gateway.deps.redis, Block(gateway.github_id, since=gateway.deps.clock()))
+    elif overtaken_by == "disabling":
+        form["disabled"] = 1
     else:
         form["replayed"] = 1
     status, refused = await gateway.asked(client_id, **form)
-    assert (status, refused["error"]) == (400, "invalid_grant")
+    error = "unauthorized_client" if overtaken_by == "disabling" else "invalid_grant"
+    assert (status, refused["error"]) == (400, error)
     assert gateway.keys(web, grant_id) == []
 
 

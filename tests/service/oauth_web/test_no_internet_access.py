@@ -9,10 +9,10 @@ import httpx2
 import pytest
 from quart import Quart
 
+from oauth_core.clients.client_id_documents import stored_as
 from oauth_core.crypto.credentials import hash_secret
 from oauth_core.errors import DisplayedError
 from oauth_core.settings import WebSettings, load
-from oauth_web.client_documents import ClientDocuments, _name
 from oauth_web.client_documents.fetch import GuardedFetcher
 from oauth_web.grants.catalog import GRANT_TYPES
 from oauth_web.runtime.deps import wire
@@ -20,6 +20,7 @@ from oauth_web.runtime.deps import wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from oauth_web.client_documents import ClientDocuments
     from tests.support.web_process import WebServer
 
 CLAUDE_CODE = "https://claude.ai/oauth/claude-code-client-metadata"
@@ -66,7 +67,8 @@ async def test_an_earlier_copy_of_a_document_is_not_replaced_by_the_shipped_one(
     documents: ClientDocuments,
 ) -> None:
     await documents.cache.store._redis.hset(  # a copy from long ago
-        f"document:{hash_secret(_name(CLAUDE_CODE))}", mapping={"body": "{}", "fetched_at": 1, "fresh_until": 1}
+        f"document:{hash_secret(stored_as(CLAUDE_CODE))}",
+        mapping={"body": "{}", "fetched_at": 1, "fresh_until": 1},
     )
     with pytest.raises(DisplayedError, match="could not be fetched"):
         await documents.client(CLAUDE_CODE)

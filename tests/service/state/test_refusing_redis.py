@@ -96,6 +96,7 @@ COMMANDS: dict[str, Callable[[str, dict[str, Any]], list[str]]] = {
     "users block": lambda _client, _tokens: ["users", "block", "octocat", "--reason", "stolen laptop"],
     "users revoke": lambda _client, _tokens: ["users", "revoke", "octocat"],
     "clients revoke": lambda client, _tokens: ["clients", "revoke", client],
+    "clients disable": lambda client, _tokens: ["clients", "disable", client],
     "clients delete": lambda client, _tokens: ["clients", "delete", client],
     "grants revoke": lambda _client, tokens: ["grants", "revoke", tokens["refresh_token"].partition(".")[0]],
     "tokens revoke": lambda _client, _tokens: ["tokens", "revoke", "-"],

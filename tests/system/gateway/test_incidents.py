@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.gateway import operate
 from tests.support.mcp_clients import McpUser, claims_of, probe, whoami
+from tests.support.oauth_client import Pkce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from tests.support.gateway import RunningGateway
+    from tests.support.oauth_client import OAuthClient
 
 
 EVERYBODY = ("tokens", "revoke", "--all", "--yes")
@@ -93,3 +95,23 @@ async def test_after_a_revocation_of_a_client_and_of_everything_the_client_signs
             await asyncio.sleep(1)  # a grant within the same second is void as well
             assert await whoami(client) == before
     assert len(user.visits) == 3
+
+
+async def test_a_disabled_client_with_a_session_is_refused_at_once_and_cannot_sign_in_until_it_is_enabled(
+    gateway: RunningGateway, http: httpx2.AsyncClient, oauth: OAuthClient
+) -> None:
+    resource = gateway.resource("whoami")
+    client_id = (await oauth.register(client_name="To be disabled")).client_id
+    token = (await oauth.tokens(client_id, resource=resource))["access_token"]
+    await answered(http, resource, token, 200)
+    assert operate(gateway, "clients", "disable", client_id, "--reason", "test")["grants_ended"] == 1
+    try:
+        refused = await answered(http, resource, token, 401)
+        assert refused.json()["error"]["data"]["error"] == "invalid_token"
+        page = await oauth.http.get(oauth.authorize_url(client_id, Pkce.fresh().challenge, resource=resource))
+        assert (page.status_code, "disabled this app" in page.text) == (400, True)
+    finally:
+        operate(gateway, "clients", "enable", client_id)
+    await asyncio.sleep(1)  # a grant within the second of the disabling is void as well
+    token = (await oauth.tokens(client_id, resource=resource))["access_token"]
+    await answered(http, resource, token, 200)

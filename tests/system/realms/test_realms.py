@@ -74,6 +74,8 @@ NO_CREDENTIAL = {
         "grant_tokens",
         "user",
         "block",
+        "disabled_client",
+        "disabled_trait",
         "cutoff_of_user",
         "cutoff_of_client",
         "lease",
