@@ -44,7 +44,8 @@ class Service:
     request for it. `named_permissions` are its permissions, if others, and `permission_titles` are their
     descriptions for people. `rules` define the permissions of its methods: only with rules a body matters. With
     `assertion` it gets a signed identity of the caller. Without `subpaths` only `resource` itself is reachable,
-    not paths below it.
+    not paths below it. With `filter_lists` and rules, a caller sees only what it may use in lists; with
+    `bind_sessions` only the subject that began a session can use it.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Service:
     permission_titles: tuple[tuple[str, str], ...] = ()
     assertion: bool = False
     subpaths: bool = True
+    filter_lists: bool = True
+    bind_sessions: bool = True
 
     @property
     def permissions(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from oauth_core.jose.jwk_set_signature import KeySetVerifier
 from oauth_core.net.listen_addresses import check_metrics_listen
+from oauth_core.policy.session_binding import SessionSealer, read_session_keys
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import CommaList, RedisSettings
 from oauth_core.tokens.service_assertions import AssertionSigner
@@ -155,6 +156,16 @@ class AuthzSettings(RedisSettings):
             key="check.assertion_key",
         ),
     ] = None
+    session_key: Annotated[
+        SecretStr | None,
+        Setting(
+            "The key that [binds sessions](permissions.md#sessions-belong-to-one-person) of services with "
+            "`bind_sessions`: 32 bytes in base64, the same for all check services, as `portcullis keys "
+            "session-key` prints it. Of several, separated by commas, the first seals and each opens. "
+            "`portcullis up` fills it in.",
+            key="check.session_key",
+        ),
+    ] = None
     metrics_listen: Annotated[
         str | None,
         AfterValidator(check_metrics_listen),
@@ -189,6 +200,28 @@ class AuthzSettings(RedisSettings):
         else:
             self._signer(self.assertion_key)
         return self
+
+    @field_validator("session_key")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            read_session_keys(value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _can_bind(self) -> AuthzSettings:
+        if self.session_key is None and (binding := [one.name for one in self.services if one.bind_sessions]):
+            raise ValueError(
+                f"services bind sessions ({', '.join(binding)}): set SESSION_KEY (or SESSION_KEY_FILE), which "
+                "`portcullis keys session-key` prints, or bind_sessions = false for each"
+            )
+        return self
+
+    @property
+    def session_sealer(self) -> SessionSealer | None:
+        """The sealer of sessions; `None` without a key, and then no service needs it."""
+        key = self.session_key
+        return None if key is None else SessionSealer(*read_session_keys(key.get_secret_value()))
 
     @property
     def assertion_signer(self) -> AssertionSigner | None:

@@ -338,6 +338,8 @@ class GatewaySettings(BaseModel):
             assertion=service.assertion,
             # Rules cover MCP messages, which go to the endpoint; they do not cover the paths below it.
             subpaths=rules is None if service.subpaths is None else service.subpaths,
+            filter_lists=service.filter_lists,
+            bind_sessions=service.bind_sessions,
         )
 
 

@@ -96,6 +96,21 @@ class ServiceSettings(BaseModel):
         ),
     ] = None
 
+    filter_lists: Annotated[
+        bool,
+        Setting(
+            "Whether lists of tools, prompts and resources have only what the caller may use, for a service with "
+            "rules, see [permissions](permissions.md#lists-have-only-what-a-caller-may-use).",
+        ),
+    ] = True
+    bind_sessions: Annotated[
+        bool,
+        Setting(
+            "Whether only the person that began a session may use it, see "
+            "[permissions](permissions.md#sessions-belong-to-one-person). Needs `check.session_key`.",
+        ),
+    ] = True
+
     @model_validator(mode="after")
     def _one_origin(self) -> ServiceSettings:
         if (self.upstream is None) == (self.command is None):

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from oauth_core.crypto.credentials import new_key
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import generate_key, public_jwks
+from oauth_core.policy.session_binding import session_key
 from oauth_core.store import keyspace
 from portcullis.bench import children, minting
 from portcullis.programs.redis import redis_server
@@ -68,6 +69,7 @@ class BenchFixture:
     algorithm: Algorithm
     jwks: str
     jwks_verification_key: str
+    session_key: str
     pool: Path
     tokens: int
 
@@ -93,7 +95,8 @@ def make_fixture(*, tokens: int, algorithm: Algorithm, progress: Callable[[str],
         redis_pid = stack.enter_context(_redis(folder, redis_url))
         # The public half, for the check service. The private half stays in memory: there is no rotation here.
         key = generate_key(algorithm, now=int(time.time()))
-        jwks, signer = public_jwks((key,)), KeySetSigner(new_key())
+        master_key = new_key()
+        jwks, signer = public_jwks((key,)), KeySetSigner(master_key)
         with Redis.from_url(redis_url) as redis:
             redis.set(keyspace.JWKS, signer.sign(jwks, version=1))
         mint = minting.Mint(ISSUER, RESOURCE, SCOPE, algorithm, key.to_pem(), redis_url)
@@ -109,6 +112,7 @@ def make_fixture(*, tokens: int, algorithm: Algorithm, progress: Callable[[str],
             algorithm=algorithm,
             jwks=jwks,
             jwks_verification_key=signer.verification_key,
+            session_key=session_key(master_key),
             pool=folder / "tokens",
             tokens=tokens,
         )

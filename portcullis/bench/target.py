@@ -72,6 +72,7 @@ def portcullis(fixture: BenchFixture, options: ServiceOptions, url: str) -> Iter
         "PORTCULLIS_CONFIG": str(fixture.config),
         "AUTHZ_LISTEN": address,
         "JWKS_VERIFICATION_KEY": fixture.jwks_verification_key,
+        "SESSION_KEY": fixture.session_key,
         "REDIS_URL": fixture.redis_url,
         "RUN_DIR": str(fixture.folder),
         # As an operator with so many tokens would set it.

@@ -11,6 +11,7 @@ from oauth_core.audit import EventKind
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.key_ring import PUBLISHED_FIRST, KeyRing, RetireError
 from oauth_core.jose.signing_keys import Algorithm, generate_key
+from oauth_core.policy import session_binding
 from oauth_core.store import clock
 from oauth_core.store.records.key_ring import KeyRingError, KeyRingStore
 from portcullis.cli.command_record import Intent, operator_audit
@@ -108,6 +109,18 @@ def verification_key(settings: WebSettings, *, as_json: bool) -> None:
     """
     key = KeySetSigner(settings.master_key_bytes).verification_key
     click.echo(json.dumps({"jwks_verification_key": key}) if as_json else key)
+
+
+@command.command("session-key")
+@as_json
+@click.pass_obj
+def session_key(settings: WebSettings, *, as_json: bool) -> None:
+    """Print the key with which check services bind sessions (SESSION_KEY).
+
+    It is a secret that belongs to MASTER_KEY. This command does not need Redis.
+    """
+    key = session_binding.session_key(settings.master_key_bytes)
+    click.echo(json.dumps({"session_key": key}) if as_json else key)
 
 
 def _with_ring(

@@ -18,6 +18,7 @@ import click
 from oauth_core.errors import SettingsError, StoreUnavailableError
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import SigningKey
+from oauth_core.policy import session_binding
 from oauth_core.process import private_files
 from oauth_core.process.audit_segments import this_node
 from oauth_core.process.launch import adopt_orphans, kill_children
@@ -158,6 +159,7 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         assertion_key_file=None if _brought(environ, "ASSERTION_KEY") else state.assertion_key(),
         standin_secret_file=state.password("github-standin-secret") if options.standin else None,
         jwks_verification_key=None,  # set below, from the master key
+        has_own_session_key=_brought(environ, "SESSION_KEY"),
         acme_dir=Path(environ["ACME_DIR"]) if environ.get("ACME_DIR") else state.acme,
         audit_dir=(options.settings.audit_dir or state.root / "audit").absolute(),
         audit_seal_key=(options.settings.audit_seal_key or state.root / KEY_NAME).absolute(),
@@ -165,7 +167,11 @@ def _prepare(options: UpOptions, config: Path, state: StateDir) -> RuntimePaths:
         redis_server=_redis_server(environ) if options.own_redis else "",
         envoy=_envoy(),
     )
-    paths = replace(paths, jwks_verification_key=_verification_key(options, paths))
+    master_key = _master_key(options, paths)
+    if master_key is not None:
+        paths = replace(paths, jwks_verification_key=KeySetSigner(master_key).verification_key)
+        if not paths.has_own_session_key:
+            private_files.write(paths.session_key_file, session_binding.session_key(master_key))
     envoy_settings = _check_settings(options, paths)
     _make_seal_key(options, paths)
     if paths.assertion_key_file is not None:
@@ -215,13 +221,13 @@ def _own_redis(state: StateDir) -> OwnRedis:
     return OwnRedis(state.run_dir / "redis.sock", state.redis, passwords)
 
 
-def _verification_key(options: UpOptions, paths: RuntimePaths) -> str | None:
-    """The public key of the published key set; `None` if the authorization server's settings have a fault."""
+def _master_key(options: UpOptions, paths: RuntimePaths) -> bytes | None:
+    """The master key, to which other keys belong; `None` if the authorization server's settings have a fault."""
     try:
         settings = load(WebSettings, paths.config, plan.web_environment(options, paths))
     except SettingsError:
         return None
-    return KeySetSigner(settings.master_key_bytes).verification_key
+    return settings.master_key_bytes
 
 
 def _check_settings(options: UpOptions, paths: RuntimePaths) -> EnvoySettings:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr
 
 from oauth_core.errors import SettingsError
 from oauth_core.jose.jwk_set_signature import KeySetSigner
+from oauth_core.policy.session_binding import session_key
 from oauth_core.settings import (
     CONFIG_VARIABLE,
     DEFINITIONS,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from oauth_core.settings.definitions import Definition
 
 _KEY = "JWKS_VERIFICATION_KEY"
+_SESSION_KEY = "SESSION_KEY"
 _MASK = "********"
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^@\s]*@")
 
@@ -68,7 +70,7 @@ def survey(config: Path | None, environ: Mapping[str, str]) -> Survey:
     origins = Origins(config, environ)
     for kind in KINDS:
         try:
-            settings = load(kind, config, _with_verification_key(kind, loaded, environ))
+            settings = load(kind, config, _with_derived_keys(kind, loaded, environ))
         except SettingsError as error:
             faults += error.faults
             continue
@@ -92,16 +94,19 @@ def _wrong_key(loaded: Mapping[str, GatewaySettings]) -> Iterator[str]:
             )
 
 
-def _with_verification_key(
+def _with_derived_keys(
     kind: type[GatewaySettings], loaded: Mapping[str, GatewaySettings], environ: Mapping[str, str]
 ) -> Mapping[str, str]:
-    """`environ`, for the check service with the public key that belongs to the master key, as `up` gives it."""
+    """`environ`, for the check service with the keys that belong to the master key, as `up` gives them."""
     web = loaded.get(BackupSettings.__name__)
     if not issubclass(kind, AuthzSettings) or not isinstance(web, BackupSettings):
         return environ
-    if environ.get(_KEY) or environ.get(f"{_KEY}_FILE"):
-        return environ
-    return {**environ, _KEY: KeySetSigner(web.master_key_bytes).verification_key}
+    derived = {
+        _KEY: KeySetSigner(web.master_key_bytes).verification_key,
+        _SESSION_KEY: session_key(web.master_key_bytes),
+    }
+    given = {name for name in derived if environ.get(name) or environ.get(f"{name}_FILE")}
+    return {**environ, **{name: value for name, value in derived.items() if name not in given}}
 
 
 class Origins:

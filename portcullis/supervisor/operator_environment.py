@@ -57,6 +57,8 @@ def variables(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
         values["ASSERTION_KEY_FILE"] = str(paths.assertion_key_file)
     if paths.jwks_verification_key is not None:
         values["JWKS_VERIFICATION_KEY"] = paths.jwks_verification_key
+    if paths.makes_session_key:
+        values["SESSION_KEY_FILE"] = str(paths.session_key_file)
     values["ACME_DIR"] = str(paths.acme_dir.absolute())
     values["AUDIT_DIR"] = str(paths.audit_dir)
     values["AUDIT_SEAL_KEY"] = str(paths.audit_seal_key)

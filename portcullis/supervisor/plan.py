@@ -124,7 +124,7 @@ def web_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
 def authz_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]:
     """The environment of `ext_authz`: no master key and no GitHub secret, and a Redis user that only reads.
 
-    It alone has the key that signs assertions for services.
+    It alone has the keys that sign assertions for services and bind sessions.
     """
     return environment.plain(paths.environ) | environment.settings_of(
         AuthzSettings,
@@ -138,6 +138,7 @@ def authz_environment(options: UpOptions, paths: RuntimePaths) -> dict[str, str]
         JWKS_VERIFICATION_KEY=paths.jwks_verification_key,
         **dict.fromkeys(_AUTHZ_TLS, ""),
         ASSERTION_KEY_FILE=str(paths.assertion_key_file) if paths.assertion_key_file else None,
+        SESSION_KEY_FILE=str(paths.session_key_file) if paths.makes_session_key else None,
     )
 
 

@@ -18,6 +18,7 @@ class RuntimePaths:
 
     `redis`, `master_key_file`, `assertion_key_file` and `standin_secret_file` are `None` if the operator provides
     their own. `jwks_verification_key` belongs to the master key; it is `None` if that cannot be read.
+    `has_own_session_key` is whether the operator provides the key of sessions.
     """
 
     config: Path
@@ -29,6 +30,7 @@ class RuntimePaths:
     assertion_key_file: Path | None
     standin_secret_file: Path | None
     jwks_verification_key: str | None
+    has_own_session_key: bool
     acme_dir: Path
     audit_dir: Path
     audit_seal_key: Path
@@ -74,6 +76,16 @@ class RuntimePaths:
     def assertion_public_file(self) -> Path:
         """The public half of the key in `assertion_key_file`."""
         return self.run_dir / "assertion-key.pub"
+
+    @property
+    def session_key_file(self) -> Path:
+        """The key that binds sessions, unless the operator provides it; it belongs to the master key."""
+        return self.run_dir / "session.key"
+
+    @property
+    def makes_session_key(self) -> bool:
+        """Whether there is a `session_key_file`."""
+        return not self.has_own_session_key and self.jwks_verification_key is not None
 
     @property
     def envoy_file(self) -> Path:

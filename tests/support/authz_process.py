@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from oauth_core.store import keyspace
 from oauth_core.store.client_cache.token_status import CHECK_ACL
 from tests.support import forks
-from tests.support.master_key import SIGNER, published
+from tests.support.master_key import CHECK_KEYS, published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,7 +64,7 @@ Issue = Callable[..., str]
 def environ(redis: RedisServer, **more: str) -> dict[str, str]:
     """Settings of a check service that uses `redis` as its user in `USERS`."""
     return {
-        "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+        **CHECK_KEYS,
         "REDIS_URL": redis.url(user="check"),
         "REDIS_PASSWORD": PASSWORD,
         **more,
@@ -186,7 +186,7 @@ def running_authz(
             "AUTHZ_LISTEN": address,
             "AUTHZ_WORKERS": "1",
             **PATIENT,
-            "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+            **CHECK_KEYS,
             **variables,
         }
         process: forks.Fork | subprocess.Popen[bytes]

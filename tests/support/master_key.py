@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from oauth_core.crypto.record_authentication import RecordKey
 from oauth_core.jose.jwk_set_signature import KeySetSigner
 from oauth_core.jose.signing_keys import public_jwks
+from oauth_core.policy.session_binding import session_key
 from oauth_core.store.records.client_documents import Copy, code_of_copy
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 MASTER_KEY_BYTES = bytes(range(32))
 MASTER_KEY = base64.b64encode(MASTER_KEY_BYTES).decode()
 SIGNER = KeySetSigner(MASTER_KEY_BYTES)
+SESSION_KEY = session_key(MASTER_KEY_BYTES)
+CHECK_KEYS = {"JWKS_VERIFICATION_KEY": SIGNER.verification_key, "SESSION_KEY": SESSION_KEY}
+"""The variables of the check service that belong to the master key."""
 RECORD_KEY = RecordKey(MASTER_KEY_BYTES)
 
 

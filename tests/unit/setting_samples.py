@@ -10,7 +10,7 @@ from typing import Any
 from oauth_core.jose.signing_keys import generate_key
 from oauth_core.settings import DEFINITIONS, KINDS
 from oauth_core.settings.json_schema import file_schema
-from tests.support.master_key import MASTER_KEY, SIGNER
+from tests.support.master_key import CHECK_KEYS, MASTER_KEY, SIGNER
 
 SCHEMA = file_schema(KINDS, DEFINITIONS)
 PLAIN = sorted(name for name, one in DEFINITIONS.items() if not one.is_secret and not one.is_table)
@@ -20,6 +20,7 @@ SECRET = {
     "github_client_secret": "hush",
     "master_key": MASTER_KEY,
     "backup_key": MASTER_KEY,
+    "session_key": MASTER_KEY,
     "mail_password": "hush",
     "assertion_key": generate_key("ES256", now=0).to_pem().decode().strip(),
 }
@@ -61,7 +62,7 @@ _BASE: dict[str, str | None] = {
     "REDIS_PASSWORD": "hush",
     "GITHUB_CLIENT_ID": "app",
     "GITHUB_CLIENT_SECRET": "hush",
-    "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+    **CHECK_KEYS,
     "ALLOW_SHORT_ACCESS_TOKENS": "true",
     "MAIL_FROM": "gate@example.com",
     "TLS_CERT": "/cert.pem",

@@ -12,12 +12,12 @@ from oauth_core.settings import (
     WebSettings,
     load,
 )
-from tests.support.master_key import MASTER_KEY, SIGNER
+from tests.support.master_key import CHECK_KEYS, MASTER_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-CHECK = {"JWKS_VERIFICATION_KEY": SIGNER.verification_key}
+CHECK = CHECK_KEYS
 ENVIRONMENT = {
     "MASTER_KEY": MASTER_KEY,
     "GITHUB_CLIENT_ID": "app",

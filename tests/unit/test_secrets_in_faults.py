@@ -20,7 +20,7 @@ from oauth_core.settings import (
 )
 from portcullis.envoy_config.topology import topology
 from portcullis.programs.serving import parse_address
-from tests.support.master_key import MASTER_KEY, SIGNER
+from tests.support.master_key import CHECK_KEYS, MASTER_KEY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ SHAPES = (
 
 GOOD = {
     "MASTER_KEY": MASTER_KEY,
-    "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+    **CHECK_KEYS,
     "GITHUB_CLIENT_ID": "app",
     "GITHUB_CLIENT_SECRET": "other",
 }

@@ -37,7 +37,7 @@ KEY = generate_key("ES256", now=0)
 SIGNER = AssertionSigner(KEY, issuer=ISSUER)
 WANTING = dataclasses.replace(TIME, assertion=True)
 NOW = claims().iat
-CHECK = {"JWKS_VERIFICATION_KEY": master_key.SIGNER.verification_key}
+CHECK = master_key.CHECK_KEYS
 
 CONFIG = """
 issuer = "http://localhost:8080"

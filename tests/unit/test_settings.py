@@ -110,9 +110,11 @@ def test_a_secret_may_come_from_a_file_that_the_environment_names(name: str, con
     secret = tmp_path / "secret"
     secret.write_text(f"{value}\n")
     config.write_text(LOCAL)
-    environ = {key: text for key, text in ENVIRONMENT.items() if key != name.upper()}
-    kind: type[BackupSettings | AuthzSettings] = AuthzSettings if name == "assertion_key" else BackupSettings
-    settings = load(kind, config, {**CHECK, **environ, f"{name.upper()}_FILE": str(secret)})
+    environ = {key: text for key, text in {**CHECK, **ENVIRONMENT}.items() if key != name.upper()}
+    kind: type[BackupSettings | AuthzSettings] = (
+        AuthzSettings if name in {"assertion_key", "session_key"} else BackupSettings
+    )
+    settings = load(kind, config, {**environ, f"{name.upper()}_FILE": str(secret)})
     assert getattr(settings, name).get_secret_value() == value
 
 

@@ -38,7 +38,7 @@ REDIS = ROOT / "kubernetes" / "redis"
 PROGRAMS = ("oauth-web", "ext-authz")
 SECRETS = {
     "oauth-web": {"redis-password", "master-key", "github-client-secret"},
-    "ext-authz": {"redis-check-password", "jwks-verification-key"},
+    "ext-authz": {"redis-check-password", "jwks-verification-key", "session-key"},
 }
 
 

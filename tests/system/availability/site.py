@@ -26,7 +26,7 @@ from oauth_core.store.client_cache.token_status import CHECK_ACL
 from portcullis.envoy_config import render
 from tests.envoy.upstream import serving
 from tests.support.envoy import envoy_path
-from tests.support.master_key import MASTER_KEY, SIGNER
+from tests.support.master_key import CHECK_KEYS, MASTER_KEY
 from tests.support.oauth_client import OAuthClient
 from tests.support.ports import free_port
 from tests.support.programs import until
@@ -167,7 +167,7 @@ def _environment(folder: Path, group: SentinelGroup | ClusterGroup, issuer: str,
         "REDIS_URL": group.url(),
         "REDIS_PASSWORD": PASSWORD,
         "MASTER_KEY": MASTER_KEY,
-        "JWKS_VERIFICATION_KEY": SIGNER.verification_key,
+        **CHECK_KEYS,
         "GITHUB_CLIENT_ID": "test-app",
         "GITHUB_CLIENT_SECRET": "github-secret-of-tests",
         "GITHUB_URL": github,
