@@ -1,7 +1,8 @@
 # Two images from one file. `services` holds the authorization server and the check service:
 #   python -m oauth_web, python -m ext_authz
 # `gateway` adds what serves MCP, renders Envoy's configuration and searches a large audit record:
-#   portcullis bridge | example-server | github-standin | envoy render | acme run | audit compact | audit detect | alerts run
+#   portcullis bridge | example-server | github-standin | envoy render | acme run | audit compact | audit detect |
+#   audit ship | alerts run
 #
 # Any base with Python 3.11 or later as `python3` and its venv module will do. Settings of pip for the build, such
 # as PIP_INDEX_URL and PIP_CERT, can be given as build arguments; nothing of them stays in the images.
@@ -49,7 +50,7 @@ COPY --from=install-gateway /opt/portcullis /opt/portcullis
 RUN install -d -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis/envoy \
     /var/lib/portcullis/verification-key \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/acme /var/lib/portcullis/audit \
-    /var/lib/portcullis/audit/segments /var/lib/portcullis/audit/segments/oauth_web \
+    /var/lib/portcullis/audit/sinks /var/lib/portcullis/audit/segments /var/lib/portcullis/audit/segments/oauth_web \
     /var/lib/portcullis/audit/segments/command /var/lib/portcullis/audit-key /var/lib/portcullis/alerts
 ENV HOME=/tmp
 WORKDIR /tmp
@@ -59,8 +60,8 @@ CMD ["portcullis", "--help"]
 FROM base AS services
 COPY --from=install-services /opt/portcullis /opt/portcullis
 RUN install -d -o 10001 -g 10001 /var/lib/portcullis \
- && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/audit /var/lib/portcullis/audit/segments \
-    /var/lib/portcullis/audit/segments/oauth_web /var/lib/portcullis/audit/segments/command \
+ && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/audit /var/lib/portcullis/audit/sinks \
+    /var/lib/portcullis/audit/segments /var/lib/portcullis/audit/segments/oauth_web /var/lib/portcullis/audit/segments/command \
     /var/lib/portcullis/audit-key
 ENV HOME=/tmp
 WORKDIR /tmp

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.gateway import GatewaySettings
@@ -173,3 +174,13 @@ class SinkSettings(GatewaySettings):
             key="audit.sinks",
         ),
     ] = ()
+
+    audit_sinks_metrics_listen: Annotated[
+        str | None,
+        AfterValidator(check_metrics_listen),
+        Setting(
+            "Where Prometheus reads the [metrics](metrics.md#sinks) of `portcullis audit ship`: `host:port` of "
+            "loopback, or `unix:/path`.",
+            key="audit.sinks_metrics_listen",
+        ),
+    ] = None

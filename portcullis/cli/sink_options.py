@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from oauth_core.errors import SettingsError
@@ -28,6 +28,7 @@ class SinkPlace:
 
     sinks: tuple[AuditSink, ...]
     audit_dir: Path
+    metrics_listen: str | None = None
 
     @property
     def cursors(self) -> Cursors:
@@ -57,6 +58,16 @@ def sink_options(command: F) -> F:
     return cast("F", AUDIT_DIR_OPTION(CONFIG_OPTION(with_place)))
 
 
+def sink_options_read_later(command: F) -> F:
+    """As `sink_options`, but the command gets `read_place`, which reads the settings at each call."""
+
+    @wraps(command)
+    def with_place(*given: Any, config: Path | None, audit_dir: Path | None, **options: Any) -> Any:
+        return command(*given, read_place=partial(_place, config, audit_dir), **options)
+
+    return cast("F", AUDIT_DIR_OPTION(CONFIG_OPTION(with_place)))
+
+
 def _place(config: Path | None, audit_dir: Path | None) -> SinkPlace:
     settings, folder = present_folder(SinkSettings, config, audit_dir)
-    return SinkPlace(settings.audit_sinks, folder)
+    return SinkPlace(settings.audit_sinks, folder, settings.audit_sinks_metrics_listen)

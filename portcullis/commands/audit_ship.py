@@ -13,67 +13,99 @@ import click
 
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
-from portcullis.cli.sink_options import SinkPlace, sink_options
+from portcullis.cli.sink_options import sink_options_read_later
+from portcullis.sinks import metrics
+from portcullis.sinks.metrics import Counts
 from portcullis.sinks.opening import senders
 from portcullis.sinks.sealed_records import SealedRecords, UnusableRecordError
 from portcullis.sinks.shipping import Shipper, ShipperThread, ship_once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from oauth_core.audit_log.signed_notes import VerifierKey
+    from portcullis.cli.sink_options import SinkPlace
 
 _STOP_SECONDS = 5.0
 _KEY_SECONDS = 1.0
+_STAY_SECONDS = 60.0
 
 
 @click.command("ship")
 @click.option("--once", is_flag=True, help="Send what is sealed now, and end: for cron.")
-@sink_options
-def command(place: SinkPlace, *, once: bool) -> None:
+@click.option(
+    "--stay",
+    is_flag=True,
+    help="Do not end when the settings or the record cannot be used: try again each minute.",
+)
+@sink_options_read_later
+def command(read_place: Callable[[], SinkPlace], *, once: bool, stay: bool) -> None:
     """Send the sealed audit record to each sink of the settings, at least once.
 
     Runs until stopped. A sink that is away gets everything when it is back: the record is read again from the
     segments. Exits with 2 for wrong settings, or if another process does this already. With --once it exits with 1
     if a sink did not take everything.
     """
-    if not place.sinks:
-        raise SettingsError(["audit.sinks is empty: there is no place to send the record to"])
+    if once and stay:
+        raise click.UsageError("--once and --stay exclude one another")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
+    while True:
+        try:
+            with ExitStack() as stack:
+                _run(read_place(), stopping, stack, once=once)
+        except (SettingsError, click.ClickException) as error:
+            if not stay:
+                raise
+            fault = "; ".join(error.faults) if isinstance(error, SettingsError) else error.message
+            report(f"{fault}; trying again")
+            if not stopping.wait(_STAY_SECONDS):
+                continue
+        return
+
+
+def _run(place: SinkPlace, stopping: threading.Event, stack: ExitStack, *, once: bool) -> None:
+    """Send until stopped, or with `once` what is there. Raises `SettingsError`."""
+    if not place.sinks:
+        raise SettingsError(["audit.sinks is empty: there is no place to send the record to"])
     opened = senders(place.sinks)
-    with ExitStack() as stack:
-        _hold(place, stack)
-        key = _key(place, stopping, is_patient=not once)
-        if key is None:
-            return
-        shippers = [
-            Shipper(
-                sink.name,
-                SealedRecords(
-                    place.audit_dir, key, with_frames=sink.proof == "frames", read_key=partial(_key_now, place)
-                ),
-                opened[sink.name],
-                place.cursors,
-                report,
-            )
-            for sink in place.sinks
-        ]
-        for shipper in shippers:
-            try:
-                shipper.begin()
-            except (UnusableRecordError, OSError) as error:
-                raise SettingsError([str(error)]) from None
-        if once:
-            if missing := ship_once(shippers):
-                report(f"not everything was taken by: {', '.join(missing)}")
-                sys.exit(1)
-            return
-        threads = [ShipperThread(shipper, stopping) for shipper in shippers]
-        for thread in threads:
-            thread.start()
-        stopping.wait()
-        for thread in threads:
-            thread.join(_STOP_SECONDS)
+    _hold(place, stack)
+    counts = Counts(sink.name for sink in place.sinks)
+    if place.metrics_listen is not None and not once:
+        stack.enter_context(metrics.serving(place.metrics_listen, place.audit_dir, counts))
+    key = _key(place, stopping, is_patient=not once)
+    if key is None:
+        return
+    shippers = [
+        Shipper(
+            sink.name,
+            SealedRecords(
+                place.audit_dir, key, with_frames=sink.proof == "frames", read_key=partial(_key_now, place)
+            ),
+            opened[sink.name],
+            place.cursors,
+            report,
+            counts=counts,
+        )
+        for sink in place.sinks
+    ]
+    for shipper in shippers:
+        try:
+            shipper.begin()
+        except (UnusableRecordError, OSError) as error:
+            raise SettingsError([str(error)]) from None
+    if once:
+        if missing := ship_once(shippers):
+            report(f"not everything was taken by: {', '.join(missing)}")
+            sys.exit(1)
+        return
+    threads = [ShipperThread(shipper, stopping) for shipper in shippers]
+    for thread in threads:
+        thread.start()
+    stopping.wait()
+    for thread in threads:
+        thread.join(_STOP_SECONDS)
 
 
 def _hold(place: SinkPlace, stack: ExitStack) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from oauth_core.process.backoff import Backoff
 from portcullis.audit import moments
+from portcullis.sinks.metrics import Counts
 from portcullis.sinks.records import Record, RecordKind
 from portcullis.sinks.sealed_records import Place, UnusableRecordError
 from portcullis.sinks.sending import NotTakenError
@@ -52,6 +53,7 @@ class Shipper:
     report: Callable[[str], None]
     now: Callable[[], datetime] = _utc
     share: Callable[[], float] = field(default=secrets.SystemRandom().random)
+    counts: Counts = field(default_factory=Counts)
     most: int = MOST_RECORDS
     """Records of a batch. Fewer for a while, after the sink found a batch too large."""
 
@@ -81,6 +83,7 @@ class Shipper:
 
         Raises `UnusableRecordError` and `OSError`.
         """
+        self.counts.moved(self.cursor)
         if not self.cursor.tree:
             self._save(replace(self.cursor, tree=self.records.tree))
 
@@ -128,6 +131,7 @@ class Shipper:
         if cursor.place.index < checkpoint.size:
             self._send_batch(cursor, checkpoint)
             return True
+        self.counts.completed(self.name, checkpoint.time)
         if checkpoint.time == cursor.checkpoint_time or not (is_last or self._is_due(cursor, checkpoint)):
             return False
         record = Record(
@@ -135,7 +139,7 @@ class Shipper:
         )
         rejected = self.sender.send([record])
         root, time = checkpoint.root.hex(), checkpoint.time
-        self._took(replace(cursor, size=checkpoint.size, root=root, checkpoint_time=time), 0, rejected)
+        self._took(replace(cursor, size=checkpoint.size, root=root, checkpoint_time=time), [record], rejected)
         return True
 
     def _of_this_tree(self, cursor: Cursor, checkpoint: Checkpoint) -> Cursor:
@@ -168,8 +172,10 @@ class Shipper:
         self._waiting = self._waiting[len(batch) :]
         self._waits_from = cursor.tree, place
         self.most = min(2 * self.most, MOST_RECORDS)
-        events = sum(record.kind is RecordKind.EVENT for record in batch)
-        self._took(replace(cursor, place=place), events, rejected)
+        self._took(replace(cursor, place=place), batch, rejected)
+        # Here too: where events come all the time, the next checkpoint covers more.
+        if place.index >= checkpoint.size:
+            self.counts.completed(self.name, checkpoint.time)
 
     def _batch(self, cursor: Cursor, checkpoint: Checkpoint) -> list[tuple[Record, Place]]:
         batch: list[tuple[Record, Place]] = []
@@ -181,7 +187,9 @@ class Shipper:
                 break
         return batch
 
-    def _took(self, cursor: Cursor, events: int, rejected: int) -> None:
+    def _took(self, cursor: Cursor, batch: list[Record], rejected: int) -> None:
+        events = sum(record.kind is RecordKind.EVENT for record in batch)
+        self.counts.took(self.name, len(batch), rejected)
         if rejected:
             self.report(f"{self.name}: it refused {rejected} records for good")
         self._save(
@@ -194,6 +202,7 @@ class Shipper:
         )
 
     def _failed(self, fault: str, retry_after: float | None) -> float:
+        self.counts.failed(self.name)
         if self._cursor is not None and self._cursor.fault != fault:
             self._save(self._cursor.with_fault(fault, moments.recorded(self.now())))
             self.report(f"{self.name}: {fault}; trying again")
@@ -208,6 +217,7 @@ class Shipper:
     def _save(self, cursor: Cursor) -> None:
         """Keep the cursor. If the disk refuses it, sending goes on, and a restart sends some records again."""
         self._cursor = cursor
+        self.counts.moved(cursor)
         try:
             self.cursors.write(cursor)
             self._cannot_save = ""

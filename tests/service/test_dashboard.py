@@ -17,6 +17,7 @@ from tests.support.dashboard import expressions
 from tests.support.metrics import Samples, read_samples, value
 from tests.support.ports import free_port
 from tests.support.programs import PATIENCE, PORTCULLIS, plain_environment, running, until
+from tests.support.sinks import SinkWorld, receiving_otlp
 from tests.support.web_process import running_web
 
 if TYPE_CHECKING:
@@ -114,10 +115,38 @@ def scraped_alerts(folder: Path) -> Samples:
         return pages[-1]
 
 
+def scraped_sinks(folder: Path) -> Samples:
+    """The page of the program for sinks when one sink has taken records."""
+    place = f"127.0.0.1:{free_port()}"
+    (folder / "sinks").mkdir()
+    world = SinkWorld(folder / "sinks")
+    world.happen(1)
+    with receiving_otlp() as receiver:
+        world.sink("siem", "otlp", receiver.url)
+        arguments = ["audit", "ship", "--config", str(world.config)]
+        environment = plain_environment(AUDIT_SINKS_METRICS_LISTEN=place)
+        with running(arguments, folder / "sinks.log", environment) as process:
+            pages: list[Samples] = []
+
+            def has_sent() -> bool:
+                assert process.poll() is None, (folder / "sinks.log").read_text()
+                try:
+                    pages.append(scrape(place))
+                except httpx2.TransportError:
+                    return False
+                sent = "portcullis_sink_last_success_timestamp_seconds"
+                return {(sent, (("sink", "siem"),)), ("portcullis_sink_lag_seconds", (("sink", "siem"),))} <= {
+                    *pages[-1]
+                }
+
+            until(has_sent)
+            return pages[-1]
+
+
 @pytest.fixture
 def found(redis: RedisServer, issue: Issue, tmp_path: Path) -> Samples:
     web, check = scraped_web(tmp_path), scraped_check(redis, issue, tmp_path)
-    return {**web, **check, **scraped_sealer(tmp_path), **scraped_alerts(tmp_path)}
+    return {**web, **check, **scraped_sealer(tmp_path), **scraped_alerts(tmp_path), **scraped_sinks(tmp_path)}
 
 
 def test_every_query_finds_its_metrics_with_their_labels(found: Samples) -> None:

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
-from oauth_core.settings import AlertSettings, AuthzSettings, SealSettings, WebSettings, load
+from oauth_core.settings import AlertSettings, AuthzSettings, SealSettings, SinkSettings, WebSettings, load
+from portcullis.sinks.cursors import Cursors
 from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, Json, document, documents
 from tests.support.envoy import envoy_path
 from tests.support.project import ROOT
@@ -33,6 +34,7 @@ KUBERNETES = ("1.27", "1.34")
 BASE = ROOT / "kubernetes" / "base"
 METRICS = ROOT / "kubernetes" / "metrics"
 ALERTS = ROOT / "kubernetes" / "alerts"
+SINKS = ROOT / "kubernetes" / "sinks"
 SERVICES = ROOT / "kubernetes" / "services"
 REDIS = ROOT / "kubernetes" / "redis"
 PROGRAMS = ("oauth-web", "ext-authz")
@@ -42,11 +44,11 @@ SECRETS = {
 }
 
 
-PATCHES = (METRICS / "proxy.yaml", ALERTS / "containers.yaml")
+PATCHES = (METRICS / "proxy.yaml", ALERTS / "containers.yaml", SINKS / "containers.yaml")
 
 
 def _patched(program: str) -> Json:
-    """The StatefulSet of a program with the changes from `metrics/` and `alerts/`."""
+    """The StatefulSet of a program with the changes from `metrics/`, `alerts/` and `sinks/`."""
     deployment = document(BASE / f"{program}.yaml", "StatefulSet", program)
     pod = deployment["spec"]["template"]["spec"]
     for path in PATCHES:
@@ -61,6 +63,7 @@ def _all() -> list[Json]:
         *BASE.glob("*.yaml"),
         *METRICS.glob("*.yaml"),
         *ALERTS.glob("*.yaml"),
+        *SINKS.glob("*.yaml"),
         *SERVICES.glob("*.yaml"),
         *REDIS.glob("*.yaml"),
         *ISTIO.glob("*.yaml"),
@@ -180,8 +183,8 @@ def test_every_pod_meets_the_restricted_pod_security_standard() -> None:
                 "capabilities": {"drop": ["ALL"]},
             }
             assert set(container["resources"]["limits"]) == {"cpu", "memory"}
-            # Calls must not depend on the sealer or on alerts.
-            is_needed = container["name"] not in {"sealer", "alerts"}
+            # Calls must not depend on the sealer, on alerts or on sinks.
+            is_needed = container["name"] not in {"sealer", "alerts", "sinks"}
             assert ("readinessProbe" in container) == is_needed
             assert ("--stay" in container["command"]) != is_needed, "a pod with an ended container gets no calls"
         assert {"livenessProbe", "startupProbe", "lifecycle"} <= set(pod["containers"][0])
@@ -207,11 +210,12 @@ def test_secrets_are_files_and_each_program_has_only_its_own() -> None:
         (mount,) = (m["mountPath"] for m in container["volumeMounts"] if m["name"] == "secrets")
         assert {path.name for path in paths} == SECRETS[name]
         assert {str(path.parent) for path in paths} == {mount}
-        assert [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v] == [name, "alerts"]
+        assert [v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v] == [name, "alerts", "sinks"]
         for other in pod["containers"]:
             names = {mount["name"] for mount in other["volumeMounts"]}
             assert ("secrets" in names) == (other["name"] == name)
             assert ("alerts" in names) == (other["name"] == "alerts")
+            assert ("sinks" in names) == (other["name"] == "sinks")
     assert not any(d["kind"] == "Secret" for d in _all()), "a manifest contains a secret"
 
 
@@ -241,13 +245,14 @@ def test_each_pod_has_a_persistent_audit_record_and_only_the_sealer_has_the_key(
         others = [container for container in pod["containers"] if container is not sealer]
         for mount in (mount for container in others for mount in _mounts(container).values()):
             assert mount["name"] != "audit-key", "only the sealer has the key"
-            # The folder of the outbox is next to the sealed tree, and the sealer ignores it.
-            is_outbox = mount.get("subPath") == "alerts"
-            assert mount["name"] != "audit-sealed" or is_outbox or mount["readOnly"]
-        alerts = _mounts(_container(pod, "alerts"))
-        assert alerts[audit]["readOnly"]
-        assert alerts[f"{audit}/segments"]["readOnly"]
-        assert _mounts(sealer).keys() >= {audit, f"{audit}/segments"} <= alerts.keys()
+            # The folders of the outbox and of cursors are next to the sealed tree, and the sealer ignores them.
+            is_own_folder = mount.get("subPath") in {"alerts", "sinks"}
+            assert mount["name"] != "audit-sealed" or is_own_folder or mount["readOnly"]
+        for reader in ("alerts", "sinks"):
+            mounts = _mounts(_container(pod, reader))
+            assert mounts[audit]["readOnly"]
+            assert mounts[f"{audit}/segments"]["readOnly"]
+            assert _mounts(sealer).keys() >= {audit, f"{audit}/segments"} <= mounts.keys()
 
 
 def test_the_sealer_accepts_its_settings_and_has_the_node_name_of_its_program() -> None:
@@ -270,6 +275,19 @@ def test_the_alerts_program_accepts_its_settings_and_writes_only_to_its_outbox()
         assert settings.alerts_outbox is not None
         writable = {path for path, mount in _mounts(container).items() if not mount.get("readOnly")}
         assert writable == {str(settings.alerts_outbox.parent), "/tmp"}  # noqa: S108 - a mount of its own
+
+
+def test_the_program_for_sinks_accepts_its_settings_and_writes_only_the_places_of_sinks() -> None:
+    for _, pod in _pods():
+        container = _container(pod, "sinks")
+        settings = load(SinkSettings, SETTINGS, _environment(container))
+        assert settings.audit_sinks_metrics_listen == "127.0.0.1:9106"
+        assert settings.audit_dir is not None
+        writable = {path for path, mount in _mounts(container).items() if not mount.get("readOnly")}
+        assert writable == {str(Cursors(settings.audit_dir).folder), "/tmp"}  # noqa: S108 - a mount of its own
+        assert _mounts(container)[str(Cursors(settings.audit_dir).folder)]["subPath"] == "sinks", (
+            "`audit prune` in the sealer's container looks for cursors there"
+        )
 
 
 def test_the_programs_accept_their_settings(tmp_path: Path) -> None:
@@ -336,7 +354,7 @@ def test_prometheus_reaches_only_the_metrics_page(tmp_path: Path) -> None:
     manager = listener["filter_chains"][0]["filters"][-1]["typed_config"]
     routes = manager["route_config"]["virtual_hosts"][0]["routes"]
     paths = [route["match"]["path"] for route in routes]
-    assert paths == ["/metrics", "/sealer/metrics", "/alerts/metrics"]
+    assert paths == ["/metrics", "/sealer/metrics", "/alerts/metrics", "/sinks/metrics"]
     monitor = document(METRICS / "pod-monitor.yaml", "PodMonitor", "portcullis")["spec"]
     assert {endpoint["path"] for endpoint in monitor["podMetricsEndpoints"]} <= set(paths)
     for route in routes:

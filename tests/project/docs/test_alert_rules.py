@@ -239,6 +239,28 @@ CASES = [
         {'portcullis_alerts_given_up_total{destination="pager"}': ONCE},
         {"destination": "pager"},
     ),
+    # A sink that always lacks the newest entries is not behind.
+    Case(
+        "PortcullisSinkBehind",
+        {'portcullis_sink_lag_seconds{sink="siem"}': "0 30 " * 100},
+        {
+            'portcullis_sink_lag_seconds{sink="siem"}': "0x200",
+            'portcullis_sink_lag_seconds{sink="stream"}': "0+60x200",
+        },
+        {"sink": "stream"},
+    ),
+    Case(
+        "PortcullisSinkRefusesRecords",
+        {'portcullis_sink_refused_total{sink="siem"}': "3x200"},
+        {'portcullis_sink_refused_total{sink="siem"}': ONCE},
+        {"sink": "siem"},
+    ),
+    Case(
+        "PortcullisSinkFails",
+        {'portcullis_sink_attempts_failed_total{sink="siem"}': counter(0.1)},
+        {'portcullis_sink_attempts_failed_total{sink="siem"}': counter(1)},
+        {"sink": "siem"},
+    ),
     Case(
         "PortcullisEndpointErrors",
         {**answers("token", good=600, errors=6), **answers("callback", good=0, errors=1)},

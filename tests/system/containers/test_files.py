@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from oauth_core.settings import AlertSettings, EnvoySettings, SealSettings, load
+from oauth_core.settings import AlertSettings, EnvoySettings, SealSettings, SinkSettings, load
 from oauth_core.store.client_cache.token_status import CHECK_ACL
+from portcullis.sinks.cursors import Cursors
 from portcullis.supervisor.redis_config import RULES, WEB
 from tests.support.project import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _compose() -> dict[str, Any]:
@@ -40,11 +39,15 @@ def test_only_envoy_publishes_a_port() -> None:
 
 def test_the_inner_networks_have_no_way_out() -> None:
     networks = _compose()["networks"]
-    assert {name for name, options in networks.items() if not options.get("internal")} == {"edge", "alerts"}
+    assert {name for name, options in networks.items() if not options.get("internal")} == {
+        "edge",
+        "alerts",
+        "sinks",
+    }
     services = _compose()["services"]
-    on_alerts = {name for name, options in services.items() if "alerts" in options.get("networks", ())}
-    assert on_alerts == {"alerts"}
-    assert services["alerts"]["profiles"] == ["alerts"], "it needs destinations"
+    for name in ("alerts", "sinks"):
+        assert [other for other, options in services.items() if name in options.get("networks", ())] == [name]
+        assert services[name]["profiles"] == [name], "it needs settings"
 
 
 def test_each_service_shares_its_network_only_with_envoy() -> None:
@@ -89,14 +92,14 @@ def _mounts(service: str) -> dict[str, str]:
 
 def test_programs_that_record_share_one_record_in_volumes() -> None:
     services = _compose()["services"]
-    for name in ("oauth_web", "ext_authz", "sealer", "audit", "alerts"):
+    for name in ("oauth_web", "ext_authz", "sealer", "audit", "alerts", "sinks"):
         environment = services[name]["environment"]
         assert environment["AUDIT_DIR"] == AUDIT, name
         assert environment["AUDIT_NODE"] == "${AUDIT_NODE:-portcullis}", "the host name is new in each container"
     assert set(_mounts("oauth_web").values()) <= _compose()["volumes"].keys()
     segments = {path: name for path, name in _mounts("audit").items() if path.startswith(f"{AUDIT}/segments")}
     assert len(segments) == 3
-    for name in ("sealer", "alerts"):
+    for name in ("sealer", "alerts", "sinks"):
         mounts = _mounts(name)
         assert {path: mounts[path] for path in segments} == {path: f"{of}:ro" for path, of in segments.items()}
 
@@ -119,6 +122,18 @@ def test_the_alerts_program_changes_its_outbox_only_and_has_no_private_key() -> 
     settings = load(AlertSettings, ROOT / "compose.toml", environment)
     assert str(settings.alerts_outbox) == "/var/lib/portcullis/alerts/alerts.sqlite3"
     assert str(settings.audit_dir) == AUDIT
+
+
+def test_the_program_for_sinks_changes_the_places_of_sinks_only_and_has_no_private_key() -> None:
+    mounts = _mounts("sinks")
+    assert [path for path, name in mounts.items() if not name.endswith(":ro")] == [f"{AUDIT}/sinks"]
+    assert "secrets" not in _compose()["services"]["sinks"]
+    # `audit prune` keeps what a sink lacks.
+    assert _mounts("audit")[f"{AUDIT}/sinks"] == mounts[f"{AUDIT}/sinks"] == "audit-sinks"
+    assert str(Cursors(Path(AUDIT)).folder) == f"{AUDIT}/sinks"
+    environment = {**_compose()["services"]["sinks"]["environment"], "ISSUER": "http://localhost:8080"}
+    environment["AUDIT_NODE"] = "portcullis"
+    assert load(SinkSettings, ROOT / "compose.toml", environment).audit_dir == Path(AUDIT)
 
 
 def test_only_the_sealer_has_the_key_and_it_cannot_change_events() -> None:

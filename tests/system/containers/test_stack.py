@@ -328,6 +328,35 @@ def test_alerts_are_made_of_the_record_of_all_programs_and_sent(stack: Stack) ->
         stack.compose("--profile", "alerts", "rm", "--force", "--stop", "alerts")
 
 
+def test_the_record_is_sent_to_sinks_by_a_container_that_cannot_change_it(stack: Stack) -> None:
+    with stack.settings_file.open("a", encoding="utf-8") as file:
+        file.write(
+            '\n[[audit.sinks]]\nname = "here"\nkind = "webhook"\nurl = "http://127.0.0.1:8000/hook"\n'
+            'secret_file = "/etc/portcullis/sinks/secret"\n'
+        )
+    folder = stack.settings_file.parent / "sinks"
+    folder.mkdir(mode=0o755)
+    secret = "whsec_" + base64.b64encode(bytes(32)).decode()
+    key = stack.execute("sealer", "portcullis", "audit", "key")
+    for name, text in (("secret", secret), ("audit_seal.pub", key)):
+        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).chmod(0o444)
+    stack.compose("--profile", "sinks", "up", "--detach", "sinks", variables={"SINKS_DIR": str(folder)})
+    try:
+
+        def sink() -> dict[str, Any]:
+            shown = stack.execute("sinks", "sh", "-c", "portcullis audit sinks --json || true")
+            (found,) = json.loads(shown)
+            return dict(found)
+
+        _eventually(lambda: "no answer (ConnectError)" in sink()["fault"])
+        assert sink()["lag_entries"] > 0
+        assert stack.execute("sinks", "python3", "-c", _OPENED.format(path="audit/x", mode="w")) == "OSError\n"
+        _eventually(lambda: stack.containers()["sinks"].attrs["State"]["Health"]["Status"] == "healthy")
+    finally:
+        stack.compose("--profile", "sinks", "rm", "--force", "--stop", "sinks")
+
+
 _FILES = """
 from pathlib import Path
 print([str(path) for path in Path("/var/lib/portcullis/audit/segments").glob("{writer}*/*/*")])

@@ -22,7 +22,7 @@ from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.supervisor import operator_environment
 from tests.support.alerts import SECRET, Receiver, receiving
 from tests.support.gateway import WHOAMI_ALONE
-from tests.support.metrics import read_samples
+from tests.support.metrics import read_samples, value
 from tests.support.ports import free_port
 from tests.support.processes import alive, children_of, command_line
 from tests.support.programs import PORTCULLIS, plain_environment, running, until
@@ -39,7 +39,7 @@ METERED = {"server": "authorization server", "check": "check service", "audit": 
 @pytest.fixture(scope="module")
 def metrics() -> dict[str, str]:
     """The metrics address of each program, by the table of its settings."""
-    return {table: f"127.0.0.1:{free_port()}" for table in METERED}
+    return {table: f"127.0.0.1:{free_port()}" for table in (*METERED, "sinks")}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,8 @@ def up(
     tmp_path_factory: pytest.TempPathFactory, metrics: dict[str, str], receiver: Receiver, sink: Receiver
 ) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("up")
-    tables = "".join(f'\n[{table}]\nmetrics_listen = "{place}"\n' for table, place in metrics.items())
+    tables = "".join(f'\n[{table}]\nmetrics_listen = "{metrics[table]}"\n' for table in METERED)
+    tables = tables.replace("[audit]\n", f'[audit]\nsinks_metrics_listen = "{metrics["sinks"]}"\n')
     secret = private_files.write(folder / "webhook.secret", SECRET)
     tables += '\n[alerts]\ninterval = 1\n\n[[alerts.destinations]]\nname = "hook"\nkind = "webhook"\n'
     tables += f'url = "{receiver.url}"\nsecret_file = "{secret}"\n'
@@ -170,7 +171,7 @@ def test_forged_tokens_at_the_gateway_cause_an_alert_at_the_webhook(up: Gateway,
 
 
 def test_a_sink_of_the_settings_gets_the_record_and_can_prove_that_it_is_complete(
-    up: Gateway, sink: Receiver
+    up: Gateway, sink: Receiver, metrics: dict[str, str]
 ) -> None:
     export = up.state.parent / "received.jsonl"
     key = str(up.state / "audit_seal.pub")
@@ -189,6 +190,15 @@ def test_a_sink_of_the_settings_gets_the_record_and_can_prove_that_it_is_complet
     command = [*PORTCULLIS, "audit", "sinks", *place]
     shown = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=True)
     assert shown.stdout.startswith("siem (webhook, http://127.0.0.1:")
+
+    def has_everything() -> bool:
+        page = read_samples(httpx2.get(f"http://{metrics['sinks']}/metrics", timeout=60).text)
+        return (
+            value(page, "portcullis_sink_records_total", sink="siem") > 0
+            and value(page, "portcullis_sink_waiting_entries", sink="siem") == 0
+        )
+
+    until(has_everything, "a moment at which the sink has everything")
 
 
 def test_no_secret_is_on_a_command_line_or_in_the_environment_of_another_program(up: Gateway) -> None:
