@@ -3,6 +3,10 @@
 Numbers are bounded as well, and text is text: half of a surrogate pair can be escaped in JSON but not encoded
 again (RFC 8259 section 8.2), so it would fail later, in an answer or in the log. JSON-RPC has limits of its own,
 in `policy.jsonrpc_limits`.
+
+Each check of a tool call reads a body, so there are two readers. jiter is fast. It refuses all that is refused
+here, except a number that becomes infinite, a long integer and deep nesting. Where a body may have one of these,
+or jiter refuses it, the complete reader reads it. It decides, and its errors name the fault.
 """
 
 from __future__ import annotations
@@ -12,12 +16,22 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
+import jiter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DEEPEST = 32
 _LONGEST_INTEGER = 100
 """Digits."""
+
+_SHAPE = bytes.maketrans(b"123456789E[{]}", b"000000000e(())")
+"""Makes all digits, both exponent signs and all brackets the same, so that few searches find all of a kind."""
+_NO_SHAPE = bytes(set(range(256)) - set(b'()"\\'))
+_LARGE_EXPONENTS = (b"0e000", b"0e+000")
+_FINITE_DIGITS = 100
+"""With fewer digits in a row, and fewer than three in its exponent, a number is finite."""
+_OF_WRITTEN_NUMBERS = (b"0.", b"0e", b"-0")
 
 
 class WrittenNumber(float):
@@ -43,6 +57,9 @@ class Reader:
 
     def __init__(self, *, deepest: int, longest_integer: int, keeps_text: bool = False) -> None:
         self._deepest = deepest
+        self._keeps_text = keeps_text
+        self._long = b"0" * min(longest_integer, _FINITE_DIGITS)
+        self._unusual = (self._long, *_LARGE_EXPONENTS, *(_OF_WRITTEN_NUMBERS if keeps_text else ()))
         integer = partial(_bounded, longest_integer)
         self._decoder = json.JSONDecoder(
             object_pairs_hook=_unique,
@@ -53,6 +70,33 @@ class Reader:
 
     def parse(self, body: bytes) -> object:
         """The value of `body`. Raises `ValueError` with a message fit for the sender."""
+        try:
+            value: object = jiter.from_json(
+                body, allow_inf_nan=False, cache_mode="keys", catch_duplicate_keys=True
+            )
+        except ValueError:
+            return self._parse_completely(body)
+        return value if self._is_usual(body.translate(_SHAPE)) else self._parse_completely(body)
+
+    def _is_usual(self, text: bytes) -> bool:
+        """Whether the JSON with this shape has no number and no nesting that only the complete reader judges.
+
+        A string may look like a number or a bracket. So the text without its strings decides if that matters.
+        """
+        has_long = text.count(b"0") >= len(self._long) and self._long in text
+        if has_long or b"0e" in text or self._keeps_text:
+            outside = _without_strings(text)
+            if any(map(outside.__contains__, self._unusual)):
+                return False
+        if text.count(b"(") < self._deepest:
+            return True
+        brackets = _without_strings(text.translate(None, _NO_SHAPE))
+        for _ in range(self._deepest - 1):
+            # Each round removes the innermost level of all values.
+            brackets = brackets.replace(b"()", b"")
+        return not brackets
+
+    def _parse_completely(self, body: bytes) -> object:
         try:
             text = body.decode("utf-8")
         except UnicodeDecodeError:
@@ -65,6 +109,13 @@ class Reader:
             raise ValueError(f"the body is not JSON: {error.msg} at character {error.pos}") from None
         _check(value, self._deepest)
         return value
+
+
+def _without_strings(text: bytes) -> bytes:
+    """Valid JSON without its strings."""
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(text.replace(b'""', b"").split(b'"')[::2])
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -18,7 +18,7 @@ from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditRecorder, EventKind, NotRecordedError
 from oauth_core.policy.decision import Deny, decide
 from oauth_core.policy.deny_response import deny_response
-from oauth_core.policy.jsonrpc_errors import id_of, id_text
+from oauth_core.policy.jsonrpc_errors import id_of, id_of_message, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
 from oauth_core.refusals import DenyReason
 
@@ -292,7 +292,10 @@ def _id_of(request: IncomingRequest | None, context: DecisionContext | None) -> 
 
 def _id_for_envoy(request: IncomingRequest, context: DecisionContext) -> bytes:
     """Return the id of a request that may pass, for an answer by Envoy itself: the service may be unreachable."""
-    request_id = _id_of(request, context)
+    if request.http is not None and isinstance(context.request, Call):
+        request_id = id_of_message(request.http.raw_body)
+    else:
+        request_id = _id_of(request, context)
     return b"" if request_id is None else envoy_messages.encode_request_id(id_text(request_id))
 
 

@@ -185,14 +185,20 @@ def message_of(request: IncomingRequest) -> Message:
     """
     if request.http is None:
         return Message(request.method, {}, b"")
-    headers = dict(request.http.headers)
-    for header in request.http.header_map.headers:
-        # As Envoy joins them in the other field: two values become one that matches nothing.
-        value = header.raw_value.decode("latin-1") if header.raw_value else header.value
-        headers[header.key] = f"{headers[header.key]},{value}" if header.key in headers else value
+    headers = _headers_of(request.http) if request.is_raw else request.headers
     body, most = request.http.raw_body, request.extensions.get(BODY_BYTES, "")
     is_partial = headers.get(PARTIAL_BODY, "false") != "false" or (most.isdecimal() and len(body) > int(most))
     return Message(request.method, headers, body, is_partial)
+
+
+def _headers_of(http: pb.AttributeContext.HttpRequest) -> dict[str, str]:
+    """Return the headers of both fields."""
+    headers = dict(http.headers)
+    for header in http.header_map.headers:
+        # As Envoy joins them in the other field: two values become one that matches nothing.
+        value = header.raw_value.decode("latin-1") if header.raw_value else header.value
+        headers[header.key] = f"{headers[header.key]},{value}" if header.key in headers else value
+    return headers
 
 
 def header_of(http: pb.AttributeContext.HttpRequest, name: str, *, is_raw: bool) -> str | None:
@@ -300,12 +306,18 @@ def encode_continued(decision: str) -> bytes:
 def encode_request_id(text: str) -> bytes:
     """Return metadata with the id of the request, for later answers by Envoy itself: bytes to append to an answer.
 
-    `text` is JSON, since Envoy puts it into a body unchanged. It has its own key beside `METADATA`, because Envoy
-    merges the metadata of several answers key by key.
+    `text` is JSON, and ASCII, since Envoy puts it into a body unchanged. It has its own key beside `METADATA`,
+    because Envoy merges the metadata of several answers key by key.
     """
-    return pb.CheckResponse(
-        dynamic_metadata=Struct(fields={REQUEST_ID: Value(string_value=text)})
-    ).SerializeToString()
+    return _before_request_id(len(text)) + text.encode()
+
+
+@lru_cache(maxsize=4096)
+def _before_request_id(length: int) -> bytes:
+    """Return the message without its id, which comes last: it depends only on the length of the id."""
+    value = Value(string_value="0" * length)
+    message = pb.CheckResponse(dynamic_metadata=Struct(fields={REQUEST_ID: value})).SerializeToString()
+    return message[: len(message) - length]
 
 
 def encode_refused(response: DenyResponse) -> bytes:

@@ -18,7 +18,7 @@ from oauth_core.policy.scopes import of_service
 from oauth_core.policy.tool_rules import required_for, required_for_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Set
 
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.mcp_request import Call, Session
@@ -68,15 +68,22 @@ def evaluate_entry(service: Service, rights: Rights) -> AccessResult | MissingSc
 
 def held_permissions(service: Service, rights: Rights) -> frozenset[str]:
     """The permissions of `service` that both the policy and the scopes of the token give."""
+    return _held(service.permissions, rights)
+
+
+@lru_cache(maxsize=4096)
+def _held(permissions: tuple[str, ...], rights: Rights) -> frozenset[str]:
+    # Cached, so that tokens with the same rights share one set.
     return frozenset(
-        name for name in service.permissions if rights.permissions.allows(name) and implies(rights.scopes, name)
+        name for name in permissions if rights.permissions.allows(name) and implies(rights.scopes, name)
     )
 
 
-def is_enough(required: RequiredPermissions, held: Collection[str]) -> bool:
+def is_enough(required: RequiredPermissions, held: Set[str]) -> bool:
     """Whether the permissions `held` (`held_permissions`) are enough: the same as `evaluate` decides."""
-    found = sum(name in held for name in required.permissions)
-    return found > 0 and (required.any_is_enough or found == len(required.permissions))
+    if required.any_is_enough:
+        return not held.isdisjoint(required.permissions)
+    return bool(required.permissions) and all(map(held.__contains__, required.permissions))
 
 
 def evaluate(
@@ -85,10 +92,11 @@ def evaluate(
     request: Session | Call | CallFault | None,
     *,
     entry: AccessResult | MissingScopes | None = None,
+    held: frozenset[str] | None = None,
 ) -> AccessResult | MissingScopes | CallFault:
     """Whether `rights` are enough at `service` for `request`, which matters only if the service has rules.
 
-    `entry` is the result of `evaluate_entry` for the two, if it is known already.
+    `entry` and `held` are the results of `evaluate_entry` and `held_permissions` for the two, if they are known.
     """
     if service.rules is None:
         return entry or evaluate_entry(service, rights)
@@ -96,7 +104,10 @@ def evaluate(
         # A fault that a better body cannot repair comes first, as in a check of the headers before the body.
         entry = entry or evaluate_entry(service, rights)
         return (request or CallFault.MISSING) if entry is AccessResult.GRANTED else entry
-    return _evaluate_requirement(required_for(service, request), service, rights)
+    required = required_for(service, request)
+    if held and is_enough(required, held):
+        return AccessResult.GRANTED
+    return _evaluate_requirement(required, service, rights)
 
 
 def _evaluate_requirement(

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from oauth_core.policy.access import AccessResult, MissingScopes, Rights, evaluate, evaluate_entry, rights_of
+from oauth_core.policy.access import (
+    AccessResult,
+    MissingScopes,
+    Rights,
+    evaluate,
+    evaluate_entry,
+    held_permissions,
+    rights_of,
+)
 from oauth_core.policy.mcp_request import Call, CallFault, Session
 from oauth_core.policy.permissions import Permissions
 from oauth_core.refusals import DenyReason
@@ -64,6 +72,9 @@ class Disabled:
     since: int
 
 
+_NO_PERMISSIONS: frozenset[str] = frozenset()
+
+
 class StaticInput(NamedTuple):
     """The complete input of the static half of the decision.
 
@@ -79,7 +90,7 @@ class StaticInput(NamedTuple):
 class Verdict:
     """The result of the static half for a genuine token at one service, under one policy. Never changed."""
 
-    __slots__ = ("claims", "entry", "is_for_service", "rights", "service")
+    __slots__ = ("claims", "entry", "held", "is_for_service", "rights", "service")
 
     def __init__(
         self,
@@ -89,15 +100,18 @@ class Verdict:
         entry: AccessResult | MissingScopes,
         *,
         is_for_service: bool,
+        held: frozenset[str] = _NO_PERMISSIONS,
     ) -> None:
         """`entry` is the result for a request that no rule matches, or of which only the headers are known.
 
-        `is_for_service` is whether the token's audience contains the service.
+        `held` are the permissions of a service with rules that the rights contain. `is_for_service` is whether
+        the token's audience contains the service.
         """
         self.claims = claims
         self.service = service
         self.rights = rights
         self.entry = entry
+        self.held = held
         self.is_for_service = is_for_service
 
 
@@ -160,7 +174,9 @@ def evaluate_token(given: StaticInput) -> Verdict:
     if service.resource not in claims.aud:
         return Verdict(claims, service, _NO_RIGHTS, AccessResult.FORBIDDEN, is_for_service=False)
     rights = rights_of(policy, claims)
-    return Verdict(claims, service, rights, evaluate_entry(service, rights), is_for_service=True)
+    entry = evaluate_entry(service, rights)
+    held = _NO_PERMISSIONS if service.rules is None else held_permissions(service, rights)
+    return Verdict(claims, service, rights, entry, is_for_service=True, held=held)
 
 
 def decide(context: DecisionContext) -> Allow | Deny:
@@ -221,7 +237,7 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
     if service.rules is None or context.by_headers:
         result: AccessResult | MissingScopes | CallFault = verdict.entry
     else:
-        result = evaluate(service, verdict.rights, context.request, entry=verdict.entry)
+        result = evaluate(service, verdict.rights, context.request, entry=verdict.entry, held=verdict.held)
     if result is AccessResult.GRANTED:
         if context.service_status is ServiceStatus.OPEN:
             return Allow(claims)

@@ -7,12 +7,17 @@ their session.
 from __future__ import annotations
 
 import json
+import re
 
 RequestId = str | int
 
 _LONGEST_ID = 256
 _LARGEST_ID = 1 << 64
 _BLANKS = " \t\r\n"
+_USUAL_START = re.compile(rb'\{"jsonrpc": ?"2\.0", ?"id": ?(0|[1-9][0-9]{0,15})[,}]')
+_USUAL_END = re.compile(rb',"id":(0|[1-9][0-9]{0,15})\}\Z')
+_LONGEST_END = 24
+"""The places where clients write a number as id: second, or last."""
 _DECODER = json.JSONDecoder()
 
 
@@ -31,7 +36,7 @@ def id_text(request_id: RequestId) -> str:
 
     An id from `id_of` takes 3 KiB at most.
     """
-    return json.dumps(request_id)
+    return str(request_id) if type(request_id) is int else json.dumps(request_id)
 
 
 def id_of(body: bytes) -> RequestId | None:
@@ -39,10 +44,20 @@ def id_of(body: bytes) -> RequestId | None:
 
     It is used only in the answer, not in any decision.
     """
+    usual = _USUAL_START.match(body)
+    if usual is not None:
+        return int(usual[1])
     try:
         return _id_in(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):  # truncated, or not JSON
         return None
+
+
+def id_of_message(body: bytes) -> RequestId | None:
+    """The same for a body that `mcp_request` accepts: it is complete, and has one member `id` at most."""
+    # The last brace of the body is that of the message, so what comes before it is a member of the message.
+    usual = _USUAL_END.search(body, max(0, len(body) - _LONGEST_END))
+    return id_of(body) if usual is None else int(usual[1])
 
 
 def _id_in(text: str) -> RequestId | None:

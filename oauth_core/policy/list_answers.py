@@ -32,7 +32,7 @@ from oauth_core.policy.tool_rules import NEVER_ALLOWED, required_for
 from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator, Set
 
     from oauth_core.model import Service
     from oauth_core.policy.jsonrpc_errors import RequestId
@@ -91,7 +91,7 @@ class ListAnswer(Protocol):
         """Return the rest, after the service ended the answer."""
 
 
-def names_shown(service: Service, held: Collection[str]) -> IsShown:
+def names_shown(service: Service, held: Set[str]) -> IsShown:
     """The predicate for a caller with the permissions `held` at `service`: whether a call with a name is allowed.
 
     A template is shown if its text, taken as a URI, may be read.

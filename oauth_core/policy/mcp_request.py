@@ -14,7 +14,6 @@ import base64
 import binascii
 import re
 import unicodedata
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +33,8 @@ from oauth_core.refusals import DenyFault, DenyReason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ID_TYPES = (int, str)
+"""Not a boolean, which is an `int` too."""
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _METHOD = re.compile(rf"[!#-\[\]-~]{{1,{LONGEST_METHOD}}}\Z")
 """Visible ASCII: some programs trim blanks or fold other letters, and would read the name of another method."""
@@ -49,6 +50,11 @@ _JSON = strict_json.Reader(deepest=DEEPEST, longest_integer=LONGEST_INTEGER)
 _JSON_WITH_ARGUMENTS = strict_json.Reader(deepest=DEEPEST, longest_integer=LONGEST_INTEGER, keeps_text=True)
 
 _WITH_ARGUMENTS = frozenset({"tools/call", "prompts/get"})
+
+_USUAL_MEMBERS = frozenset(
+    {"_meta", "argument", "arguments", "context", "cursor", "name", "ref", "task", "type", "uri"}
+)
+"""Members of which no program reads one as another."""
 
 LISTEN = "subscriptions/listen"
 """Opens a stream of notifications with a POST (revision 2026-07-28)."""
@@ -111,8 +117,7 @@ class Call(NamedTuple):
     arguments: Mapping[str, object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """The HTTP request as the check received it. Header names are lower case; `body` is what was sent."""
 
     http_method: str
@@ -128,13 +133,13 @@ def parse_request(message: Message, *, with_arguments: bool = False) -> Session 
     """
     headers = message.headers
     match message.http_method:
+        case "POST":
+            return _fault_of_form(message) or _read_body(message.body, headers, with_arguments=with_arguments)
         case "GET" | "HEAD" | "DELETE":
             # A service that reads a body here too would read data that the check does not.
             if message.body or message.is_partial or headers.get("content-length", "0") != "0":
                 return CallFault.WRONG_METHOD
             return Session.END if message.http_method == "DELETE" else Session.STREAM
-        case "POST":
-            return _fault_of_form(message) or _read_body(message.body, headers, with_arguments=with_arguments)
         case _:
             return CallFault.WRONG_METHOD
 
@@ -147,7 +152,8 @@ def _fault_of_form(message: Message) -> CallFault | None:
     if not message.body:
         sent = "transfer-encoding" in message.headers or message.headers.get("content-length", "0").strip("0")
         return CallFault.NOT_SENT if sent else CallFault.MISSING
-    if not _is_json(message.headers.get("content-type", "")):
+    content_type = message.headers.get("content-type", "")
+    if content_type != "application/json" and not _is_json(content_type):
         return CallFault.NOT_JSON
     length = message.headers.get("content-length")
     return CallFault.PARTIAL if length is not None and length != str(len(message.body)) else None
@@ -180,7 +186,7 @@ def _read_body(body: bytes, headers: Mapping[str, str], *, with_arguments: bool)
         return CallFault.BATCH
     if not isinstance(value, dict) or not _ENVELOPE.issuperset(value) or value.get("jsonrpc") != "2.0":
         return CallFault.NOT_A_MESSAGE
-    if "id" in value and (isinstance(value["id"], bool) or not isinstance(value["id"], str | int)):
+    if "id" in value and type(value["id"]) not in _ID_TYPES:
         return CallFault.NOT_A_MESSAGE
     if "method" not in value:
         return _read_answer(value, headers)
@@ -318,6 +324,8 @@ def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFau
 
 def _is_spelled_once(members: dict[str, object], member: str) -> bool:
     """Whether no other member could be read as `member`: Go ignores case, and C stops at a NUL."""
+    if members.keys() <= _USUAL_MEMBERS:
+        return True
     wanted = member.lower()
     return not any(name != member and _folded(name.partition("\0")[0]).strip() == wanted for name in members)
 
@@ -329,6 +337,8 @@ def _folded(name: str) -> str:
 def _is_plain(kind: NameKind, name: str) -> bool:
     if kind is NameKind.RESOURCE:
         return canonical(name) is not None
+    if name.isascii():
+        return name.isprintable() and name == name.strip()
     is_shown = is_displayable(name) and has_something_to_see(name)
     return is_shown and name == name.strip() and unicodedata.normalize("NFKC", name) == name
 

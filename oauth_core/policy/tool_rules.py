@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oauth_core.policy.deciding_rules import decide_among, deciding_rules
+from oauth_core.policy.globs import glob_matches, is_within
 from oauth_core.policy.mcp_request import LISTEN, Call, NameKind, Session
 from oauth_core.policy.resource_uris import (
     canonical,
@@ -82,6 +84,8 @@ def required_for(service: Service, request: Session | Call) -> RequiredPermissio
         decided.append(rules.otherwise)
     if not decided:
         return required_for_entry(service)
+    if len(decided) == 1:
+        return RequiredPermissions(decided[0])
     return (
         RequiredPermissions(tuple(dict.fromkeys(name for needs in decided for name in needs)))
         if all(decided)
@@ -130,12 +134,12 @@ def _required_for_form(rules: ToolRules, form: str) -> list[tuple[str, ...]]:
     return needs
 
 
-def _with_other_forms(rules: Sequence[NameRule], form: str) -> list[NameRule]:
+def _with_other_forms(rules: tuple[NameRule, ...], form: str) -> list[NameRule]:
     """The rules that decide for `form`, and those for other forms that none of these replaces.
 
     If `/public/*` decides, a rule `*.key` counts for `/public/a.key?` too: a program may drop the `?`.
     """
-    deciding = _deciding(rules, form)
+    deciding = list(_deciding(rules, form))
     # A caller can choose a URI with hundreds of forms, and a hundred such URIs: few of the rules matter to them.
     others = [
         rule
@@ -145,7 +149,7 @@ def _with_other_forms(rules: Sequence[NameRule], form: str) -> list[NameRule]:
         and not any(is_within(other.pattern, rule.pattern) for other in deciding)
     ]
     if others:
-        deciding += [rule for other in other_forms(form) for rule in _deciding(others, other)]
+        deciding += [rule for other in other_forms(form) for rule in decide_among(others, other)]
     return list(dict.fromkeys(deciding))
 
 
@@ -153,44 +157,18 @@ def _is_open(method: str) -> bool:
     return method in _OPEN or method.startswith(_OPEN_PREFIX)
 
 
-def glob_matches(pattern: str, text: str) -> bool:
-    """Whether `text` matches `pattern`, in which `*` stands for any number of characters, also none.
-
-    The time is linear in the length of the text, because the caller chooses it.
-    """
-    first, *others = pattern.split("*")
-    if not others:
-        return pattern == text
-    if not text.startswith(first):
-        return False
-    place, end = len(first), len(text) - len(others[-1])
-    for part in others[:-1]:
-        place = text.find(part, place, end)
-        if place < 0:
-            return False
-        place += len(part)
-    return place <= end and text.endswith(others[-1])
+def _rules_for(rules: ToolRules, kind: NameKind) -> tuple[NameRule, ...]:
+    if kind is NameKind.TOOL:
+        return rules.tools
+    return rules.prompts if kind is NameKind.PROMPT else rules.resources
 
 
-def _rules_for(rules: ToolRules, kind: NameKind) -> Sequence[NameRule]:
-    return {NameKind.TOOL: rules.tools, NameKind.PROMPT: rules.prompts, NameKind.RESOURCE: rules.resources}[kind]
-
-
-def _deciding(rules: Sequence[NameRule], name: str) -> list[NameRule]:
+def _deciding(rules: tuple[NameRule, ...], name: str) -> list[NameRule]:
     """The matching rules for `name` that no more exact rule replaces; empty when none matches."""
-    matching = [rule for rule in rules if glob_matches(rule.pattern, name)]
-    return [rule for rule in matching if not any(is_within(other.pattern, rule.pattern) for other in matching)]
+    return deciding_rules(rules).for_name(name) if rules else []
 
 
 def _all_of(rules: Sequence[NameRule]) -> tuple[str, ...]:
+    if len(rules) == 1:
+        return rules[0].permissions
     return tuple(dict.fromkeys(name for rule in rules for name in rule.permissions))
-
-
-def is_within(narrow: str, wide: str) -> bool:
-    """Whether `narrow` is more exact than `wide`, which matches every name that `narrow` matches."""
-    return exactness(narrow) > exactness(wide) and glob_matches(wide, narrow)
-
-
-def exactness(pattern: str) -> tuple[bool, int]:
-    """The exactness of a rule with `pattern`: a full name before a glob, more characters before fewer."""
-    return "*" not in pattern, len(pattern.replace("*", ""))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from oauth_core.policy.globs import is_within
 from oauth_core.policy.permissions import OWN, RESERVED, implies, matches
 from oauth_core.policy.scopes import of_service
-from oauth_core.policy.tool_rules import is_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

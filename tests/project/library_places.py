@@ -51,6 +51,7 @@ BELONGS = {
         "portcullis",
     ),
     "hypercorn": ("oauth_web.program", "portcullis.programs.serving"),
+    "jiter": ("oauth_core.strict_json",),
     "josepy": ("portcullis.certificates.authority",),
     "jwt": (
         "oauth_core.tokens.access_tokens",

@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from oauth_core.model import NameRule, Service, ToolRules
-from oauth_core.policy.access import AccessResult, MissingScopes, Rights, evaluate
+from oauth_core.policy.access import AccessResult, MissingScopes, Rights, evaluate, held_permissions
+from oauth_core.policy.deciding_rules import deciding_rules
+from oauth_core.policy.globs import glob_matches, is_within
 from oauth_core.policy.mcp_request import Call, CallFault, Message, NameKind, Session, parse_request
 from oauth_core.policy.permissions import Permissions, check_pattern, implied_by, implies
 from oauth_core.policy.rbac import UNLIMITED, RbacPolicy, Role
-from oauth_core.policy.tool_rules import NEVER_ALLOWED, glob_matches, required_for
+from oauth_core.policy.tool_rules import NEVER_ALLOWED, required_for
 
 READ, WRITE, ADMIN = "mcp.fetch.read", "mcp.fetch.write", "mcp.fetch.admin"
 PLAIN = Service("time", "Time", "https://mcp.example/time", "http://127.0.0.1:1", "mcp.time")
@@ -282,3 +284,33 @@ def test_a_glob_has_its_usual_meaning(pattern: str, text: str) -> None:
 
     if pattern.count("*") <= 4:
         assert glob_matches(pattern, text) == plainly(pattern, text)
+
+
+@given(_services, _sets, _sets, _sets, _asked)
+def test_the_permissions_that_a_cached_verdict_holds_change_no_decision(
+    service: Service, scopes: frozenset[str], granted: frozenset[str], forbidden: frozenset[str], call: object
+) -> None:
+    rights = Rights(scopes, Permissions(granted, forbidden))
+    held = held_permissions(service, rights)
+    assert evaluate(service, rights, call, held=held) == evaluate(service, rights, call)  # type: ignore[arg-type]
+
+
+_patterns = st.lists(st.text("ab*", max_size=5) | st.sampled_from(["*", "a", "ab", "a*", "*b", "a*b", "a*b*"]))
+
+
+@given(_patterns, st.text("ab", max_size=6))
+@example(["*", "a*", "*b", "ab"], "ab")
+@example(["a*", "*b", "a", "a"], "a")
+@example(["a*a"], "a")
+def test_the_deciding_rules_match_the_name_and_no_more_exact_one_does(patterns: list[str], name: str) -> None:
+    rules = tuple(NameRule(pattern, (str(place),)) for place, pattern in enumerate(patterns))
+    matching = [rule for rule in rules if glob_matches(rule.pattern, name)]
+    expected = [rule for rule in matching if not any(is_within(other.pattern, rule.pattern) for other in matching)]
+    for _ in range(2):  # the second time they are prepared
+        assert deciding_rules(rules).for_name(name) == expected
+
+
+def test_rules_of_new_settings_are_never_decided_by_those_of_old_ones() -> None:
+    for number in range(2500):
+        rules = (NameRule("get_*", (f"mcp.fetch.{number}",)), NameRule("*", (ADMIN,)))
+        assert deciding_rules(rules).for_name("get_time") == [rules[0]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from oauth_core.policy.jsonrpc_errors import error_body, id_of
+from oauth_core.policy.jsonrpc_errors import error_body, id_of, id_of_message
 
 WHOLE = b'{"method":"tools/call","params":{"name":"a","arguments":{"id":9}},"jsonrpc":"2.0","id":"x-1"}'
 
@@ -52,3 +52,33 @@ def test_an_id_is_returned_unchanged(request_id: str | int) -> None:
     body = json.dumps({"jsonrpc": "2.0", "method": "ping", "id": request_id}).encode()
     found = id_of(body)
     assert found is None or (found == request_id and type(found) is type(request_id))
+
+
+_MEMBERS = st.permutations(["id", "jsonrpc", "method", "params"]).flatmap(
+    lambda names: st.builds(
+        lambda values: {name: values[name] for name in names},
+        st.fixed_dictionaries(
+            {
+                "id": st.text(max_size=20) | st.integers() | st.integers(0, 10**17),
+                "jsonrpc": st.just("2.0"),
+                "method": st.just("ping") | st.text(max_size=9),
+                "params": st.sampled_from([{}, {"id": 5}, {"a": {"id": 6}}, {"a": '","id":7}'}, {'x,"id': 8}]),
+            }
+        ),
+    )
+)
+
+
+@given(_MEMBERS, st.booleans(), st.sampled_from(["", " ", "\n"]), st.booleans())
+@example({"params": {}, "id": 3}, True, "", True)
+@example({"params": {"id": 4}}, True, "", True)
+def test_the_places_where_clients_write_the_id_make_no_difference(
+    message: dict[str, object], is_compact: bool, blank: str, is_ascii: bool
+) -> None:
+    separators = (",", ":") if is_compact else None
+    body = f"{blank}{json.dumps(message, ensure_ascii=is_ascii, separators=separators)}{blank}".encode()
+    expected = message.get("id")
+    if isinstance(expected, int) and abs(expected) >= 1 << 64:
+        expected = None
+    assert id_of(body) == expected
+    assert id_of_message(body) == expected

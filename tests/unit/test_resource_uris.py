@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, ValidationError
 
 from oauth_core.model import NameRule, Service, ToolRules
+from oauth_core.policy.globs import glob_matches, is_within
 from oauth_core.policy.mcp_request import Call, NameKind
 from oauth_core.policy.resource_uris import canonical, canonical_pattern, may_match_a_form_of, other_forms
-from oauth_core.policy.tool_rules import NEVER_ALLOWED, glob_matches, is_within, required_for
+from oauth_core.policy.tool_rules import NEVER_ALLOWED, required_for
 
 READ, SECRET = "mcp.files.read", "mcp.files.secret"
 FILES = Service(

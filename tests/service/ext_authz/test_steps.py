@@ -141,7 +141,7 @@ async def test_a_service_without_rules_is_decided_by_the_header_check(key: Signi
 
 
 @pytest.mark.parametrize(
-    "request_id", [7, -1, "seven", 'say "hi"\n\\', "\u00fc\u202e\U0001f642", "%REQ(:path)%", ""]
+    "request_id", [7, -1, 10**15, "seven", "x" * 200, 'say "hi"\n\\', "\u00fc\u202e\U0001f642", "%REQ(:path)%", ""]
 )
 async def test_an_undecided_request_has_its_id_as_json_for_the_answers_of_envoy(
     key: SigningKey, request_id: str | int
