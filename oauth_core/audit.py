@@ -244,6 +244,11 @@ class EventKind(StrEnum):
     )
     ALERT_SILENCE_ENDED = "alert.silence_ended", Outcome.SUCCESS, "An operator ended such a silence."
     ALERT_RESENT = "alert.resent", Outcome.SUCCESS, "An operator had the alert of this id (`key`) sent again."
+    AUDIT_CHECKPOINT_CONFLICT = (
+        "audit.checkpoint_conflict",
+        Outcome.FAILURE,
+        "A checkpoint of another node (`key`) contradicts the one that is kept: its record was rolled back.",
+    )
     AUDIT_PRUNED = (
         "audit.pruned",
         Outcome.SUCCESS,

@@ -7,8 +7,8 @@ itself. A setting is one field with a `Setting` (`definitions`); the pages and t
 
 A new setting goes into the class of its program: `gateway` for all programs, `web` for the authorization server
 (lifetimes, refresh grace), `authz` for the check service, `envoy` for Envoy (body sizes, streams), `tls`, `rates`,
-`sealing` for the sealer, `audit_sinks` for what leaves this machine, `detecting` for detection, `alerting` for
-alerts.
+`sealing` for the sealer, `monitoring` for what keeps the checkpoints of other nodes, `audit_sinks` for what leaves
+this machine, `detecting` for detection, `alerting` for alerts.
 
 May import `flows` and what is below it. For a new setting begin with the class of its program, then `definitions`.
 """
@@ -27,6 +27,7 @@ from oauth_core.settings.definitions import definitions
 from oauth_core.settings.detecting import DetectionSettings
 from oauth_core.settings.envoy import EnvoySettings
 from oauth_core.settings.gateway import WEB_PATHS, CommaList, GatewaySettings, RedisSettings
+from oauth_core.settings.monitoring import MonitorSettings
 from oauth_core.settings.sealing import SealSettings
 from oauth_core.settings.services import ServiceSettings
 from oauth_core.settings.sources import (
@@ -59,6 +60,7 @@ __all__ = [
     "SinkSettings",
     "TlsSettings",
     "WebSettings",
+    "MonitorSettings",
     "CommaList",
     "CONFIG_VARIABLE",
     "DEFINITIONS",
@@ -77,6 +79,7 @@ KINDS: tuple[type[GatewaySettings], ...] = (
     SealSettings,
     AlertSettings,
     SinkSettings,
+    MonitorSettings,
 )
 DEFINITIONS = definitions(KINDS)
 """Every setting, by the name of its field."""

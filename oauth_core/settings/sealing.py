@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from oauth_core.net.listen_addresses import check_metrics_listen
 from oauth_core.net.public_urls import is_http_url, is_loopback
 from oauth_core.settings.definitions import Setting
-from oauth_core.settings.gateway import GatewaySettings
+from oauth_core.settings.gateway import CommaList, GatewaySettings
 
 NO_AUTHORITIES = "needs audit.timestamp_ca_file: without it no time stamp could be verified"
 
@@ -20,6 +20,13 @@ def _check_webhook(url: str | None) -> str | None:
     if url and (not is_http_url(url) or not (url.startswith("https://") or is_loopback(url))):
         raise ValueError("must be a URL with https; only loopback addresses may use http")
     return url or None
+
+
+def _check_monitors(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Check the addresses of other nodes. Raises `ValueError`, whose message shows none."""
+    for url in urls:
+        _check_webhook(url)
+    return urls
 
 
 class SealSettings(GatewaySettings):
@@ -79,6 +86,23 @@ class SealSettings(GatewaySettings):
             unit="minutes",
         ),
     ] = Field(default=60, ge=1, le=10_080)
+    audit_monitors: Annotated[
+        CommaList,
+        AfterValidator(_check_monitors),
+        Setting(
+            "The addresses of the [other nodes](audit.md#other-nodes) that keep the checkpoints of this one, each "
+            "`https://HOST:PORT`. The newest one is sent at most every ten seconds, and again until it is taken.",
+            key="audit.monitors",
+        ),
+    ] = ()
+    audit_monitor_ca_file: Annotated[
+        Path | None,
+        Setting(
+            "The certificates of the authorities that the certificates of `audit.monitors` must be from.",
+            key="audit.monitor_ca_file",
+            default_text="those of the system",
+        ),
+    ] = None
     audit_metrics_listen: Annotated[
         str | None,
         AfterValidator(check_metrics_listen),

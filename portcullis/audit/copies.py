@@ -7,6 +7,7 @@ the copy.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oauth_core.process import private_files
@@ -17,11 +18,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from portcullis.audit.monitoring import MonitorCounts
+    from portcullis.audit.timestamps import StampCounts
+
 _TIMEOUT_SECONDS = 10.0
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
 _SUCCESS = 200
 _REDIRECT = 300
+
+
+@dataclass(slots=True)
+class CopyCounts:
+    """The figures of copies: of time stamps, if an authority is asked, and of each monitor by its host."""
+
+    stamps: StampCounts | None = None
+    monitors: dict[str, MonitorCounts] = field(default_factory=dict)
 
 
 class FileCopy:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from oauth_core.process import audit_figures
 from oauth_core.process.audit_figures import AuditFolder
 from oauth_core.process.file_figures import FileFigures
-from oauth_core.process.metrics import Family
+from oauth_core.process.metrics import Family, labelled
 from portcullis.programs import metrics_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from oauth_core.process.metrics import Figures
+    from portcullis.audit.copies import CopyCounts
+    from portcullis.audit.monitoring import MonitorCounts
     from portcullis.audit.sealer import Counts
     from portcullis.audit.timestamps import StampCounts
 
@@ -32,6 +34,15 @@ STAMP_FAILURES = Family(
 STAMPED = Family(
     "portcullis_sealer_timestamp_newest_seconds", "gauge", "The time of the newest time stamp; 0 without one."
 )
+MONITORED = Family(
+    "portcullis_sealer_monitor_checkpoints_total", "counter", "Checkpoints that a monitor took, by monitor."
+)
+MONITOR_FAILURES = Family(
+    "portcullis_sealer_monitor_failures_total", "counter", "Attempts that a monitor did not take."
+)
+MONITOR_CONFLICTS = Family(
+    "portcullis_sealer_monitor_conflicts_total", "counter", "Answers of a monitor that this tree was rolled back."
+)
 FAMILIES = (
     ENTRIES,
     CHECKPOINTS,
@@ -42,6 +53,9 @@ FAMILIES = (
     STAMPS,
     STAMP_FAILURES,
     STAMPED,
+    MONITORED,
+    MONITOR_FAILURES,
+    MONITOR_CONFLICTS,
     audit_figures.CHECKPOINT_AGE,
     audit_figures.FREE,
     audit_figures.DISK,
@@ -50,11 +64,8 @@ _BY_NAME = {family.name: family for family in FAMILIES}
 
 
 @contextmanager
-def serving(address: str, audit_dir: Path, counts: Counts, stamps: StampCounts | None) -> Iterator[None]:
-    """Answer `GET /metrics` at `address` inside the block. Raises `SettingsError` if it cannot listen there.
-
-    `stamps` is `None` where no authority is asked: then there are no such metrics.
-    """
+def serving(address: str, audit_dir: Path, counts: Counts, copies: CopyCounts) -> Iterator[None]:
+    """Answer `GET /metrics` at `address` inside the block. Raises `SettingsError` if it cannot listen there."""
     files = FileFigures(AuditFolder(audit_dir).figures)
 
     async def figures() -> Figures:
@@ -65,7 +76,8 @@ def serving(address: str, audit_dir: Path, counts: Counts, stamps: StampCounts |
             FAILURES.name: counts.failures,
             TREE.name: counts.tree_entries,
             UNSEALED.name: counts.unsealed_bytes,
-            **_of_stamps(stamps),
+            **_of_stamps(copies.stamps),
+            **_of_monitors(copies.monitors),
             **await files.read(),
         }
 
@@ -81,3 +93,15 @@ def _of_stamps(counts: StampCounts | None) -> Figures:
         STAMP_FAILURES.name: counts.failures,
         STAMPED.name: counts.stamped_at,
     }
+
+
+def _of_monitors(monitors: Mapping[str, MonitorCounts]) -> Figures:
+    found: Figures = {}
+    for host, counts in monitors.items():
+        values = (
+            (MONITORED, counts.taken),
+            (MONITOR_FAILURES, counts.failures),
+            (MONITOR_CONFLICTS, counts.conflicts),
+        )
+        found |= {labelled(family.name, monitor=host): value for family, value in values}
+    return found

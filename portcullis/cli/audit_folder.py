@@ -46,6 +46,8 @@ class AuditPlace:
     timestamp_url: str | None = None
     timestamp_ca_file: Path | None = None
     timestamp_minutes: int = 60
+    monitors: tuple[str, ...] = ()
+    monitor_ca_file: Path | None = None
     metrics_listen: str | None = None
     keep_days: int | None = None
     keep_bytes: int | None = None

@@ -18,6 +18,7 @@ _COMMANDS = {
     "ship": "Send the sealed record to the sinks of the settings.",
     "sinks": "Show what each sink has, what waits, and what failed.",
     "seal": "Seal the record: build its tree, and sign checkpoints.",
+    "monitor": "Keep the checkpoints of other nodes, and find records that were rolled back.",
     "key": "Print the public key of checkpoints; make the key if there is none.",
     "prune": "Delete the oldest segments, with a signed note of what was deleted.",
     "verify": "Verify that the audit record is complete and unaltered.",

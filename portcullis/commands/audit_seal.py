@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import ssl
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ from oauth_core.audit_log.checkpoints import parse_checkpoint
 from oauth_core.audit_log.signed_notes import NoteError, split_note
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
-from portcullis.audit.copies import FileCopy, NewestCopy, WebhookCopy
+from portcullis.audit.copies import CopyCounts, FileCopy, NewestCopy, WebhookCopy
 from portcullis.audit.daily_pruning import DailyPruning, prune_command
+from portcullis.audit.monitoring import Monitoring
 from portcullis.audit.seal_key import SealKey
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.audit.sealer import STEP_SECONDS, Sealer, SealerError
@@ -23,7 +25,7 @@ from portcullis.cli.audit_folder import AuditPlace, audit_place_options
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portcullis.audit.timestamps import StampCounts, Stamping
+    from portcullis.audit.timestamps import Stamping
 
 _STOP_SECONDS = 3.0
 _STAY_SECONDS = 60.0
@@ -76,13 +78,13 @@ def _sealer(place: AuditPlace, stack: ExitStack, *, make_key: bool) -> Sealer:
         raise SettingsError([f"audit.node: {error}"]) from None
     except OSError as error:
         raise SettingsError([f"{error.filename or folder.root}: {error.strerror}"]) from None
-    publish, stamps = _publisher(place, stack)
+    publish, copies = _publisher(place, stack)
     sealer = Sealer(place.audit_dir, key, report=_report, publish=publish)
     if place.metrics_listen is not None:
         # Imported here: a sealer without metrics starts faster.
         from portcullis.audit import sealer_metrics  # noqa: PLC0415
 
-        stack.enter_context(sealer_metrics.serving(place.metrics_listen, place.audit_dir, sealer.counts, stamps))
+        stack.enter_context(sealer_metrics.serving(place.metrics_listen, place.audit_dir, sealer.counts, copies))
     return sealer
 
 
@@ -127,20 +129,27 @@ def _seal(sealer: Sealer, stopping: threading.Event, pruning: DailyPruning | Non
             stopping.wait(STEP_SECONDS)
 
 
-def _publisher(place: AuditPlace, stack: ExitStack) -> tuple[Callable[[str], None], StampCounts | None]:
-    """The function that stores copies of checkpoints outside the audit folder, and the counts of time stamps.
+def _publisher(place: AuditPlace, stack: ExitStack) -> tuple[Callable[[str], None], CopyCounts]:
+    """The function that stores copies of checkpoints outside the audit folder, and the counts of them.
 
     Raises `SettingsError`.
     """
     file = FileCopy(place.checkpoint_file, _report) if place.checkpoint_file else None
     copies: list[NewestCopy] = []
-    stamping = None
+    counts = CopyCounts()
     if place.timestamp_url:
         stamping = _stamping(place, place.timestamp_url)
+        counts.stamps = stamping.counts
         name = "the time-stamping authority"
         copies.append(NewestCopy(name, stamping.send, _report, pause=stamping.pause, longest_wait=_STAMP_WAIT))
     if place.checkpoint_url:
         copies.append(WebhookCopy(place.checkpoint_url, _report))
+    tls = _tls_to_monitors(place)
+    for url in place.monitors:
+        monitoring = Monitoring(url, tls, SealKey(place.key), SealedFolder(place.audit_dir).root)
+        counts.monitors[monitoring.host] = monitoring.counts
+        name = f"the monitor {monitoring.host}"
+        copies.append(NewestCopy(name, monitoring.send, _report, pause=monitoring.pause))
     for copy in copies:
         stack.callback(copy.stop, _STOP_SECONDS)
 
@@ -150,7 +159,18 @@ def _publisher(place: AuditPlace, stack: ExitStack) -> tuple[Callable[[str], Non
         for copy in copies:
             copy.publish(note)
 
-    return publish, None if stamping is None else stamping.counts
+    return publish, counts
+
+
+def _tls_to_monitors(place: AuditPlace) -> ssl.SSLContext | None:
+    """Raises `SettingsError`."""
+    if place.monitor_ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=place.monitor_ca_file)
+    except OSError as error:
+        fault = f"audit.monitor_ca_file: {place.monitor_ca_file}: {error.strerror or 'it has no certificate'}"
+        raise SettingsError([fault]) from None
 
 
 def _stamping(place: AuditPlace, url: str) -> Stamping:

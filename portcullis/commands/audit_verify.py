@@ -18,7 +18,7 @@ from oauth_core.process import private_files
 from portcullis.audit import record_files
 from portcullis.audit.proofs import EventName, Proof, ProofError, has_event, stored_frame
 from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
-from portcullis.audit.sealed_folder import NAME, read_note
+from portcullis.audit.sealed_folder import NAME, notes_in, read_note
 from portcullis.audit.segments import Boot, BootReader
 from portcullis.audit.shown import printable
 from portcullis.audit.timestamps import Authorities, Timestamps
@@ -51,9 +51,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option(
     "--checkpoint",
     "kept",
-    type=_FILE,
+    type=click.Path(path_type=Path, exists=True),
     multiple=True,
-    help="A checkpoint that was kept elsewhere: it shows a roll-back. Repeat for more.",
+    help="Checkpoints that were kept elsewhere, which show a roll-back: a file of them, or the folder that the "
+    "monitor of another node has of this one. Repeat for more.",
 )
 @click.option(
     "--timestamps",
@@ -97,7 +98,7 @@ def command(
     """
     folder = sealed or audit_dir / NAME
     key = _key(key_text, audit_dir, sealed)
-    notes = [KeptNote(str(path), _text_of(path)) for path in kept]
+    notes = [note for path in kept for note in _notes_in(path)]
     if event is not None:
         proof = _prove(audit_dir, folder, key, notes, event).encode()
         if output is None:
@@ -226,6 +227,23 @@ def _entry(tree: TreeReader, name: EventName) -> tuple[int, FrameEntry]:
         if isinstance(entry, FrameEntry) and has_event(entry, name):
             return place, entry
     raise ProofError(f"no sealed event has the name {name}: it is not sealed yet, or there is none")
+
+
+def _notes_in(path: Path) -> list[KeptNote]:
+    """The notes of a file, or of all files of a folder. Raises `SettingsError`."""
+    try:
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.name == "checkpoint" or file.suffix == ".txt")
+        found = []
+        for file in files:
+            with file.open("rb") as opened:
+                found += [KeptNote(str(file), note) for note in notes_in(opened)] or [KeptNote(str(file), "")]
+    except OSError as error:
+        raise SettingsError([f"{error.filename or path}: {error.strerror}"]) from None
+    if not found:
+        raise SettingsError([f"{path} has no checkpoints"])
+    return found
 
 
 def _text_of(path: Path) -> str:

@@ -13,7 +13,15 @@ from oauth_core.errors import SettingsError
 from oauth_core.net.listen_addresses import TcpAddress, UnixAddress, bracketed
 from oauth_core.net.public_urls import DEFAULT_PORTS
 from oauth_core.process import ports
-from oauth_core.settings import AlertSettings, CommaList, SealSettings, SinkSettings, TlsSettings, load
+from oauth_core.settings import (
+    AlertSettings,
+    CommaList,
+    MonitorSettings,
+    SealSettings,
+    SinkSettings,
+    TlsSettings,
+    load,
+)
 from portcullis.programs.serving import check_free, parse_address
 
 if TYPE_CHECKING:
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - Envoy with TLS is public
 
 
-class UpSettings(SealSettings, SinkSettings, AlertSettings, TlsSettings):
+class UpSettings(SealSettings, MonitorSettings, SinkSettings, AlertSettings, TlsSettings):
     """The settings of `portcullis up` itself; each program reads the others."""
 
     redis_url: str | None = None

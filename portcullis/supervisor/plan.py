@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 
 from ext_authz.net.listen_addresses import distinct
 from oauth_core.net.public_urls import origin_of
-from oauth_core.settings import AlertSettings, AuthzSettings, EnvoySettings, SinkSettings, WebSettings
+from oauth_core.settings import (
+    AlertSettings,
+    AuthzSettings,
+    EnvoySettings,
+    MonitorSettings,
+    SinkSettings,
+    WebSettings,
+)
 from portcullis.alerts.outbox import lock_of
+from portcullis.audit import checkpoint_monitor
 from portcullis.audit.sealed_folder import SealedFolder
 from portcullis.github_standin.settings import PREFIX
 from portcullis.sinks.cursors import Cursors
@@ -72,6 +80,7 @@ def make_plan(options: UpOptions, paths: RuntimePaths) -> Plan:
             # No other program waits for alerts, or for sinks.
             *((_alerts(options, paths),) if options.settings.alerts_destinations else ()),
             *((_sinks(options, paths),) if options.settings.audit_sinks else ()),
+            *((_monitor(options, paths),) if options.settings.audit_monitor_listen else ()),
         ),
     )
     challenges = tuple(
@@ -200,6 +209,7 @@ _OF_SEALER = (
     "AUDIT_CHECKPOINT_URL",
     "AUDIT_TIMESTAMP_URL",
     "AUDIT_TIMESTAMP_CA_FILE",
+    "AUDIT_MONITOR_CA_FILE",
     "AUDIT_METRICS_LISTEN",
     "AUDIT_KEEP_DAYS",
     "AUDIT_KEEP_BYTES",
@@ -208,6 +218,7 @@ _OF_SEALER = (
 
 def _sealer(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
     given = {name: getattr(options.settings, name.lower()) for name in _OF_SEALER}
+    given["AUDIT_MONITORS"] = ",".join(options.settings.audit_monitors) or None
     if options.settings.audit_timestamp_url:
         given["AUDIT_TIMESTAMP_MINUTES"] = options.settings.audit_timestamp_minutes
     place = ("--audit-dir", str(paths.audit_dir), "--key-file", str(paths.audit_seal_key))
@@ -265,6 +276,19 @@ def _sinks(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
         | {"AUDIT_SEAL_KEY": str(paths.audit_seal_key)},
         probe=LockProbe(Cursors(paths.audit_dir).lock),
         essential=False,  # without it, the record waits on the disk
+    )
+
+
+def _monitor(options: UpOptions, paths: RuntimePaths) -> ChildSpec:
+    """It gets no key of this node: it only verifies what others have signed."""
+    folder = options.settings.audit_monitor_dir or checkpoint_monitor.folder_beside(paths.audit_dir)
+    return ChildSpec(
+        name="monitor",
+        command=(*_PYTHON, "portcullis", "audit", "monitor", "--config", str(paths.config)),
+        environment=environment.plain(paths.environ)
+        | environment.settings_of(MonitorSettings, paths.environ, paths.config, **_common(options, paths)),
+        probe=LockProbe(checkpoint_monitor.lock_of(folder)),
+        essential=False,  # without it, other nodes try again
     )
 
 

@@ -32,7 +32,7 @@ def test_a_shipped_rule_on_events_that_any_caller_can_cause_proves_no_identity(n
     proven = proven_by(shipped()[name])
     callers_alone = {"client_id_guessing", "client_secret_guessing", "excessive_requests", "forged_tokens"}
     callers_alone |= {"guessing_from_many_networks", "secret_guessing", "sign_in_errors", "user_code_guessing"}
-    callers_alone |= {"check_errors", "audit_interrupted", "operator_unusual_hour"}
+    callers_alone |= {"check_errors", "audit_interrupted", "operator_unusual_hour", "checkpoint_conflict"}
     if name in callers_alone:
         assert proven == frozenset()
     if "user_id" in proven:

@@ -206,6 +206,9 @@ FIRES: dict[str, list[Case]] = {
     "check_errors": [("fifty errors", denied(50, DenyReason.TOKEN_STATE_UNKNOWN, every=0.1, service="notes"))],
     "sign_in_errors": [("ten errors", several(10, EventKind.SIGN_IN_FAILED, source=network))],
     "audit_interrupted": [("once", [at(EventKind.AUDIT_INTERRUPTED, reason="12 events")])],
+    "checkpoint_conflict": [
+        ("once", [at(EventKind.AUDIT_CHECKPOINT_CONFLICT, key="node-1", reason="rolled back")])
+    ],
     "operator_unusual_hour": [
         ("a command in the night", [*WORK, at(COMMAND, 19 * 60, operator="alice", service="notes")]),
     ],
@@ -374,6 +377,7 @@ SILENT: dict[str, list[Case]] = {
         ("refused people", several(30, EventKind.SIGN_IN_REFUSED, every=0.1)),
     ],
     "audit_interrupted": [("a usual event", [at(EventKind.ACCESS_ALLOWED)])],
+    "checkpoint_conflict": [("a usual event", [at(EventKind.ACCESS_ALLOWED)])],
     "operator_unusual_hour": [
         ("the usual part of the day", [*WORK, at(COMMAND, 5 * 60, operator="alice")]),
         ("a new operator", [*WORK, at(COMMAND, 19 * 60, operator="bob")]),

@@ -73,6 +73,7 @@ _SEVERITY = {
     "refresh.reused": _HIGH,
     "code.replayed": _HIGH,
     "audit.interrupted": _HIGH,
+    "audit.checkpoint_conflict": _HIGH,
     "refresh.repeated_elsewhere": _MEDIUM,
     "login.changed_hands": _MEDIUM,
 }

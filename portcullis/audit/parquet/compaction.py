@@ -135,7 +135,7 @@ def _copied(folder: Path, name: str, group: Sequence[_Ready], report: Callable[[
                 key = SegmentKey(writer, boot, index)
                 refused[key] = kept.pop(key)
             begins, ends = connection.execute(_SPAN).fetchall()[0]
-            connection.execute(f"COPY ({_SORTED}) TO {database.quoted(result)} ({_FORM})")
+            connection.execute(f"COPY ({_SORTED}) TO {database.quoted(result)} ({FORM})")
         path = folder / f"{name}.{made[-8:]}.parquet"
         with private_files.replacing(path) as target, result.open("rb") as source:
             shutil.copyfileobj(source, target)
@@ -192,4 +192,4 @@ FROM (SELECT *, json_transform(line, '{"time": "VARCHAR", "event": "VARCHAR", "o
     FROM lines)
 ORDER BY login, user_id, client_id, time
 """
-_FORM = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_OF_A_GROUP}"
+FORM = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROWS_OF_A_GROUP}"

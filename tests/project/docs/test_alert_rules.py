@@ -207,6 +207,17 @@ CASES = [
         minutes=150,
     ),
     Case(
+        "PortcullisCheckpointConflict",
+        {'portcullis_monitor_conflicts_total{node="node-1"}': "0x60 1x100"},
+        {'portcullis_monitor_conflicts_total{node="node-1"}': ONCE},
+    ),
+    Case(
+        "PortcullisNodeNotMonitored",
+        {'portcullis_monitor_age_seconds{node="node-1"}': constant(61)},
+        {'portcullis_monitor_age_seconds{node="node-1"}': constant(700)},
+        labels={"node": "node-1"},
+    ),
+    Case(
         "PortcullisAuditDiskNearlyFull",
         {**gauge("portcullis_audit_free_bytes", 20e9), **gauge("portcullis_audit_disk_bytes", 100e9)},
         {**gauge("portcullis_audit_free_bytes", 9e9), **gauge("portcullis_audit_disk_bytes", 100e9)},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ext_authz.metrics import families
 from oauth_web.endpoints import metrics
 from portcullis.alerts import metrics as alert_metrics
-from portcullis.audit import sealer_metrics
+from portcullis.audit import monitor_metrics, sealer_metrics
 from portcullis.sinks import metrics as sink_metrics
 from tests.support.dashboard import DASHBOARD, PANELS, expressions, targets
 from tests.support.promtool import check_expressions, needs_promtool
@@ -78,7 +78,7 @@ def test_every_metric_has_a_panel() -> None:
         for expression in expressions()
         for name in re.findall(r"\bportcullis_\w+", expression)
     }
-    programs = (families, metrics, sealer_metrics, alert_metrics, sink_metrics)
+    programs = (families, metrics, sealer_metrics, monitor_metrics, alert_metrics, sink_metrics)
     known = {family.name for program in programs for family in program.FAMILIES}
     assert shown | WITHOUT_PANEL == known
     assert not shown & WITHOUT_PANEL

@@ -13,7 +13,7 @@ from oauth_core.process.metrics import family_of
 from oauth_core.refusals import DenyReason
 from oauth_web.endpoints import metrics
 from portcullis.alerts import metrics as alert_metrics
-from portcullis.audit import sealer_metrics
+from portcullis.audit import monitor_metrics, sealer_metrics
 from portcullis.sinks import metrics as sink_metrics
 from tests.support.project import ROOT
 
@@ -22,7 +22,7 @@ OF_ENVOY = {"envoy_server_days_until_first_cert_expiring"}
 """Metrics of Envoy itself that rules use; `tests/envoy/tls` tests whether Envoy has them."""
 BY_NAME = {
     family.name: family
-    for program in (families, metrics, sealer_metrics, alert_metrics, sink_metrics)
+    for program in (families, metrics, sealer_metrics, monitor_metrics, alert_metrics, sink_metrics)
     for family in program.FAMILIES
 }
 RULES: dict[str, Any] = yaml.safe_load((DOCS / "prometheus-rules.yaml").read_text(encoding="utf-8"))
