@@ -17,6 +17,7 @@ from oauth_core.process.audit_figures import AuditFolder
 from oauth_core.process.file_figures import FileFigures
 from oauth_core.process.metrics import CONTENT_TYPE, Family, Figures, exposition, labelled
 from oauth_core.store import connection
+from oauth_core.store.records.mail_queue import MailResult
 from oauth_web.http import request_times
 from oauth_web.login_providers import github
 
@@ -33,6 +34,9 @@ STORED_REFUSED = Family(
 REDIS_USED = Family("portcullis_redis_used_bytes", "gauge", "Memory that the fullest Redis server uses.")
 REDIS_LIMIT = Family("portcullis_redis_limit_bytes", "gauge", "Its maxmemory; 0 for none.")
 AUDIT_EVENTS = Family("portcullis_audit_events_total", "counter", "Events in the audit log, by kind.")
+MAILS = Family("portcullis_mails_total", "counter", "Attempts to send mails to people, by result.")
+MAILS_WAITING = Family("portcullis_mails_waiting", "gauge", "Mails to people that wait.")
+MAILS_OLDEST = Family("portcullis_mails_oldest_waiting_seconds", "gauge", "The age of the oldest mail that waits.")
 FAMILIES = (
     request_times.TIMES,
     github.TIMES,
@@ -43,6 +47,9 @@ FAMILIES = (
     REDIS_USED,
     REDIS_LIMIT,
     AUDIT_EVENTS,
+    MAILS,
+    MAILS_WAITING,
+    MAILS_OLDEST,
     audit_figures.AVAILABLE,
     audit_figures.UNSEALED,
     audit_figures.CHECKPOINT_AGE,
@@ -89,6 +96,8 @@ def _of_this_process(deps: Deps) -> Figures:
         figures[labelled(STORED_LIMIT.name, kind=kind)] = size
     for kind, count in deps.quotas.refusals.items():
         figures[labelled(STORED_REFUSED.name, kind=kind)] = count
+    if deps.settings.mail_server is not None:
+        figures |= {labelled(MAILS.name, result=result): deps.mails.counts[result] for result in MailResult}
     return figures
 
 
@@ -96,7 +105,16 @@ async def _of_redis(deps: Deps) -> Figures:
     """Return the figures of Redis; none while it does not answer: alerts need the other figures then."""
     try:
         stored, redis = await deps.quotas.totals(), await deps.memory.read()
+        mails = {} if deps.settings.mail_server is None else await _of_mails(deps)
     except StoreUnavailableError:
         return {}
     figures: Figures = {labelled(STORED.name, kind=kind): size for kind, size in stored.items()}
-    return {**figures, REDIS_USED.name: redis.used, REDIS_LIMIT.name: redis.most}
+    return {**figures, **mails, REDIS_USED.name: redis.used, REDIS_LIMIT.name: redis.most}
+
+
+async def _of_mails(deps: Deps) -> Figures:
+    """Raises `StoreUnavailableError`."""
+    waiting = await deps.mails.waiting()
+    oldest = await deps.mails.oldest() if waiting else None
+    age = 0.0 if oldest is None else max(0.0, deps.clock() - oldest)
+    return {MAILS_WAITING.name: waiting, MAILS_OLDEST.name: age}

@@ -12,6 +12,7 @@ import structlog
 
 from oauth_core.errors import StoreUnavailableError
 from oauth_core.process.child_process import answered
+from oauth_core.store.records.mail_queue import MailResult
 from oauth_web.mail import smtp_attempt
 from oauth_web.mail.messages import message_of
 from oauth_web.mail.smtp_attempt import Attempt
@@ -90,6 +91,7 @@ class MailSender:
             except Exception as error:  # noqa: BLE001 - one mail must not hold those of other people
                 # Without the text of the error, which may have the address.
                 _log.error("mail.refused", user_id=mail.github_id, reason=type(error).__name__)
+                self._mails.counts[MailResult.REFUSED] += 1
                 await self._mails.remove(mail_id)
 
     async def _send(self, mail_id: str, mail: QueuedMail) -> None:
@@ -100,14 +102,17 @@ class MailSender:
             return
         attempt = await self._try(mail_id, mail, to)
         if attempt.is_taken:
+            self._mails.counts[MailResult.SENT] += 1
             await self._mails.remove(mail_id)
             if self._is_failing:
                 _log.info("mail.sent_again")
             self._is_failing = False
         elif attempt.is_final:
+            self._mails.counts[MailResult.REFUSED] += 1
             await self._mails.remove(mail_id)
             _log.warning("mail.refused", user_id=mail.github_id, reason=attempt.fault)
         else:
+            self._mails.counts[MailResult.FAILED] += 1
             wait = min(_FIRST_WAIT * 2 ** min(mail.attempts, 10), _LONGEST_WAIT)
             await self._mails.retry(mail_id, mail, at=self._clock() + wait)
             if not self._is_failing:

@@ -52,6 +52,9 @@ def scraped_web(folder: Path) -> Samples:
         "ISSUER": "https://localhost:8443",
         "TLS_CERT": str(authority.cert),
         "TLS_KEY": str(authority.identity("localhost").key),
+        "MAIL_SERVER": f"127.0.0.1:{free_port()}",
+        "MAIL_TLS": "off",
+        "MAIL_FROM": "gate@example.com",
     }
     with running_web(settings):
         return whole(place)

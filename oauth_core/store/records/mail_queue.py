@@ -5,8 +5,10 @@ They survive restarts of every program. A mail is removed after the server took 
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from oauth_core.crypto.credentials import new_identifier
@@ -42,6 +44,19 @@ _UNREADABLE_WAIT = 3600
 _MAIL = SealedCodec(QueuedMail)
 
 
+class MailResult(StrEnum):
+    """What became of an attempt to send a mail, or of a mail without one."""
+
+    SENT = "sent"
+    """The mail server took it."""
+    FAILED = "failed"
+    """The attempt failed, and is repeated."""
+    REFUSED = "refused"
+    """The mail server refused it for good, or it could not be made."""
+    GIVEN_UP = "given_up"
+    """No server took it within its lifetime."""
+
+
 class MailQueue:
     """Stores mails that wait. Every method raises `StoreUnavailableError`. `rate_of` has the limits."""
 
@@ -58,6 +73,8 @@ class MailQueue:
         self._contacts = contacts
         self._rates = rates
         self._rate_of = rate_of
+        self.counts: Counter[MailResult] = Counter()
+        """The results in this process."""
 
     async def add_notice(self, github_id: int, notice: Notice, count: int) -> bool:
         """Add a mail about a notice, if the person wants it and had not too many. Returns whether it was added."""
@@ -110,6 +127,7 @@ class MailQueue:
                     await self._redis.zadd(keyspace.MAILS, {mail_id: now + _UNREADABLE_WAIT}, xx=True)
                 continue
             if mail is None:  # its time is up
+                self.counts[MailResult.GIVEN_UP] += 1
                 await self.remove(mail_id)
             else:
                 found.append((mail_id, mail))
@@ -133,6 +151,13 @@ class MailQueue:
         """Return how many mails wait."""
         async with guarded():
             return int(await self._redis.zcard(keyspace.MAILS))
+
+    async def oldest(self) -> int | None:
+        """Return the second at which the oldest mail that waits was added; `None` without one."""
+        async with guarded():
+            ids = await self._redis.zrange(keyspace.MAILS, 0, -1)
+        times = [mail_id.partition("-")[0] for mail_id in map(str, ids)]
+        return min((int(text) for text in times if text.isdecimal()), default=None)
 
     async def count_of(self, github_id: int) -> int:
         """Return how many mails wait that are about this person."""
@@ -166,7 +191,7 @@ class MailQueue:
             return False
         # A link that does not work any more is worth no attempt, and hostile addresses hold the queue for less.
         lifetime = MAIL_LIFETIME if mail.token is None else PENDING_LIFETIME
-        mail_id = new_identifier()
+        mail_id = f"{mail.queued_at}-{new_identifier()}"
         redis_key = keyspace.mail(mail_id)
         async with guarded():
             await self._redis.set(redis_key, _MAIL.dump(mail, self._key, redis_key), ex=lifetime)

@@ -132,6 +132,7 @@ TRACKED = "portcullis_staleness_seconds"
 ENVOY = "envoy_server_days_until_first_cert_expiring"
 REUSED, ELSEWHERE = "refresh.reused", "refresh.repeated_elsewhere"
 ONCE = "0x85 1x100"
+MAILS_SENT = 'portcullis_mails_total{result="sent"}'
 
 CASES = [
     Case("PortcullisForgedTokens", refused("bad_signature", 1), refused("bad_signature", 60)),
@@ -249,6 +250,25 @@ CASES = [
         {'portcullis_alerts_given_up_total{destination="pager"}': "1x200"},
         {'portcullis_alerts_given_up_total{destination="pager"}': ONCE},
         {"destination": "pager"},
+    ),
+    # One address at which no mail arrives is no fault of the mail server.
+    Case(
+        "PortcullisMailsNotSent",
+        {
+            "portcullis_mails_oldest_waiting_seconds": "0+60x200",
+            'portcullis_mails_total{result="sent"}': counter(1),
+        },
+        {"portcullis_mails_oldest_waiting_seconds": "0+60x200", 'portcullis_mails_total{result="sent"}': "7x200"},
+    ),
+    Case(
+        "PortcullisMailsGivenUp",
+        {'portcullis_mails_total{result="given_up"}': "2x200"},
+        {'portcullis_mails_total{result="given_up"}': ONCE},
+    ),
+    Case(
+        "PortcullisMailsRefused",
+        {'portcullis_mails_total{result="refused"}': "0x85 3x100"},
+        {'portcullis_mails_total{result="refused"}': counter(1)},
     ),
     # A sink that always lacks the newest entries is not behind.
     Case(

@@ -32,6 +32,7 @@ def test_it_has_a_row_for_each_part() -> None:
         "Audit record and certificates",
         "Alerts",
         "Sinks of the audit record",
+        "Mails to people",
     ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 
 from oauth_core.flows.mail_notices import PENDING_LIFETIME, MailKind
@@ -17,15 +18,15 @@ from oauth_core.store import keyspace
 from tests.support import forks
 from tests.support.mail_server import Mailbox, mail_server
 from tests.support.master_key import RECORD_KEY
+from tests.support.metrics import read_samples
 from tests.support.oauth_client import OAuthClient, Pkce, form_value
+from tests.support.ports import free_port
 from tests.support.programs import until
 from tests.support.web_process import WebServer, running_web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from email.message import EmailMessage
-
-    import httpx2
 
 
 @dataclass
@@ -49,6 +50,11 @@ class Post:
         with self.web.redis.client() as redis:
             return int(redis.zcard(keyspace.MAILS))
 
+    def figure(self, name: str, **labels: str) -> float:
+        """A metric of the authorization server about mails."""
+        page = httpx2.get(f"http://{self.web.environment['WEB_METRICS_LISTEN']}/metrics", timeout=60).text
+        return read_samples(page)[f"portcullis_mails_{name}", tuple(labels.items())]
+
     def hurry(self) -> None:
         """Let the next attempt of all mails be due."""
         with self.web.redis.client() as redis:
@@ -60,6 +66,7 @@ class Post:
 def post() -> Iterator[Post]:
     with mail_server() as box:
         settings = {
+            "WEB_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
             "ALLOWED_GITHUB_USERS": "*",
             "MAIL_SERVER": f"127.0.0.1:{box.port}",
             "MAIL_TLS": "off",
@@ -445,3 +452,38 @@ async def test_a_text_that_is_no_address_is_refused(post: Post, client: OAuthCli
     await signed_in(client, somebody())
     assert (await enter(client, address)).status_code == 400
     assert post.waiting() == 0
+
+
+async def test_the_metrics_count_mails_that_are_sent_fail_wait_and_are_refused(
+    post: Post, client: OAuthClient
+) -> None:
+    sent, failed = post.figure("total", result="sent"), post.figure("total", result="failed")
+    login = somebody()
+    await confirmed(post, client, login)
+    until(lambda: post.figure("total", result="sent") == sent + 1, "the count of the confirmation")
+    until(lambda: post.figure("waiting") == 0, "no mail to wait")
+    assert post.figure("oldest_waiting_seconds") == 0
+    post.box.answer = "451 later"
+    await connect(client, login, "App")
+    until(lambda: post.figure("total", result="failed") == failed + 1, "the count of the failed attempt")
+    assert post.figure("waiting") == 1
+    until(lambda: post.figure("oldest_waiting_seconds") > 0, "the age of the mail to grow")
+    refused = post.figure("total", result="refused")
+    post.box.answer = "550 no such mailbox"
+    post.hurry()
+    until(lambda: post.figure("total", result="refused") == refused + 1, "the count of the refusal")
+    until(lambda: post.figure("waiting") == 0, "no mail to wait")
+
+
+async def test_a_mail_whose_time_is_up_is_counted_as_given_up(post: Post, client: OAuthClient) -> None:
+    login = somebody()
+    await confirmed(post, client, login)
+    until(lambda: post.waiting() == 0, "no mail to wait")
+    given_up = post.figure("total", result="given_up")
+    post.box.answer = "451 later"
+    await connect(client, login, "App")
+    with post.web.redis.client() as redis:
+        (mail_id,) = redis.zrange(keyspace.MAILS, 0, -1)
+        redis.delete(keyspace.mail(str(mail_id)))
+    post.hurry()
+    until(lambda: post.figure("total", result="given_up") == given_up + 1, "the count")
