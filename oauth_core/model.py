@@ -5,18 +5,69 @@ Times are whole seconds since the epoch. Secrets appear only hashed: see `oauth_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 ClientAuthMethod = Literal["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 
 @dataclass(frozen=True, slots=True)
+class ArgumentCondition:
+    """A condition on one field of the arguments of a call. A part that is `None` or empty demands nothing.
+
+    `field` is the name as the operator wrote it, such as `options.paths[]`, and `steps` the way to the field:
+    names of members, and `None` for each item of a list. `present` demands that the field is given, or left out.
+    If it is `optional`, the other parts hold for a call without the field. `paths` are globs over paths, in
+    segments. `at_least` and `at_most` bound a number, `characters` the length of a text, and `items` that of a
+    list. `oauth_core.policy.argument_rules` evaluates it.
+    """
+
+    field: str
+    steps: tuple[str | None, ...]
+    present: bool | None = None
+    optional: bool = False
+    globs: tuple[str, ...] = ()
+    paths: tuple[tuple[str, ...], ...] = ()
+    one_of: tuple[str | bool | Decimal, ...] = ()
+    at_least: Decimal | None = None
+    at_most: Decimal | None = None
+    is_integer: bool = False
+    characters: tuple[int, int | None] | None = None
+    items: tuple[int, int | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to satisfy a rule: all `permissions` are needed, and all `conditions` must hold.
+
+    Unless `allows_others`, a call may have no arguments but those with a condition. `explanation` is a text for a
+    caller whose arguments do not meet the conditions.
+    """
+
+    permissions: tuple[str, ...]
+    conditions: tuple[ArgumentCondition, ...] = ()
+    allows_others: bool = True
+    explanation: str = ""
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it depends on the arguments of the call."""
+        return bool(self.conditions) or not self.allows_others
+
+
+@dataclass(frozen=True, slots=True)
 class NameRule:
-    """Every permission in `permissions` is needed for the names that match `pattern` (`*` for any text)."""
+    """Every permission in `permissions` is needed for the names that match `pattern` (`*` for any text).
+
+    If there are `ways`, one of them must be satisfied instead, and `permissions` is empty.
+    """
 
     pattern: str
     permissions: tuple[str, ...]
+    ways: tuple[Way, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +75,7 @@ class ToolRules:
     """The permissions that the methods of a service, and names used with them, need.
 
     See `oauth_core.policy.tool_rules`. `otherwise` are the permissions for names without a rule; if it is empty,
-    these are forbidden. `reads_arguments` is true if a rule depends on the arguments of a call.
+    these are forbidden. `reads_arguments` is true if a rule has ways, which may depend on the arguments of a call.
     """
 
     methods: tuple[NameRule, ...] = ()
@@ -32,7 +83,12 @@ class ToolRules:
     prompts: tuple[NameRule, ...] = ()
     resources: tuple[NameRule, ...] = ()
     otherwise: tuple[str, ...] = ()
-    reads_arguments: bool = False
+    reads_arguments: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find out whether a rule has ways, once for all calls."""
+        with_ways = any(rule.ways for rule in (*self.tools, *self.prompts))
+        object.__setattr__(self, "reads_arguments", with_ways)
 
 
 @dataclass(frozen=True, slots=True)

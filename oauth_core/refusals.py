@@ -192,6 +192,15 @@ class DenyReason(Reason):
         "forbidden_by_policy",
         _checked(403, ErrorCode.ACCESS_DENIED, "You may not do this here.", Challenge.FORBIDDEN),
     )
+    ARGUMENTS_NOT_ALLOWED = (
+        "arguments_not_allowed",
+        _checked(
+            403,
+            ErrorCode.ACCESS_DENIED,
+            "You may not call this with these arguments{detail}",
+            Challenge.FORBIDDEN,
+        ),
+    )
     BODY_MISSING = "body_missing", _NOT_PLAIN
     # Not the caller's fault, so not 400: the operator's Envoy configuration lacks `with_request_body`.
     BODY_NOT_SENT = (

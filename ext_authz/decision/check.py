@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _OF_THE_LOG = (OSError, ValueError)
 """The errors of a log that cannot be written."""
 
+_OF_ARGUMENTS = frozenset({DenyReason.ARGUMENTS_NOT_ALLOWED, DenyReason.AMBIGUOUS_ARGUMENTS})
+
 _BYTES_WITHOUT_TOKEN = 8192
 """Bytes of a body that are read for its id when the caller presents no valid token."""
 
@@ -241,7 +243,8 @@ class Authorizer:
         # The required scopes may depend on the token; everything else is the same for all callers.
         kind = (deny.reason, None if service is None else service.resource, deny.detail)
         request_id = _id_of(request, context)
-        is_common = not deny.scopes and request_id is None
+        # A rule has many descriptions of arguments, one for each condition that they do not meet.
+        is_common = not deny.scopes and request_id is None and deny.reason not in _OF_ARGUMENTS
         answer = self._refusals.get(kind) if is_common else None
         if answer is None:
             refused = deny_response(deny.reason, service, deny.detail, deny.scopes)

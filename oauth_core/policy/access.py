@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from oauth_core.policy.mcp_request import CallFault
 from oauth_core.policy.permissions import Permissions, implied_by, implies
 from oauth_core.policy.rbac import UNLIMITED
 from oauth_core.policy.scopes import of_service
-from oauth_core.policy.tool_rules import required_for, required_for_entry
+from oauth_core.policy.tool_rules import RequiredPermissions, required_for, required_for_entry
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.mcp_request import Call, Session
     from oauth_core.policy.rbac import RbacPolicy
-    from oauth_core.policy.tool_rules import RequiredPermissions
+
+_MOST_WAYS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,17 @@ class MissingScopes:
     """The policy allows it and the token does not: a new token needs these `scopes`, old ones included."""
 
     scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnmetArguments:
+    """A permission of the caller would allow the call with other arguments. `text` describes what they must be.
+
+    `is_ambiguous` is true if programs could read the arguments differently.
+    """
+
+    text: str
+    is_ambiguous: bool
 
 
 def rights_of(policy: RbacPolicy, claims: AccessClaims) -> Rights:
@@ -83,7 +96,11 @@ def is_enough(required: RequiredPermissions, held: Set[str]) -> bool:
     """Whether the permissions `held` (`held_permissions`) are enough: the same as `evaluate` decides."""
     if required.any_is_enough:
         return not held.isdisjoint(required.permissions)
-    return bool(required.permissions) and all(map(held.__contains__, required.permissions))
+    if not all(map(held.__contains__, required.permissions)):
+        return False
+    if not required.choices:
+        return bool(required.permissions)
+    return all(any(all(map(held.__contains__, names)) for names in sets) for sets in required.choices)
 
 
 def evaluate(
@@ -93,7 +110,7 @@ def evaluate(
     *,
     entry: AccessResult | MissingScopes | None = None,
     held: frozenset[str] | None = None,
-) -> AccessResult | MissingScopes | CallFault:
+) -> AccessResult | MissingScopes | UnmetArguments | CallFault:
     """Whether `rights` are enough at `service` for `request`, which matters only if the service has rules.
 
     `entry` and `held` are the results of `evaluate_entry` and `held_permissions` for the two, if they are known.
@@ -107,7 +124,36 @@ def evaluate(
     required = required_for(service, request)
     if held and is_enough(required, held):
         return AccessResult.GRANTED
-    return _evaluate_requirement(required, service, rights)
+    result = _evaluate_requirement(chosen(required, rights), service, rights)
+    return _evaluate_unmet(required, rights) if result is AccessResult.FORBIDDEN and required.unmet else result
+
+
+def _evaluate_unmet(required: RequiredPermissions, rights: Rights) -> AccessResult | UnmetArguments:
+    """The refusal of arguments: it describes only ways that the policy opens to this caller."""
+    found = [
+        (fault, way.explanation)
+        for way, fault in required.unmet
+        if all(map(rights.permissions.allows, way.permissions))
+    ]
+    texts = [f"{fault.text} ({explanation})" if explanation else fault.text for fault, explanation in found]
+    if not texts:
+        return AccessResult.FORBIDDEN
+    text = "; or ".join(tuple(dict.fromkeys(texts))[:_MOST_WAYS_SHOWN])
+    return UnmetArguments(text, is_ambiguous=any(fault.is_ambiguous for fault, _ in found))
+
+
+def chosen(required: RequiredPermissions, rights: Rights) -> RequiredPermissions:
+    """The requirement with the set of each choice that these rights cover best."""
+    if not required.choices:
+        return required
+    best = [max(sets, key=lambda names: _coverage(names, rights)) for sets in required.choices]
+    return RequiredPermissions(tuple(dict.fromkeys((*required.permissions, *chain(*best)))))
+
+
+def _coverage(names: tuple[str, ...], rights: Rights) -> tuple[bool, bool]:
+    """Whether the policy allows all of `names`, and whether the token has them too."""
+    allowed = all(map(rights.permissions.allows, names))
+    return allowed, allowed and all(implies(rights.scopes, name) for name in names)
 
 
 def _evaluate_requirement(

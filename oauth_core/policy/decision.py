@@ -17,6 +17,7 @@ from oauth_core.policy.access import (
     AccessResult,
     MissingScopes,
     Rights,
+    UnmetArguments,
     evaluate,
     evaluate_entry,
     held_permissions,
@@ -235,7 +236,7 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
         reason = DenyReason.REVOKED if status is TokenStatus.REVOKED else DenyReason.TOKEN_STATE_UNKNOWN
         return Deny(reason, claims)
     if service.rules is None or context.by_headers:
-        result: AccessResult | MissingScopes | CallFault = verdict.entry
+        result: AccessResult | MissingScopes | UnmetArguments | CallFault = verdict.entry
     else:
         result = evaluate(service, verdict.rights, context.request, entry=verdict.entry, held=verdict.held)
     if result is AccessResult.GRANTED:
@@ -245,12 +246,17 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
     return _deny_for_missing_right(result, claims)
 
 
-def _deny_for_missing_right(result: AccessResult | MissingScopes | CallFault, claims: AccessClaims) -> Deny:
+def _deny_for_missing_right(
+    result: AccessResult | MissingScopes | UnmetArguments | CallFault, claims: AccessClaims
+) -> Deny:
     match result:
         case AccessResult.FORBIDDEN | AccessResult.GRANTED:
             return Deny(DenyReason.FORBIDDEN_BY_POLICY, claims)
         case MissingScopes(scopes):
             return Deny(DenyReason.INSUFFICIENT_SCOPE, claims, scopes=scopes)
+        case UnmetArguments(text, is_ambiguous):
+            reason = DenyReason.AMBIGUOUS_ARGUMENTS if is_ambiguous else DenyReason.ARGUMENTS_NOT_ALLOWED
+            return Deny(reason, claims, detail=text)
         case CallFault() as fault:
             return Deny(fault.reason, claims)
         case _ as never:

@@ -57,7 +57,8 @@ def deny_response(
     row = reason.row
     description = row.description.format(detail=f": {detail}" if detail else ".")
     headers = {
-        "www-authenticate": _challenge(row, service, description, scopes),
+        # An operator's text may have characters that no header can have (RFC 9110 section 5.5).
+        "www-authenticate": _challenge(row, service, row.description.format(detail="."), scopes),
         "retry-after": None if row.retry_after is None else str(row.retry_after),
         "allow": row.allow,
         "content-type": "application/json",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import strict_json
 from oauth_core.display_text import has_something_to_see, is_displayable
+from oauth_core.policy.argument_rules import ANY_ARGUMENTS
 from oauth_core.policy.jsonrpc_limits import (
     DEEPEST,
     LONGEST_INTEGER,
@@ -33,9 +34,13 @@ from oauth_core.refusals import DenyFault, DenyReason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from oauth_core.policy.argument_rules import AnyArguments
+
 _ID_TYPES = (int, str)
 """Not a boolean, which is an `int` too."""
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_LONGEST_FOLDED = 128
+"""Characters of a name that could be folded into one that MCP defines."""
 _METHOD = re.compile(rf"[!#-\[\]-~]{{1,{LONGEST_METHOD}}}\Z")
 """Visible ASCII: some programs trim blanks or fold other letters, and would read the name of another method."""
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -106,7 +111,8 @@ class Call(NamedTuple):
     `kind` is set where the method takes a name; there `name` is `None` when the request leaves it out, an error
     that the service answers. `uris` are the resources in a `subscriptions/listen`, or in a reference of an unknown
     kind. `names_more` is true if it contains another name, for which no rule exists. `arguments` are those of a
-    `tools/call` or `prompts/get` at a service whose rules depend on them, and `None` everywhere else.
+    `tools/call` or `prompts/get` at a service whose rules depend on them, and `None` everywhere else. With
+    `ANY_ARGUMENTS` the call stands for all calls of this name: a list shows what some arguments would allow.
     """
 
     method: str
@@ -114,7 +120,7 @@ class Call(NamedTuple):
     name: str | None = None
     uris: tuple[str, ...] = ()
     names_more: bool = False
-    arguments: Mapping[str, object] | None = None
+    arguments: Mapping[str, object] | AnyArguments | None = None
 
 
 class Message(NamedTuple):
@@ -289,14 +295,12 @@ def _named(method: str, kind: NameKind, members: dict[str, object], member: str)
 
 
 def call_of(kind: NameKind, name: str) -> Call | CallFault:
-    """The call that uses the tool, prompt or resource `name`, as `parse_request` reads it."""
-    match kind:
-        case NameKind.TOOL:
-            return _named("tools/call", kind, {"name": name}, "name")
-        case NameKind.PROMPT:
-            return _named("prompts/get", kind, {"name": name}, "name")
-        case NameKind.RESOURCE:
-            return _named("resources/read", kind, {"uri": name}, "uri")
+    """The call that uses the tool, prompt or resource `name`, as `parse_request` reads it, with any arguments."""
+    if kind is NameKind.RESOURCE:
+        return _named("resources/read", kind, {"uri": name}, "uri")
+    method = "tools/call" if kind is NameKind.TOOL else "prompts/get"
+    call = _named(method, kind, {"name": name}, "name")
+    return call._replace(arguments=ANY_ARGUMENTS) if isinstance(call, Call) else call
 
 
 def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFault:
@@ -327,11 +331,14 @@ def _is_spelled_once(members: dict[str, object], member: str) -> bool:
     if members.keys() <= _USUAL_MEMBERS:
         return True
     wanted = member.lower()
-    return not any(name != member and _folded(name.partition("\0")[0]).strip() == wanted for name in members)
+    return not any(name != member and _folded(name.partition("\0")[0].strip()) == wanted for name in members)
 
 
 def _folded(name: str) -> str:
-    return name.lower() if name.isascii() else unicodedata.normalize("NFKC", name).casefold()
+    if name.isascii():
+        return name.lower()
+    # Folding a long run of combining marks takes quadratic time, and makes no short name of a long one.
+    return unicodedata.normalize("NFKC", name).casefold().strip() if len(name) <= _LONGEST_FOLDED else name
 
 
 def _is_plain(kind: NameKind, name: str) -> bool:
@@ -356,6 +363,14 @@ def _agrees(call: Call, value: dict[str, object], headers: Mapping[str, str]) ->
         task = params.get("taskId")
         name = task if isinstance(task, str) and _is_spelled_once(params, "taskId") else None
     return name is not None and decoded_name(header) == name
+
+
+def read_arguments(text: str) -> Mapping[str, object]:
+    """The arguments in `text`, an object of JSON, as a call has them. Raises `ValueError` if it is not valid."""
+    value = _JSON_WITH_ARGUMENTS.parse(text.encode("utf-8", "surrogatepass"))
+    if not isinstance(value, dict):
+        raise ValueError("arguments are an object of JSON")  # noqa: TRY004 - the value, not the type, is wrong
+    return value
 
 
 def decoded_name(header: str) -> str | None:

@@ -4,6 +4,9 @@ Of the matching rules for one kind of name, the most exact decides: a more exact
 contains it, as `get_time` replaces `get_*`. If neither contains the other, as with `get_*` and `*_secret`, both
 count. A name without a rule needs the permissions in `otherwise`; without `otherwise` it is refused. A request
 that only opens, keeps or ends a session, or lists what exists, needs any one permission of the service.
+
+A rule may have several ways, with conditions on the arguments of the call (`argument_rules`). The ways whose
+conditions hold are open, and one of them is enough. If none is open, the call is refused.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from oauth_core.policy.argument_rules import unmet
 from oauth_core.policy.deciding_rules import decide_among, deciding_rules
 from oauth_core.policy.globs import glob_matches, is_within
 from oauth_core.policy.mcp_request import LISTEN, Call, NameKind, Session
@@ -26,7 +30,8 @@ from oauth_core.policy.resource_uris import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from oauth_core.model import NameRule, Service, ToolRules
+    from oauth_core.model import NameRule, Service, ToolRules, Way
+    from oauth_core.policy.argument_rules import Unmet
 
 _OPEN = frozenset(
     {
@@ -49,10 +54,16 @@ _OF_NAMES = re.compile(r"(?:tools|prompts|resources|completion)/")
 
 @dataclass(frozen=True, slots=True)
 class RequiredPermissions:
-    """The permissions that a request needs: all, or (`any_is_enough`) one. An empty set is never satisfied."""
+    """The permissions that a request needs: all, or (`any_is_enough`) one. An empty set is never satisfied.
+
+    Each of the `choices` needs the permissions of one of its sets in addition. `unmet` are the ways whose
+    conditions the arguments do not meet.
+    """
 
     permissions: tuple[str, ...]
     any_is_enough: bool = False
+    choices: tuple[tuple[tuple[str, ...], ...], ...] = ()
+    unmet: tuple[tuple[Way, Unmet], ...] = ()
 
 
 NEVER_ALLOWED = RequiredPermissions(())
@@ -82,15 +93,36 @@ def required_for(service: Service, request: Session | Call) -> RequiredPermissio
         decided += _required_for_name(rules, NameKind.RESOURCE, uri, has_method_rule=bool(of_method))
     if request.names_more:
         decided.append(rules.otherwise)
-    if not decided:
+    with_ways = deciding_with_ways(rules, request)
+    if not decided and not with_ways:
         return required_for_entry(service)
-    if len(decided) == 1:
+    if len(decided) == 1 and not with_ways:
         return RequiredPermissions(decided[0])
-    return (
-        RequiredPermissions(tuple(dict.fromkeys(name for needs in decided for name in needs)))
-        if all(decided)
-        else NEVER_ALLOWED
-    )
+    if not all(decided):
+        return NEVER_ALLOWED
+    permissions = tuple(dict.fromkeys(name for needs in decided for name in needs))
+    return _with_choices(permissions, with_ways, request) if with_ways else RequiredPermissions(permissions)
+
+
+def deciding_with_ways(rules: ToolRules, request: Call) -> list[NameRule]:
+    """The rules for the name in `request` that have ways."""
+    if not rules.reads_arguments or request.name is None:
+        return []
+    if request.kind is not NameKind.TOOL and request.kind is not NameKind.PROMPT:
+        return []
+    return [rule for rule in _deciding(_rules_for(rules, request.kind), request.name) if rule.ways]
+
+
+def _with_choices(
+    permissions: tuple[str, ...], with_ways: Sequence[NameRule], request: Call
+) -> RequiredPermissions:
+    """The permissions that the call needs, with those of the open ways of each rule."""
+    found = [[(way, unmet(way, request.arguments)) for way in rule.ways] for rule in with_ways]
+    failing = tuple((way, fault) for ways in found for way, fault in ways if fault is not None)
+    choices = tuple(tuple(way.permissions for way, fault in ways if fault is None) for ways in found)
+    if not all(choices):
+        return RequiredPermissions((), unmet=failing)
+    return RequiredPermissions(permissions, choices=choices, unmet=failing)
 
 
 def _required_for_name(
@@ -104,7 +136,9 @@ def _required_for_name(
         # Without rules for names, a rule for the method covers all its names.
         return [] if has_method_rule else [rules.otherwise]
     if kind is not NameKind.RESOURCE:
-        return [_all_of(_deciding(of_kind, name)) or rules.otherwise]
+        deciding = _deciding(of_kind, name)
+        plain = [rule for rule in deciding if not rule.ways] if rules.reads_arguments else deciding
+        return [_all_of(plain) or rules.otherwise] if plain or not deciding else []
     form = canonical(name)
     return [()] if form is None else _required_for_form(rules, form)
 

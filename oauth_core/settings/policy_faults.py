@@ -10,9 +10,9 @@ from oauth_core.policy.permissions import OWN, RESERVED, implies, matches
 from oauth_core.policy.scopes import of_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from oauth_core.model import Service, ToolRules
+    from oauth_core.model import NameRule, Service, ToolRules
     from oauth_core.policy.permissions import Permissions
     from oauth_core.settings.roles import RoleSettings
 
@@ -40,6 +40,7 @@ def policy_faults(services: Sequence[Service], roles: Mapping[str, RoleSettings]
         yield from _service_faults(number, service)
         if service.rules is not None:
             yield from _weak_rule_faults(number, service.name, service.rules, held)
+            yield from _idle_way_faults(number, service.name, service.rules)
     known = {*OWN, *(name for service in services for name in of_service(service))}
     for name, role in roles.items():
         for field in ("permissions", "forbids"):
@@ -86,17 +87,53 @@ def _weak_rule_faults(
             for narrow in table:
                 if not is_within(narrow.pattern, wide.pattern):
                     continue
-                if missing := lacking(wide.permissions, narrow.permissions):
-                    text = f"{wide.pattern!r} of service {name} needs less than {narrow.pattern!r}, whose names"
-                    text = f"{text} it lets pass in another spelling: let it need {' and '.join(missing)} too"
-                    yield ("services", number, "permissions", kind), text
+                for needs in _unconditional(wide):
+                    if text := _weakness(needs, narrow, lacking):
+                        subject = f"{wide.pattern!r} of service {name}"
+                        yield ("services", number, "permissions", kind), f"{subject} {text}"
         has_catch_all = any(rule.pattern == "*" for rule in table)  # then `otherwise` decides for no name
         for narrow in () if has_catch_all or kind == "methods" else table:
-            missing = lacking(rules.otherwise, narrow.permissions)
-            if rules.otherwise and missing:
-                text = f"otherwise of service {name} needs less than {narrow.pattern!r} in {kind}"
-                text = f"{text}: let it need {' and '.join(missing)} too"
-                yield ("services", number, "permissions", "otherwise"), text
+            if rules.otherwise and (text := _weakness(rules.otherwise, narrow, lacking)):
+                place = ("services", number, "permissions", "otherwise")
+                yield place, f"otherwise of service {name}, for {kind}, {text}"
+
+
+def _idle_way_faults(number: int, name: str, rules: ToolRules) -> Iterator[tuple[Place, str]]:
+    """Ways whose conditions never count, because a way without conditions needs no more."""
+    for kind, table in (("tools", rules.tools), ("prompts", rules.prompts)):
+        for rule in table:
+            for way in rule.ways:
+                enough = [needs for needs in _unconditional(rule) if _reaches(way.permissions, needs)]
+                if way.is_conditional and enough:
+                    text = f"the conditions of {rule.pattern!r} of service {name} never count for"
+                    text = (
+                        f"{text} {' and '.join(way.permissions)}: without them {' and '.join(enough[0])} is enough"
+                    )
+                    yield ("services", number, "permissions", kind, rule.pattern), text
+
+
+def _unconditional(rule: NameRule) -> list[tuple[str, ...]]:
+    """The sets of permissions that are each enough for `rule`, whatever the arguments are."""
+    return [way.permissions for way in rule.ways if not way.is_conditional] if rule.ways else [rule.permissions]
+
+
+def _weakness(
+    wide: Sequence[str], narrow: NameRule, lacking: Callable[[Sequence[str], Sequence[str]], list[str]]
+) -> str | None:
+    """The fault of a rule that needs `wide` for the names of `narrow` in another spelling; `None` without one."""
+    found = [lacking(wide, needs) for needs in _unconditional(narrow)]
+    if missing := min(found, key=len, default=[]):
+        text = f"needs less than {narrow.pattern!r}, whose names it lets pass in another spelling"
+        return f"{text}: let it need {' and '.join(missing)} too"
+    if any(way.is_conditional and _reaches(way.permissions, wide) for way in narrow.ways):
+        text = f"needs no more than {narrow.pattern!r}, whose names it lets pass in another spelling"
+        return f"{text} without their conditions: let it need more"
+    return None
+
+
+def _reaches(has: Sequence[str], needs: Sequence[str]) -> bool:
+    """Whether a person with all of `has` has all of `needs`."""
+    return all(_covers(has, name) for name in needs)
 
 
 def _covers(needs: Sequence[str], permission: str) -> bool:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from oauth_core.display_text import is_displayable
 from oauth_core.model import NameRule, ToolRules
 from oauth_core.policy.eligibility import ANYBODY, check_teams, check_users, listed_as
-from oauth_core.policy.permissions import NAME, RESERVED, Permissions, check_pattern
+from oauth_core.policy.permissions import Permissions, check_pattern
 from oauth_core.policy.rbac import Role
 from oauth_core.policy.resource_uris import canonical_pattern
+from oauth_core.settings.argument_rules import WaySettings
 from oauth_core.settings.definitions import Setting
+from oauth_core.settings.permission_names import LONGEST, Needs, Text, one_or_more
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEEDS, WAY, WAYS = "<needs>", "<way>", "<ways>"
+TAGS = frozenset({NEEDS, WAY, WAYS})
+"""Tags of pydantic for the forms of a rule, which are no part of a place in the settings."""
+
+_MOST_WAYS = 16
 ROLE_NAME = r"^[a-z][a-z0-9-]{0,62}$"
-_LONGEST = 128
-
-
-def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
-
-
-def _not_reserved(permission: str) -> str:
-    if permission.split(".", maxsplit=1)[0] in RESERVED:
-        raise ValueError(f"{permission} is not for services: names that begin with it speak of clients")
-    return permission
 
 
 def _no_stars(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -53,17 +52,32 @@ def _canonical(table: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-Name = Annotated[str, Field(pattern=NAME, max_length=_LONGEST), AfterValidator(_not_reserved)]
-_Names = Annotated[tuple[Name, ...], Field(min_length=1)]
-Needs = Annotated[_Names, BeforeValidator(_one_or_more, json_schema_input_type=Name | _Names)]
 Patterns = Annotated[
     tuple[Annotated[str, AfterValidator(check_pattern)], ...],
-    BeforeValidator(_one_or_more, json_schema_input_type=str | tuple[str, ...]),
+    BeforeValidator(one_or_more, json_schema_input_type=str | tuple[str, ...]),
 ]
-Title = Annotated[str, Field(min_length=1, max_length=_LONGEST), AfterValidator(_printable)]
-Text = Annotated[str, Field(min_length=1)]
+Title = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(_printable)]
 People = Annotated[tuple[Text, ...], AfterValidator(_no_stars), AfterValidator(_lower)]
 Globs = dict[Text, Needs]
+
+
+def _form_of_rule(value: object) -> str:
+    """The tag of the form of a rule: permissions, a way, or several ways."""
+    if isinstance(value, dict | WaySettings):
+        return WAY
+    has_tables = isinstance(value, list | tuple) and any(isinstance(part, dict | WaySettings) for part in value)
+    return WAYS if has_tables else NEEDS
+
+
+_Ways = Annotated[tuple[WaySettings, ...], Field(max_length=_MOST_WAYS)]
+Calls = dict[
+    Text,
+    Annotated[
+        Annotated[Needs, Tag(NEEDS)] | Annotated[WaySettings, Tag(WAY)] | Annotated[_Ways, Tag(WAYS)],
+        Discriminator(_form_of_rule),
+    ],
+]
+"""Rules for names that are called with arguments."""
 
 
 class PermissionSettings(BaseModel):
@@ -76,12 +90,15 @@ class PermissionSettings(BaseModel):
         Setting("Permissions that methods of MCP need: a name or a glob, and one permission or several."),
     ] = Field(default_factory=dict)
     tools: Annotated[
-        Globs,
-        Setting("Permissions that tools need: a name or a glob, and one permission or several."),
+        Calls,
+        Setting(
+            "Permissions that tools need: a name or a glob, and one permission or several, or ways that depend on "
+            "the arguments of the call."
+        ),
     ] = Field(default_factory=dict)
     prompts: Annotated[
-        Globs,
-        Setting("Permissions that prompts need: a name or a glob, and one permission or several."),
+        Calls,
+        Setting("Permissions that prompts need, as for tools."),
     ] = Field(default_factory=dict)
     resources: Annotated[
         Globs,
@@ -102,8 +119,10 @@ class PermissionSettings(BaseModel):
     @property
     def names(self) -> tuple[str, ...]:
         """Every permission in these rules."""
-        tables = (self.methods, self.tools, self.prompts, self.resources)
-        needed = [name for table in tables for needs in table.values() for name in needs]
+        tables: tuple[Mapping[str, _Rule], ...] = (self.methods, self.tools, self.prompts, self.resources)
+        rules = [rule for table in tables for rule in table.values()]
+        needed = [name for rule in rules for name in _permissions_of(rule)]
+        needed += [name for rule in rules for way in _ways_of(rule) for name in way.needs]
         return tuple(dict.fromkeys((*needed, *(self.otherwise or ()))))
 
 
@@ -163,5 +182,25 @@ class RoleSettings(BaseModel):
         )
 
 
-def _rules(table: dict[str, tuple[str, ...]]) -> tuple[NameRule, ...]:
-    return tuple(NameRule(pattern, needs) for pattern, needs in table.items())
+_Rule = tuple[str, ...] | WaySettings | tuple[WaySettings, ...]
+
+
+def _ways_of(rule: _Rule) -> tuple[WaySettings, ...]:
+    if isinstance(rule, WaySettings):
+        return (rule,)
+    return tuple(part for part in rule if isinstance(part, WaySettings))
+
+
+def _permissions_of(rule: _Rule) -> tuple[str, ...]:
+    return () if isinstance(rule, WaySettings) else tuple(part for part in rule if isinstance(part, str))
+
+
+def _rules(table: Mapping[str, _Rule]) -> tuple[NameRule, ...]:
+    return tuple(_rule(pattern, rule) for pattern, rule in table.items())
+
+
+def _rule(pattern: str, rule: _Rule) -> NameRule:
+    ways = tuple(settings.way for settings in _ways_of(rule))
+    if len(ways) == 1 and not ways[0].is_conditional:
+        return NameRule(pattern, ways[0].permissions)
+    return NameRule(pattern, _permissions_of(rule), ways)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from oauth_core.settings.definitions import Setting
-from oauth_core.settings.roles import Name, ServicePermissions, Title
+from oauth_core.settings.permission_names import Name
+from oauth_core.settings.roles import ServicePermissions, Title
 
 
 class ServiceSettings(BaseModel):

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from oauth_core.errors import SettingsError
 from oauth_core.settings.definitions import location_in_words
 from oauth_core.settings.policy_faults import PlacedError, dotted
+from oauth_core.settings.roles import TAGS
 from oauth_core.settings.toml_places import parsed
 from oauth_core.settings.unknown_names import unknown_key, unknown_setting, unknown_table
 
@@ -218,7 +219,9 @@ def _in_words(error: ValidationError, kind: type[BaseModel], given: SettingValue
     """One readable line for each of pydantic's findings; never the value, which may be a secret."""
     lines: list[str] = []
     for detail in error.errors(include_url=False, include_input=False):
-        loc, cause = detail["loc"], detail.get("ctx", {}).get("error")
+        # Pydantic adds tags for the forms of a rule.
+        loc = tuple(part for part in detail["loc"] if part not in TAGS)
+        cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, PlacedError):
             lines += [Fault(f"{dotted(place)}: {message}", place) for place, message in cause.faults]
             continue

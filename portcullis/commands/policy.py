@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import click
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from oauth_core.errors import SettingsError
+from oauth_core.policy.argument_rules import ANY_ARGUMENTS
 from oauth_core.policy.eligibility import check_user
 from oauth_core.policy.explain import Explanation, explain
-from oauth_core.policy.mcp_request import Call, NameKind, Session
+from oauth_core.policy.mcp_request import Call, NameKind, Session, read_arguments
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.settings import CONFIG_VARIABLE, GatewaySettings, load
 from oauth_core.settings.policy_faults import dotted
@@ -26,9 +28,16 @@ if TYPE_CHECKING:
     from oauth_core.model import Service
 
 
+def _as_sent(value: object) -> object:
+    """The arguments of a call, from JSON or from a table."""
+    if isinstance(value, dict):
+        value = json.dumps(value, default=str)
+    return read_arguments(value) if isinstance(value, str) else value
+
+
 class Expectation(BaseModel):
     """One `[[expect]]` table. Without a tool, prompt, resource or method it needs any one permission of the
-    service.
+    service. `arguments` are those of a tool or a prompt; without them, the call has some that may be allowed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -40,6 +49,7 @@ class Expectation(BaseModel):
     tool: str | None = None
     prompt: str | None = None
     resource: str | None = None
+    arguments: Annotated[Mapping[str, object] | None, BeforeValidator(_as_sent)] = None
     scopes: tuple[str, ...] | None = None
     allowed: bool
 
@@ -130,11 +140,17 @@ def check(config: Path | None, *, as_json: bool) -> None:
 @click.option("--prompt", help="A prompt they get.")
 @click.option("--resource", help="A resource they read, by its URI.")
 @click.option("--method", help="An MCP method they call.")
+@click.option("--arguments", help="The arguments of the tool or prompt, as JSON; by default any.")
 @click.option("--scope", "scopes", multiple=True, help="A scope of their token; by default it has all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def explain_command(config: Path | None, /, *, as_json: bool, **given: object) -> None:
     """Print whether a person may do something, and why. Exits with 1 if not."""
+    if isinstance(text := given["arguments"], str):
+        try:
+            read_arguments(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--arguments") from None
     asked = Expectation.model_validate({**given, "scopes": given["scopes"] or None, "allowed": True})
     result = _explained(load(GatewaySettings, _existing_file(config), os.environ), asked)
     if as_json:
@@ -193,11 +209,14 @@ def _explained(settings: GatewaySettings, wanted: Expectation) -> Explanation:
 
 def _request(service: Service, wanted: Expectation) -> Session | Call:
     """The call that the names describe."""
+    arguments = ANY_ARGUMENTS if wanted.arguments is None else wanted.arguments
+    if wanted.arguments is not None and not (wanted.tool or wanted.prompt):
+        raise click.UsageError("only a tool and a prompt have arguments")
     named = [
         call
         for call in (
-            Call("tools/call", NameKind.TOOL, wanted.tool) if wanted.tool else None,
-            Call("prompts/get", NameKind.PROMPT, wanted.prompt) if wanted.prompt else None,
+            Call("tools/call", NameKind.TOOL, wanted.tool, arguments=arguments) if wanted.tool else None,
+            Call("prompts/get", NameKind.PROMPT, wanted.prompt, arguments=arguments) if wanted.prompt else None,
             Call("resources/read", NameKind.RESOURCE, wanted.resource) if wanted.resource else None,
             Call(wanted.method) if wanted.method else None,
         )

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import random
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ from ext_authz.decision.resolver import ContextResolver, bearer_token
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.jose import certificate_thumbprints
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, public_jwks
-from oauth_core.model import Service
+from oauth_core.model import ArgumentCondition, NameRule, Service, ToolRules, Way
 from oauth_core.policy.decision import (
     Allow,
     DecisionContext,
@@ -37,11 +38,15 @@ from oauth_core.policy.decision import (
     evaluate_token,
 )
 from oauth_core.policy.deny_response import deny_response
-from oauth_core.policy.rbac import RbacPolicy
+from oauth_core.policy.jsonrpc_errors import id_of, id_text
+from oauth_core.policy.mcp_request import parse_request
+from oauth_core.policy.permissions import Permissions
+from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.refusals import DenyReason
 from oauth_core.tokens import access_tokens
 from oauth_core.tokens.access_tokens import Verified
+from tests.service.ext_authz.ruled_services import JSON
 from tests.support.check_messages import check_request
 from tests.support.master_key import SIGNER, published
 from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
@@ -49,13 +54,49 @@ from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
 if TYPE_CHECKING:
     from oauth_core.audit import AuditEvent
 
+READ, WRITE = "mcp.notes.read", "mcp.notes.write"
+BOUNDED = ToolRules(
+    tools=(
+        NameRule(
+            "read",
+            (),
+            (
+                Way((READ,), (ArgumentCondition("path", ("path",), paths=(("", "p", "**"),)),)),
+                Way(
+                    (WRITE,), (ArgumentCondition("n", ("n",), at_most=Decimal(5)),), explanation="Small ones only."
+                ),
+            ),
+        ),
+        NameRule("*", (READ,)),
+    ),
+)
 SERVICES = ServiceIndex(
     [
         Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time"),
-        Service("notes", "Notes", NOTES, "http://127.0.0.1:2/mcp", "mcp.notes"),
+        Service("notes", "Notes", NOTES, "http://127.0.0.1:2/mcp", "mcp.notes", (READ, WRITE), BOUNDED),
     ]
 )
-POLICY = RbacPolicy.from_roles((), SERVICES.services)
+ROLE = Role("r", Permissions(frozenset({"mcp.time", READ})), everyone=True)
+WRITER = Role("w", Permissions(frozenset({"mcp.notes"})), users=frozenset({"octocat"}))
+POLICY = RbacPolicy.from_roles((ROLE, WRITER), SERVICES.services)
+BODIES = [
+    b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%s","arguments":%s}}'
+    % (number, name, given)
+    for number, name in enumerate((b"read", b"read", b"list"))
+    for given in (
+        b"{}",
+        b'{"path":"/p/a"}',
+        b'{"path":"/q"}',
+        b'{"path":"/p/../q"}',
+        b'{"path":"/p/a","Path":"/q"}',
+        b'{"n":5}',
+        b'{"n":6}',
+        b'{"n":5.0,"path":"/p/a"}',
+        b'{"n":1e0}',
+        b"[]",
+        b'{"n":1,"n":9}',
+    )
+] + [b"", b"{", b'{"jsonrpc":"2.0","id":"x","method":"ping"}']
 START = claims().iat
 CERTIFICATES = [
     quote(f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n", safe="")
@@ -79,6 +120,7 @@ class World:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
+        self.bodies = random.Random(1)  # noqa: S311 - it must be the same again
         self.now = START
         self.all_keys = [new_key() for _ in range(3)]
         self.ring: list[SigningKey] = self.all_keys[:1]
@@ -130,17 +172,25 @@ class World:
         shown = certificate_of(request)
         if isinstance(token, Verified) and service is not None:
             token = evaluate_token(StaticInput(token.claims, service, POLICY))
+        parsed = None
+        if service is not None and service.rules is not None:
+            parsed = parse_request(envoy_messages.message_of(request), with_arguments=True)
+        request_id = id_of(request.http.raw_body) if request.http is not None else None
         context = DecisionContext(
-            service, token, status, service_status, self.now, request.routed_as, certificate=shown
+            service, token, status, service_status, self.now, request.routed_as, parsed, certificate=shown
         )
         match decide(context):
             case Allow(allowed):
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
-                return envoy_messages.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
+                answer = envoy_messages.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
+                if service.rules is None or request_id is None:
+                    return answer
+                return answer + envoy_messages.encode_request_id(id_text(request_id))
             case Deny(reason, whose, detail, scopes):
                 metadata = envoy_messages.encode_metadata(reason, whose, service.name if service else None)
-                return envoy_messages.encode_refused(deny_response(reason, service, detail, scopes)) + metadata
+                refused = deny_response(reason, service, detail, scopes).answering(request_id)
+                return envoy_messages.encode_refused(refused) + metadata
 
     # -- events between requests
 
@@ -196,13 +246,15 @@ class World:
         certificate = rng.choice(["", *CERTIFICATES * 4, "no certificate"])
         if rng.random() < 0.5:
             path = rng.choice(["/time/mcp", "/notes/mcp"])
-            return check_request(path=path, token=token, certificate=certificate)
+            return check_request(
+                path=path, token=token, certificate=certificate, headers=JSON, body=self.bodies.choice(BODIES)
+            )
         match rng.randrange(30):
             case 0:
                 token = mangled(rng, token)
             case 1:
                 token = rng.choice(["", "abc", "a.b.c", "." * 2, "é.é.é", token + " ", f"{token},{token}"])
-        headers: dict[str, str] = {"accept": "*/*"}
+        headers: dict[str, str] = {"accept": "*/*", **JSON}
         raw: list[tuple[str, bytes]] = []
         credentials = f"{rng.choice(['Bearer '] * 20 + ['bearer ', 'BEARER  ', 'Basic ', 'Bearer'])}{token}"
         match rng.randrange(16):
@@ -235,6 +287,7 @@ class World:
             raw_headers=raw,
             extensions=extensions,
             certificate=certificate,
+            body=self.bodies.choice(BODIES),
         )
         return message[: rng.randrange(len(message))] if rng.random() < 0.02 else message
 
@@ -284,4 +337,6 @@ async def test_the_fast_path_answers_with_the_same_bytes_as_the_plain_path(
         assert answer == expected
         assert await fast.check(message) == expected, "and a second time"
         seen["other certificate"] += b"wrong_certificate" in expected
+        seen["other arguments"] += b"arguments_not_allowed" in expected or b"ambiguous_arguments" in expected
     assert min(seen[what] for what in ("at once", "later", "allowed", "refused", "other certificate")) > 100, seen
+    assert seen["other arguments"] > 20, seen

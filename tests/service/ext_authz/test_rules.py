@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from oauth_core.model import NameRule, ToolRules
+from oauth_core.model import ArgumentCondition, NameRule, ToolRules, Way
 from oauth_core.policy.permissions import Permissions
 from oauth_core.policy.rbac import RbacPolicy, Role
 from oauth_core.policy.resources import ServiceIndex
 from oauth_core.refusals import DenyReason
 from tests.service.ext_authz.authorizers import SERVICE, CachedStatus
 from tests.service.ext_authz.ruled_services import JSON, READ, RULED, WRITE, policy_of, subject, token
-from tests.support.check_messages import check_request, read_answer
+from tests.support.check_messages import Answer, check_request, read_answer
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
@@ -200,3 +200,73 @@ async def test_every_kind_of_stream_gets_the_timeout_of_a_stream(key: SigningKey
     assert await milliseconds(SERVICE, "POST", {"mcp-protocol-version": "2025-11-25"}) == 900_000
     listen = b'{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen"}'
     assert await milliseconds(FILES, "POST", {}, listen) == 300_000, "the body has the method"
+
+
+IN_P = ArgumentCondition("path", ("path",), paths=(("", "p", "**"),))
+BOUNDED = replace(
+    RULED,
+    rules=ToolRules(
+        tools=(
+            NameRule("*", (WRITE,)),
+            NameRule(
+                "read",
+                (),
+                (
+                    Way(
+                        (READ,),
+                        (ArgumentCondition("path", ("path",), paths=(("", "p", "**"),)),),
+                        explanation="Zoë",
+                    ),
+                    Way((WRITE,)),
+                ),
+            ),
+        ),
+    ),
+)
+
+
+async def test_a_call_with_other_arguments_is_refused_and_the_answer_describes_them(key: SigningKey) -> None:
+    authorizer, sink = await subject(key, BOUNDED, policy_of(READ))
+    mine = token(key)
+
+    async def read(**arguments: object) -> Answer:
+        return read_answer(await authorizer.check(ask(mine, "tools/call", name="read", arguments=arguments)))
+
+    assert (await read(path="/p/a")).status == 200
+    refused = await read(path="/etc/secret-value")
+    assert refused.status == 403
+    error = json.loads(refused.body)
+    assert (error["id"], error["error"]["code"]) == (1, 403)
+    assert error["error"]["message"] == (
+        "You may not call this with these arguments: arguments.path must be a path that matches a pattern of the "
+        "rule (Zoë)"
+    )
+    assert "secret-value" not in refused.body
+    assert refused.headers["www-authenticate"].isascii()
+    assert 'error="access_denied"' in refused.headers["www-authenticate"]
+    assert "scope=" not in refused.headers["www-authenticate"]
+    assert sink.events[-1].reason == DenyReason.ARGUMENTS_NOT_ALLOWED
+    assert sink.events[-1].call == "tools/call read"
+    ambiguous = await read(path="/p/../etc")
+    assert (ambiguous.status, json.loads(ambiguous.body)["error"]["code"]) == (400, -32602)
+    assert sink.events[-1].reason == DenyReason.AMBIGUOUS_ARGUMENTS
+    # No text that depends on arguments is kept.
+    assert (await read(path="/p/a", Path="/q")).status == 400
+    assert (await read(path="/p/a")).status == 200
+
+
+async def test_scopes_are_requested_if_a_permission_would_open_a_way(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, BOUNDED, policy_of(READ, WRITE))
+    asked = ask(token(key, READ), "tools/call", name="read", arguments={"path": "/etc"})
+    refused = read_answer(await authorizer.check(asked))
+    assert refused.status == 403
+    assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
+    assert f'scope="{READ} {WRITE}"' in refused.headers["www-authenticate"]
+
+
+async def test_new_rules_over_arguments_apply_to_the_next_call(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, RULED, policy_of(READ, WRITE))
+    asked = ask(token(key), "tools/call", name="read", arguments={"path": "/etc"})
+    assert read_answer(await authorizer.check(asked)).status == 200
+    authorizer.use(ServiceIndex([BOUNDED]), policy_of(READ))
+    assert read_answer(await authorizer.check(asked)).status == 403

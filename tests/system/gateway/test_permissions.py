@@ -50,6 +50,58 @@ async def send(
     return await http.post(gateway.resource("ruled"), content=content, headers=sent)
 
 
+ECHO = """tools = { whoami = "mcp.ruled.read", "*" = "mcp.ruled.write", echo = [
+  { needs = "mcp.ruled.read", arguments = { text = { glob = "hello*" } }, explanation = "Say hello first." },
+  { needs = "mcp.ruled.write" },
+] }"""
+BY_ARGUMENTS = SERVICES.replace('tools = { whoami = "mcp.ruled.read", "*" = "mcp.ruled.write" }', ECHO)
+
+
+async def test_rules_over_arguments_decide_on_each_call(gateway: RunningGateway, http: httpx2.AsyncClient) -> None:
+    assert BY_ARGUMENTS != SERVICES
+    reader = await token_of(gateway, "octocat", "mcp.ruled")
+    assert (await send(http, gateway, reader, call("echo", text="hello"))).status_code == 403
+    file = config_of(gateway)
+    try:
+        file.write_text(BY_ARGUMENTS + ROLES, encoding="utf-8")
+        await until_status(http, gateway, reader, "echo", {200, 202, 400}, text="hello")
+        refused = await send(http, gateway, reader, {**call("echo", text="private words"), "id": "seven"})
+        assert refused.status_code == 403
+        error = refused.json()
+        assert (error["id"], error["error"]["code"]) == ("seven", 403)
+        assert error["error"]["message"] == (
+            "You may not call this with these arguments: arguments.text must be a text that matches a pattern of "
+            "the rule (Say hello first.)"
+        )
+        assert challenge(refused)["error"] == "access_denied"
+        assert "scope" not in challenge(refused)
+        denied = gateway.audited("ext_authz", event="access.denied", reason="arguments_not_allowed")
+        assert denied["call"] == "tools/call echo"
+        for arguments in (
+            b'{"text":"hello","Text":"x"}',
+            b'{"text":"hello","te\\u0078t\\u0000":"x"}',
+            b'{"text":"hello "}',
+            b'{"text":"hello","Arguments":1},"Arguments":{"text":"x"}',
+            b'["hello"]',
+        ):
+            body = b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"name":"echo","arguments":%s}}'
+            ambiguous = await send(http, gateway, reader, body % arguments)
+            assert ambiguous.status_code == 400, arguments
+            assert ambiguous.json()["error"]["code"] == -32602, arguments
+            assert ambiguous.json()["id"] == 5
+        gateway.audited("ext_authz", event="access.denied", reason="ambiguous_arguments")
+        writer = await token_of(gateway, "hubot", "mcp.ruled")
+        assert (await send(http, gateway, writer, call("echo", text="private words"))).status_code not in {403}
+        narrow = await token_of(gateway, "hubot", READ)
+        more = await send(http, gateway, narrow, call("echo", text="private words"))
+        assert challenge(more)["error"] == "insufficient_scope"
+        assert challenge(more)["scope"].split() == [READ, WRITE]
+        assert (await send(http, gateway, narrow, call("echo", text="hello you"))).status_code != 403
+    finally:
+        file.write_text(SERVICES + ROLES, encoding="utf-8")
+    await until_status(http, gateway, reader, "echo", {403}, text="hello")
+
+
 async def test_a_user_may_use_one_service_and_not_another(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
@@ -301,13 +353,13 @@ async def test_other_methods_reach_no_service_with_rules(
 
 
 async def until_status(
-    http: httpx2.AsyncClient, gateway: RunningGateway, token: str, tool: str, wanted: set[int]
+    http: httpx2.AsyncClient, gateway: RunningGateway, token: str, tool: str, wanted: set[int], *, text: str = "x"
 ) -> None:
     """Wait until every worker gives this answer."""
     async with asyncio.timeout(60):
         in_a_row = 0
         while in_a_row < 10:
-            answer = await send(http, gateway, token, call(tool, text="x"))
+            answer = await send(http, gateway, token, call(tool, text=text))
             in_a_row = in_a_row + 1 if answer.status_code in wanted else 0
             await asyncio.sleep(0.02)
 

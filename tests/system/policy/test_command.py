@@ -193,3 +193,68 @@ def test_an_invalid_file_of_expectations_is_exit_code_2_with_the_line(config: Pa
     )
     assert result.returncode == 2
     assert f"{file}:5: expect.0.toll" in result.stderr
+
+
+ARGUMENTS = """issuer = "http://localhost:8080"
+
+[[services]]
+name = "pay"
+upstream = "http://127.0.0.1:1/mcp"
+scope = "mcp.pay"
+[services.permissions.tools]
+"*" = "mcp.pay.admin"
+[[services.permissions.tools.send]]
+needs = "mcp.pay.small"
+arguments.amount = { at_most = 100 }
+[[services.permissions.tools.send]]
+needs = "mcp.pay.admin"
+
+[roles.clerk]
+permissions = ["mcp.pay.small"]
+everyone = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        ('{"amount": 100}', 0, "mcp.pay.small: given by clerk"),
+        ('{"amount": 101}', 1, "not open, arguments.amount must be a number within the range in the rule"),
+        ('{"amount": 1e2}', 1, "not open, arguments.amount can be read in several ways"),
+        ("{}", 1, "send, way 1: mcp.pay.small if amount is at most 100"),
+        (None, 0, "send, way 2: mcp.pay.admin"),
+    ],
+)
+def test_rules_over_arguments_are_explained(tmp_path: Path, arguments: str | None, code: int, reason: str) -> None:
+    config = tmp_path / "portcullis.toml"
+    config.write_text(ARGUMENTS, encoding="utf-8")
+    asked = ["--config", str(config), "explain", "--user", "hubot", "--service", "pay", "--tool", "send"]
+    result = CliRunner().invoke(command, [*asked, *(["--arguments", arguments] if arguments else [])])
+    assert result.exit_code == code, result.output
+    assert reason in result.output
+
+
+@pytest.mark.parametrize("arguments", ["[]", "{", '{"a": 1, "a": 2}', "1"])
+def test_arguments_that_are_no_object_are_a_usage_error(tmp_path: Path, arguments: str) -> None:
+    config = tmp_path / "portcullis.toml"
+    config.write_text(ARGUMENTS, encoding="utf-8")
+    asked = ["--config", str(config), "explain", "--user", "hubot", "--service", "pay", "--tool", "send"]
+    assert CliRunner().invoke(command, [*asked, "--arguments", arguments]).exit_code == 2
+    assert CliRunner().invoke(command, [*asked[:-2], "--method", "ping", "--arguments", "{}"]).exit_code == 2
+
+
+def test_expectations_may_have_arguments(tmp_path: Path) -> None:
+    config, file = tmp_path / "portcullis.toml", tmp_path / "expectations.toml"
+    config.write_text(ARGUMENTS, encoding="utf-8")
+    text = '[[expect]]\nuser = "hubot"\nservice = "pay"\ntool = "send"\n'
+    expectations = [
+        ("{ amount = 5.5 }", "true"),
+        ("{ amount = 500 }", "false"),
+        ("""'{"amount": 1e0}'""", "false"),
+    ]
+    file.write_text(
+        "".join(f"{text}arguments = {arguments}\nallowed = {allowed}\n" for arguments, allowed in expectations),
+        encoding="utf-8",
+    )
+    result = CliRunner().invoke(command, ["--config", str(config), "test", str(file)])
+    assert result.output == "3 of 3 expectations are met.\n"

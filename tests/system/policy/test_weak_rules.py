@@ -61,6 +61,60 @@ def test_a_rule_through_which_a_stronger_one_could_be_evaded_is_a_fault(
     assert "services.0.permissions" in told or "services.permissions" in told
 
 
+WAYS = """
+[services.permissions.tools]
+"*" = "mcp.files.{wide}"
+[[services.permissions.tools.read]]
+needs = "mcp.files.read"
+arguments.path = {{ path = "/public/**" }}
+[[services.permissions.tools.read]]
+needs = "mcp.files.{all}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("permissions", "told"),
+    [
+        (WAYS.format(wide="read", all="admin"), "needs no more than 'read'"),
+        (WAYS.format(wide="admin", all="read"), "conditions of 'read' of service files never count"),
+        (
+            'otherwise = "mcp.files.read"\ntools.read = { needs = "mcp.files.read", other_arguments = false }',
+            "needs no more than 'read'",
+        ),
+    ],
+)
+def test_a_rule_through_which_conditions_could_be_evaded_is_a_fault(
+    tmp_path: Path, permissions: str, told: str
+) -> None:
+    code, output = check(tmp_path, permissions)
+    assert code == 2
+    assert told in output
+
+
+def test_a_stronger_catch_all_beside_conditions_is_no_fault(tmp_path: Path) -> None:
+    assert check(tmp_path, WAYS.format(wide="admin", all="admin"), ROLES)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "place", "told"),
+    [
+        ("{ paths = '/p/*' }", "read.arguments.path.paths", "did you mean path?"),
+        ("{ at_least = 2, at_most = 1 }", "read.arguments.path", "no value is at least 2 and at most 1"),
+        ("{ path = '/p/../*' }", "read.arguments.path.path", "matches no path"),
+    ],
+)
+def test_a_faulty_condition_is_reported_with_its_line_and_place(
+    tmp_path: Path, condition: str, place: str, told: str
+) -> None:
+    rule = f'[services.permissions.tools.read]\nneeds = "mcp.files.read"\narguments.path = {condition}\n'
+    code, output = check(tmp_path, rule)
+    assert code == 2
+    assert ":9: " in output, "the line of the condition"
+    assert place in output.replace(".0.", ".")
+    assert told in output
+    assert "<ways>" not in output
+
+
 @pytest.mark.parametrize(
     ("permissions", "roles"),
     [
