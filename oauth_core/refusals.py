@@ -271,6 +271,19 @@ class DenyReason(Reason):
         "list_too_large",
         _checked(502, ErrorCode.BAD_ANSWER, "The list of the service is too large for the gateway to read."),
     )
+    LIST_TOO_SLOW = (
+        "list_too_slow",
+        _checked(504, ErrorCode.TEMPORARILY_UNAVAILABLE, "The service did not complete its list in time."),
+    )
+    LISTS_BUSY = (
+        "lists_busy",
+        _checked(
+            503,
+            ErrorCode.TEMPORARILY_UNAVAILABLE,
+            "Too many lists are read right now.",
+            retry_after=RETRY_AFTER_SECONDS,
+        ),
+    )
     TOKEN_STATE_UNKNOWN = "token_state_unknown", _UNKNOWN
     SERVICE_STATE_UNKNOWN = "service_state_unknown", _UNKNOWN
     AUDIT_UNAVAILABLE = (

@@ -7,6 +7,7 @@ registers its one method by name, and passes bytes to the decision itself.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,9 @@ from grpc_tools import protoc
 HERE = Path(__file__).resolve().parent
 GENERATED = HERE.parent / "ext_authz" / "generated"
 SUFFIXES = ("_pb2.py", "_pb2.pyi")
+
+_BESIDE = re.compile(rb"^import (envoy_\w+_pb2) as ", re.MULTILINE)
+"""An import of another definition. The compiler writes it as a module without a package."""
 
 
 def compile_into(folder: Path) -> None:
@@ -39,8 +43,12 @@ def compile_into(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The generated files of `folder`, by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.endswith(SUFFIXES)}
+    """The generated files of `folder`, by name. Their imports of one another name the package."""
+    return {
+        path.name: _BESIDE.sub(rb"from ext_authz.generated import \1 as ", path.read_bytes())
+        for path in folder.iterdir()
+        if path.name.endswith(SUFFIXES)
+    }
 
 
 def main() -> int:

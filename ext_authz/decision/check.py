@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
-from ext_authz.decision import check_steps, envoy_messages
+from ext_authz.decision import answer_metadata, check_steps, envoy_messages
 from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditRecorder, EventKind, NotRecordedError
@@ -228,6 +228,7 @@ class Authorizer:
         self._record_allowed(claims, service, request, parsed)
         is_stream = parsed is not None and isinstance(parsed, Call) and parsed.method == LISTEN
         answer = self._allow_responses.render(response, claims, request, now, is_stream=is_stream)
+        answer += answer_metadata.for_answer(service, cached.verdict, request, parsed)
         return answer if service.rules is None else answer + _id_for_envoy(request, context)
 
     def _refuse(

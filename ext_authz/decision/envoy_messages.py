@@ -71,6 +71,7 @@ _GRPC_CODES = {
     415: code_pb2.INVALID_ARGUMENT,
     502: code_pb2.UNAVAILABLE,
     503: code_pb2.UNAVAILABLE,
+    504: code_pb2.DEADLINE_EXCEEDED,
 }
 
 
@@ -283,8 +284,8 @@ def encode_allowed(
         ok_response=pb.OkHttpResponse(
             # The time comes first, so that its position does not depend on the other values.
             headers=[
-                _overwrite(LIFE, _LIFE_UNSAID.decode()),
-                *(_overwrite(name, value) for name, value in present.items()),
+                overwrite(LIFE, _LIFE_UNSAID.decode()),
+                *(overwrite(name, value) for name, value in present.items()),
             ],
             headers_to_remove=removed,
         ),
@@ -330,7 +331,7 @@ def encode_refused(response: DenyResponse) -> bytes:
         status=Status(code=_GRPC_CODES[response.status]),
         denied_response=pb.DeniedHttpResponse(
             status=pb.HttpStatus(code=pb.StatusCode.Name(response.status)),
-            headers=[_overwrite(name, value) for name, value in response.headers],
+            headers=[overwrite(name, value) for name, value in response.headers],
             body=response.body,
         ),
     ).SerializeToString()
@@ -417,7 +418,8 @@ def _group_text(group: str) -> str:
     return _header_text(group).replace(",", "%2C")
 
 
-def _overwrite(name: str, value: str) -> pb.HeaderValueOption:
+def overwrite(name: str, value: str) -> pb.HeaderValueOption:
+    """Return the header `name` with this value in place of any other."""
     return pb.HeaderValueOption(
         header=pb.HeaderValue(key=name, value=value),
         append_action=pb.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,

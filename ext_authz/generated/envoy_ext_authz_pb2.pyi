@@ -27,6 +27,7 @@ class StatusCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UnsupportedMediaType: _ClassVar[StatusCode]
     BadGateway: _ClassVar[StatusCode]
     ServiceUnavailable: _ClassVar[StatusCode]
+    GatewayTimeout: _ClassVar[StatusCode]
 Empty: StatusCode
 OK: StatusCode
 BadRequest: StatusCode
@@ -38,6 +39,7 @@ PayloadTooLarge: StatusCode
 UnsupportedMediaType: StatusCode
 BadGateway: StatusCode
 ServiceUnavailable: StatusCode
+GatewayTimeout: StatusCode
 
 class CheckRequest(_message.Message):
     __slots__ = ("attributes",)

@@ -1,4 +1,4 @@
-"""The gRPC calls of the check service: checks, reports of Envoy, health. They handle messages, not transport."""
+"""The gRPC calls of the check service: checks, answers, reports, health. They handle messages, not transport."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
+from ext_authz.answers.envoy_processing import PROCESSOR
 from ext_authz.decision.envoy_refusals import LOGS_SERVICE, UnreadableReportError
 from ext_authz.decision.fair_queue import FairQueue
 from ext_authz.grpc_http2.grpc_frames import DEADLINE_EXCEEDED, INTERNAL, NOT_FOUND, RESOURCE_EXHAUSTED, CallError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ext_authz.service.server import CheckServer
 
 EXPORT = f"/{LOGS_SERVICE}/Export".encode()
+PROCESS = f"/{PROCESSOR}/Process".encode()
 HEALTH_CHECK = b"/grpc.health.v1.Health/Check"
 HEALTH_WATCH = b"/grpc.health.v1.Health/Watch"
 
@@ -30,6 +32,7 @@ class Calls:
 
     def __init__(self, check_server: CheckServer) -> None:
         self.check_now = check_server.authorizer.check_now
+        self.answers = check_server.answers
         self._finish = check_server.authorizer.finish
         self._health = check_server.health
         self._large = FairQueue(MOST_LARGE)

@@ -14,7 +14,7 @@ from hpack import Decoder, HPACKError
 
 from ext_authz.grpc_http2 import http2_codec
 from ext_authz.grpc_http2.grpc_frames import is_grpc, seconds_left
-from ext_authz.grpc_http2.grpc_services import EXPORT, HEALTH_CHECK, HEALTH_WATCH
+from ext_authz.grpc_http2.grpc_services import EXPORT, HEALTH_CHECK, HEALTH_WATCH, PROCESS
 from ext_authz.grpc_http2.limits import LARGEST_HEADERS, MOST_KNOWN_HEADERS
 from ext_authz.service.health import CHECK_SERVICE
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 CHECK = f"/{CHECK_SERVICE}/Check".encode()
-METHODS = frozenset({CHECK, EXPORT, HEALTH_CHECK, HEALTH_WATCH})
+METHODS = frozenset({CHECK, EXPORT, HEALTH_CHECK, HEALTH_WATCH, PROCESS})
 
 _RESIZES = range(0x20, 0x40)
 """First bytes of a block that resizes the table before anything else (RFC 7541 section 6.3)."""

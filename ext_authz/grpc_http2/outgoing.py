@@ -97,6 +97,17 @@ class Outgoing:
         """Send one message of an answer that has begun."""
         self._send(stream, b"\0" + len(message).to_bytes(4, "big") + message)
 
+    def finish(self, stream: int, *, begun: bool) -> None:
+        """End a call of any number of messages with the status OK."""
+        if not begun:
+            self.begin(stream)
+        self._finish(stream, _END)
+
+    def unsent(self, stream: int) -> int:
+        """Return the bytes of messages for which the peer has no room yet."""
+        held = self.held.get(stream)
+        return 0 if held is None else len(held.data)
+
     def fail(self, stream: int, error: CallError, *, begun: bool = False) -> None:
         """End a call with a status other than OK."""
         status = http2_codec.header_block(error.headers)

@@ -21,6 +21,7 @@ from ext_authz.grpc_http2.grpc_frames import (
     UNIMPLEMENTED,
     CallError,
 )
+from ext_authz.grpc_http2.grpc_services import PROCESS
 from ext_authz.grpc_http2.header_blocks import METHODS, Call, HeaderBlocks, check_trailers
 from ext_authz.grpc_http2.limits import (
     LARGEST_FRAME,
@@ -31,6 +32,7 @@ from ext_authz.grpc_http2.limits import (
     PER_CALL,
     RESET,
 )
+from ext_authz.grpc_http2.message_streams import MessageStream, MessageStreams
 from ext_authz.grpc_http2.partial_calls import Pieces
 
 if TYPE_CHECKING:
@@ -65,12 +67,13 @@ class Streams:
         self.last = 0
         """The newest stream of the peer."""
         self._answers = Answers(calls, outgoing, self._answered)
+        self._message_streams = MessageStreams(calls, outgoing, self._broken)
         self._outgoing = outgoing
         self._control = control
         self._budget = budget
         self._blocks = HeaderBlocks()
-        # The state of a call: its headers, pieces of its message, or the task that answers it.
-        self._open: dict[int, Call | Pieces | asyncio.Task[None]] = {}
+        # The state of a call: its headers, pieces of its message, its messages, or the task that answers it.
+        self._open: dict[int, Call | Pieces | MessageStream | asyncio.Task[None]] = {}
         # Streams that this server ended before the peer did: more frames may arrive, and do not matter.
         self._ended_early: dict[int, None] = {}
         self._assembly = BlockAssembly()
@@ -140,7 +143,7 @@ class Streams:
 
     def sweep(self) -> None:
         """Called at intervals: ends calls that had begun at the last time, and are still incomplete."""
-        coming = {stream for stream, state in self._open.items() if not isinstance(state, asyncio.Task)}
+        coming = {stream for stream, state in self._open.items() if _is_incomplete(state)}
         for stream in coming & self._slow:
             self._fail(stream, CallError(DEADLINE_EXCEEDED, "the request did not come"), ended=False)
         self._slow = coming - self._slow
@@ -152,7 +155,7 @@ class Streams:
         """
         for stream in [*self._open]:
             self._close(stream)
-        del self._answers
+        del self._answers, self._message_streams
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Process any frame that is not part of an ordinary Check."""
@@ -203,6 +206,11 @@ class Streams:
         ended = bool(flags & http2_codec.END_STREAM)
         if not (data or ended):
             self.spend(1)
+        if isinstance(state, Call) and state.path == PROCESS and state.is_grpc:
+            state = self._open[stream] = self._message_streams.open(stream, state)
+        if isinstance(state, MessageStream):
+            self._take_messages(stream, state, data, len(payload), ended=ended)
+            return
         if isinstance(state, Call):
             state = self._open[stream] = Pieces(state)
         self._buffered += len(data)
@@ -215,6 +223,24 @@ class Streams:
         else:
             if ended:
                 self._complete(stream, state.call, bytes(state.data))
+
+    def _take_messages(self, stream: int, state: MessageStream, data: bytes, size: int, *, ended: bool) -> None:
+        try:
+            self._message_streams.take(stream, state, data, size)
+        except CallError as error:
+            self._message_streams.fail(stream, state, error)
+            self._end_failed(stream, ended=ended)
+            return
+        if ended:
+            self._message_streams.end(stream, state)
+            self._close(stream)
+
+    def _broken(self, stream: int, error: CallError) -> None:
+        """End a call with messages that failed on our side, or whose answers the peer does not take."""
+        state = self._open.get(stream)
+        if isinstance(state, MessageStream):
+            self._message_streams.fail(stream, state, error)
+            self._end_failed(stream, ended=False)
 
     def _take_block(self, whole: Block | None) -> None:
         if whole is None:
@@ -256,6 +282,10 @@ class Streams:
         if not ended:
             raise http2_codec.ProtocolError("headers between data", stream=stream)
         check_trailers(trailers, stream)
+        if isinstance(state, MessageStream):
+            self._message_streams.end(stream, state)
+            self._close(stream)
+            return
         call, body = (state, b"") if isinstance(state, Call) else (state.call, bytes(state.data))
         self._complete(stream, call, body)
 
@@ -278,6 +308,9 @@ class Streams:
             raise http2_codec.ProtocolError("no room is made", stream=stream)
         if not stream or stream in self._open or stream in self._outgoing.held:
             self.spend(self._outgoing.widen(stream, size) // LOOKS)
+            state = self._open.get(stream)
+            if not stream or isinstance(state, MessageStream):
+                self._message_streams.widened(stream, state if isinstance(state, MessageStream) else None)
 
     def _check_is_opened(self, stream: int) -> None:
         if stream > self.last or not stream & 1:
@@ -296,7 +329,14 @@ class Streams:
         self._outgoing.flush()
 
     def _fail(self, stream: int, error: CallError, *, ended: bool) -> None:
-        self._outgoing.fail(stream, error)
+        state = self._open.get(stream)
+        if isinstance(state, MessageStream):
+            self._message_streams.fail(stream, state, error)
+        else:
+            self._outgoing.fail(stream, error)
+        self._end_failed(stream, ended=ended)
+
+    def _end_failed(self, stream: int, *, ended: bool) -> None:
         self._end_early(stream, ended=ended)
         if not ended:
             # The peer need not send the rest (RFC 9113 section 8.1).
@@ -313,5 +353,13 @@ class Streams:
         state = self._open.pop(stream, None)
         if isinstance(state, asyncio.Task):
             state.cancel()
+        elif isinstance(state, MessageStream):
+            self._message_streams.forget(stream)
+            state.close()
         elif isinstance(state, Pieces):
             self._buffered -= len(state.data)
+
+
+def _is_incomplete(state: Call | Pieces | MessageStream | asyncio.Task[None]) -> bool:
+    """Return whether the peer owes the rest of a call, or of a message."""
+    return state.is_incomplete if isinstance(state, MessageStream) else isinstance(state, Call | Pieces)

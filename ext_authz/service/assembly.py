@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Never
 
 import structlog
 
+from ext_authz.answers.answer_filter import AnswerFilter
 from ext_authz.decision.access_log import AccessLog
 from ext_authz.decision.allow_response import AllowResponses
 from ext_authz.decision.check import Authorizer, Unrecorded
@@ -58,6 +59,7 @@ class CheckService:
     meter: Meter
     audit: AuditOutput
     envoy_refusals: EnvoyRefusals
+    answers: AnswerFilter
     failed: asyncio.Future[list[Never]]
 
     def figures(self) -> Figures:
@@ -148,9 +150,11 @@ async def assemble(
     )
 
     refusals = EnvoyRefusals(AuditRecorder(log))
+    answers = AnswerFilter(ServiceIndex(settings.resolved_services), AuditRecorder(log), settings.session_sealer)
 
     def use(fresh: AuthzSettings) -> None:
         authorizer.use(ServiceIndex(fresh.resolved_services), fresh.policy, fresh.policy_version)
+        answers.use(ServiceIndex(fresh.resolved_services))
         log.use(fresh.policy_version)
 
     policy_file = SettingsWatcher(AuthzSettings, environ, settings, AuditRecorder(audit))
@@ -171,7 +175,9 @@ async def assemble(
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
-        yield CheckService(authorizer, keys, client_cache, tokens, fair_queue, meter, audit, refusals, failed)
+        yield CheckService(
+            authorizer, keys, client_cache, tokens, fair_queue, meter, audit, refusals, answers, failed
+        )
     finally:
         failed.cancel()
         # `failed` is awaited too: asyncio logs a result that is never retrieved as an error.

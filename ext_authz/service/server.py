@@ -17,6 +17,7 @@ from ext_authz.service.health import Health
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
+    from ext_authz.answers.answer_filter import AnswerFilter
     from ext_authz.decision.check import Authorizer
     from ext_authz.decision.envoy_refusals import EnvoyRefusals
     from oauth_core.process.audit_output import AuditOutput
@@ -41,6 +42,7 @@ class CheckServer:
     health: Health
     failed: asyncio.Future[list[Never]]
     envoy_refusals: EnvoyRefusals
+    answers: AnswerFilter
     figures: Callable[[], Figures] | None = None
 
 
@@ -72,7 +74,9 @@ async def check_server(
         gc.collect()
         gc.freeze()
         with nullcontext() if settings.authz_transport == "grpcio" else _young_collections_only():
-            yield CheckServer(service.authorizer, health, service.failed, service.envoy_refusals, figures)
+            yield CheckServer(
+                service.authorizer, health, service.failed, service.envoy_refusals, service.answers, figures
+            )
 
 
 @contextmanager

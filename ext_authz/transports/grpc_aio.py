@@ -10,6 +10,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_service  # type: ignore[attr-defined] # documented, not in `__all__`
 from grpc_reflection.v1alpha import reflection
 
+from ext_authz.answers.envoy_processing import PROCESSOR, UnreadableError
+from ext_authz.answers.filtered_answer import FilteredAnswer
 from ext_authz.decision.envoy_refusals import LOGS_SERVICE, UnreadableReportError
 from ext_authz.generated import envoy_ext_authz_pb2
 from ext_authz.grpc_http2.limits import LARGEST_MESSAGE
@@ -17,6 +19,7 @@ from ext_authz.net.listen_addresses import cannot_listen
 from ext_authz.service.health import CHECK_SERVICE, NAMES
 
 if TYPE_CHECKING:
+    from ext_authz.answers.answer_filter import AnswerFilter
     from ext_authz.service.health import Health
     from ext_authz.service.server import CheckServer
     from oauth_core.settings import AuthzSettings
@@ -77,6 +80,9 @@ class GrpcTransport:
             except UnreadableReportError:
                 return await context.abort(grpc.StatusCode.INTERNAL, "the request cannot be decoded")
 
+        async def process(_messages: object, context: _Context) -> None:
+            await _process(check_server.answers, context)
+
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Check": grpc.stream_unary_rpc_method_handler(handle)
         }
@@ -85,6 +91,10 @@ class GrpcTransport:
             "Export": grpc.unary_unary_rpc_method_handler(export)
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LOGS_SERVICE, exports),))
+        processes: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Process": grpc.stream_stream_rpc_method_handler(process)
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(PROCESSOR, processes),))
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, self._server)  # type: ignore[no-untyped-call]
         described = envoy_ext_authz_pb2.DESCRIPTOR.services_by_name["Authorization"].full_name
         reflection.enable_server_reflection(
@@ -123,6 +133,42 @@ class GrpcTransport:
             require_client_auth=authorities is not None,
         )
         return self._server.add_secure_port(address, credentials)
+
+
+async def _process(answers: AnswerFilter, context: _Context) -> None:
+    """Filter one answer. The stream ends with OK only if Envoy has all of it."""
+    expired = asyncio.Event()
+    late: list[bytes] = []
+
+    def expire(message: bytes) -> None:
+        late.append(message)
+        expired.set()
+
+    answer = FilteredAnswer(answers, expire)
+    waiting = asyncio.create_task(expired.wait())
+    try:
+        while True:
+            reading = asyncio.ensure_future(context.read())
+            await asyncio.wait((reading, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if late:
+                reading.cancel()
+                await context.write(late.pop())
+                return
+            message: object = await reading
+            if not isinstance(message, bytes):
+                break
+            for found in answer.take(message):
+                await context.write(found)
+            if answer.is_late:
+                for found in await answer.catch_up():
+                    await context.write(found)
+        if not answer.is_over:
+            await context.abort(grpc.StatusCode.INTERNAL, "the stream ended before the answer")
+    except UnreadableError:
+        await context.abort(grpc.StatusCode.INTERNAL, "the request cannot be decoded")
+    finally:
+        waiting.cancel()
+        answer.close()
 
 
 async def _follow(health: Health, servicer: health_service.HealthServicer) -> None:

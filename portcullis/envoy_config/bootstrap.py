@@ -10,6 +10,7 @@ from envoy_data_plane.envoy.config.bootstrap.v3 import Admin, Bootstrap, Bootstr
 from envoy_data_plane.envoy.config.core.v3 import Node
 from envoy_data_plane.envoy.config.listener.v3 import AdditionalAddress, Filter, FilterChain, Listener
 
+from portcullis.envoy_config.answers import PROCESSOR
 from portcullis.envoy_config.checks import CHECKS
 from portcullis.envoy_config.clusters import clusters
 from portcullis.envoy_config.connection_limit import counted_connections
@@ -36,6 +37,8 @@ SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 """The file of public certificate authorities on Debian, Ubuntu, Alpine and in Envoy's own image."""
 
 _NODE = "portcullis"
+_CLOSED = frozenset({*CHECKS, PROCESSOR})
+"""The filters that refuse if the check service does not answer."""
 _HANDSHAKE_SECONDS = 10
 _BUFFER_BYTES = 32 * 1024
 """Bytes that Envoy buffers for one connection before it stops reading. Requests have another limit."""
@@ -51,7 +54,7 @@ def render(settings: EnvoySettings, *, trusted_cas: str = SYSTEM_CAS) -> dict[st
     message = bootstrap(settings, trusted_cas=trusted_cas)
     with fields_of_older_envoys():
         rendered = message.to_dict(casing=Casing.SNAKE)
-    _expand_check_filter(rendered)
+    _expand_our_filters(rendered)
     _leave_out_empty_types(rendered)
     return rendered
 
@@ -109,13 +112,13 @@ def _leave_out_empty_types(value: object) -> None:
             _leave_out_empty_types(item)
 
 
-def _expand_check_filter(value: object) -> None:
-    """Write `failure_mode_allow: false` into the checks: a reader need not know that it is the default."""
+def _expand_our_filters(value: object) -> None:
+    """Write `failure_mode_allow: false` into the filters: a reader need not know that it is the default."""
     if isinstance(value, dict):
-        if value.get("name") in CHECKS and "typed_config" in value:
+        if value.get("name") in _CLOSED and "typed_config" in value:
             value["typed_config"].setdefault("failure_mode_allow", False)
         for item in value.values():
-            _expand_check_filter(item)
+            _expand_our_filters(item)
     elif isinstance(value, list):
         for item in value:
-            _expand_check_filter(item)
+            _expand_our_filters(item)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from portcullis.envoy_config.topology import Topology, Upstream
 
 AUTHZ = "ext_authz"
+ANSWERS = "ext_authz_answers"
 WEB = "oauth_web"
 STANDIN = "github_standin"
 ACME = "acme"
@@ -64,6 +65,8 @@ _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BUFFER_BYTES = 32 * 1024
 _CONNECT_SECONDS = 2
 _MOST_RETRIES = 1024
+_ANSWERS_PING_SECONDS = 5
+_ANSWERS_PATIENCE_SECONDS = 5
 # Python and Node servers close an idle connection after five seconds. Envoy must close it first:
 # a request sent on a connection that is being closed is lost, and a tool call must not be sent twice.
 _IDLE_SECONDS = 4
@@ -81,6 +84,7 @@ def clusters(settings: EnvoySettings, topology: Topology, trusted_cas: str) -> l
     """
     return [
         _authz(settings, topology.authz),
+        _answers(settings, topology.authz),
         _web(topology.web),
         *([_cluster(STANDIN, [topology.standin], _http1())] if topology.standin else []),
         *([_cluster(ACME, [topology.acme], _http1())] if topology.acme else []),
@@ -102,7 +106,24 @@ def _authz(settings: EnvoySettings, endpoints: Sequence[ListenAddress]) -> Clust
     The process with the fewest calls under way gets the next, so a process that hangs or is slow gets few. A
     process that does not answer at all gets none for a moment, unless no other is left.
     """
-    cluster = _cluster(AUTHZ, endpoints, _grpc())
+    return _check_service(AUTHZ, settings, endpoints, _grpc())
+
+
+def _answers(settings: EnvoySettings, endpoints: Sequence[ListenAddress]) -> Cluster:
+    """The same processes, for the filter on answers, whose streams may stay open for minutes.
+
+    They have connections and limits of their own, so that no number of them keeps checks waiting. Envoy has no
+    time limit for them: the pings end the streams of a process that hangs.
+    """
+    return _check_service(
+        ANSWERS, settings, endpoints, _grpc(ping_seconds=_ANSWERS_PING_SECONDS, patience=_ANSWERS_PATIENCE_SECONDS)
+    )
+
+
+def _check_service(
+    name: str, settings: EnvoySettings, endpoints: Sequence[ListenAddress], protocol: HttpProtocolOptions
+) -> Cluster:
+    cluster = _cluster(name, endpoints, protocol)
     cluster.lb_policy = ClusterLbPolicy.LEAST_REQUEST
     if cluster.circuit_breakers:  # when a process dies, Envoy retries all its checks at once
         cluster.circuit_breakers.thresholds[0].max_retries = _MOST_RETRIES
@@ -177,13 +198,13 @@ def _http1() -> HttpProtocolOptions:
     )
 
 
-def _grpc() -> HttpProtocolOptions:
+def _grpc(*, ping_seconds: int = 30, patience: int = 5) -> HttpProtocolOptions:
     # The pings detect a check service whose machine vanished without closing the connection, before a request
     # waits.
     return HttpProtocolOptions(
         explicit_http_config=HttpProtocolOptionsExplicitHttpConfig(
             http2_protocol_options=Http2ProtocolOptions(
-                connection_keepalive=KeepaliveSettings(interval=seconds(30), timeout=seconds(5))
+                connection_keepalive=KeepaliveSettings(interval=seconds(ping_seconds), timeout=seconds(patience))
             )
         ),
     )

@@ -33,6 +33,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any
 
 from oauth_core.net.public_urls import origin_of
+from portcullis.envoy_config.answers import answer_filters
 from portcullis.envoy_config.caller import CALLER, caller_filter, named_by
 from portcullis.envoy_config.checks import UNCHECKED, check_filters
 from portcullis.envoy_config.cross_origin import VARY, cross_origin_filter
@@ -85,6 +86,7 @@ def http_filters(settings: EnvoySettings) -> list[HttpFilter]:
         _filter(SHARES, unlimited()),
         _filter(RATE, unlimited()),
         *check_filters(settings),
+        *answer_filters(settings),
         _filter(BUFFER, Buffer(max_request_bytes=settings.max_request_bytes)),
         locations_filter(),
         router(),

@@ -131,6 +131,15 @@ def test_a_failure_of_the_check_service_refuses_the_request(settings: EnvoySetti
 
 
 @both
+def test_a_failure_of_the_filter_on_answers_refuses_the_answer(settings: EnvoySettings) -> None:
+    filters = {each["name"]: each["typed_config"] for each in _manager(settings)["http_filters"]}
+    config = filters["portcullis.sessions"]["extension_config"]["typed_config"]
+    assert config["failure_mode_allow"] is False
+    assert config["status_on_error"] == {"code": "ServiceUnavailable"}
+    assert config["processing_mode"] == {"request_header_mode": "SKIP", "response_header_mode": "SEND"}
+
+
+@both
 def test_the_check_runs_before_every_filter_that_processes_a_request(settings: EnvoySettings) -> None:
     names = [http_filter["name"].rpartition(".")[2] for http_filter in _manager(settings)["http_filters"]]
     if settings.issuer.startswith("https://"):  # it is first in, so last out, and marks every answer
@@ -144,6 +153,7 @@ def test_the_check_runs_before_every_filter_that_processes_a_request(settings: E
         "local_ratelimit",
         "ext_authz",
         "refusals",
+        "sessions",
         "buffer",
         "lua",
         "router",
@@ -220,10 +230,11 @@ def test_the_typed_message_and_the_rendering_agree() -> None:
     typed = bootstrap(LOCAL)
     assert typed.static_resources is not None
     names = [cluster.name for cluster in typed.static_resources.clusters]
-    assert names == ["ext_authz", "oauth_web", "github_standin", "service_time", "service_deep", "service_far"]
+    ours = ["ext_authz", "ext_authz_answers", "oauth_web", "github_standin"]
+    assert names == [*ours, "service_time", "service_deep", "service_far"]
 
 
-@pytest.mark.parametrize("name", ["ext_authz", "oauth_web", "service_time", "service_far"])
+@pytest.mark.parametrize("name", ["ext_authz", "ext_authz_answers", "oauth_web", "service_time", "service_far"])
 def test_every_cluster_has_limits_and_short_timeouts(name: str) -> None:
     cluster = next(c for c in rendered(LOCAL)["static_resources"]["clusters"] if c["name"] == name)
     assert cluster["connect_timeout"] == "2s"

@@ -39,6 +39,7 @@ FOLDERS = (
     "ext_authz.metrics",
     "ext_authz.generated",
     "ext_authz.decision",
+    "ext_authz.answers",
     "ext_authz.service",
     "ext_authz.grpc_http2",
     "ext_authz.transports",

@@ -28,8 +28,10 @@ BELONGS = {
     "google": (
         "ext_authz.generated",
         "ext_authz.grpc_http2",
+        "ext_authz.decision.answer_metadata",
         "ext_authz.decision.envoy_messages",
         "ext_authz.decision.envoy_refusals",
+        "ext_authz.answers.envoy_processing",
         "portcullis.bench",
         "portcullis.sinks.otlp",
         "protos",

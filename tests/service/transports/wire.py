@@ -108,7 +108,9 @@ class Peer:
         self.health = Health()
         self.transport = FakeTransport()
         failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        server = CheckServer(cast("Any", self.authorizer), self.health, failed, cast("Any", None))
+        server = CheckServer(
+            cast("Any", self.authorizer), self.health, failed, cast("Any", None), cast("Any", None)
+        )
         self.connections: set[Connection] = set()
         self.clock = Clock()
         self.connection = Connection(Calls(server), self.connections, self.clock)
