@@ -18,6 +18,7 @@ _HIDDEN = frozenset("\u00ad\u180e\u200b\u2060\ufeff")
 """Invisible, and with no effect except on line breaks: editors and web pages leave them in copied text."""
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Letters and a symbol that show nothing: the fillers of Hangul, and the pattern of Braille without dots."""
+_MOST_MARKS = 30
 _PLANE = 0x10000
 _LAST_TWO = 0xFFFE
 
@@ -42,6 +43,20 @@ def has_something_to_see(text: str) -> bool:
         unicodedata.category(character)[0] in "LNPS" or _is_unassigned(character)
         for character in set(text) - _BLANK
     )
+
+
+def has_short_runs_of_marks(text: str) -> bool:
+    """Return whether `text` is in Unicode's Stream-Safe Text Format (UAX 15 section 13).
+
+    Sorting a run of combining marks takes quadratic time, and every normal form sorts them. The words of all
+    languages have short runs.
+    """
+    run = 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        if run > _MOST_MARKS:
+            return False
+    return True
 
 
 def _may_be_shown(character: str) -> bool:

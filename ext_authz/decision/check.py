@@ -20,6 +20,7 @@ from oauth_core.policy.decision import Deny, decide
 from oauth_core.policy.deny_response import deny_response
 from oauth_core.policy.jsonrpc_errors import id_of, id_of_message, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
+from oauth_core.policy.session_binding import OpenedSession
 from oauth_core.refusals import DenyReason
 
 if TYPE_CHECKING:
@@ -229,6 +230,8 @@ class Authorizer:
         is_stream = parsed is not None and isinstance(parsed, Call) and parsed.method == LISTEN
         answer = self._allow_responses.render(response, claims, request, now, is_stream=is_stream)
         answer += answer_metadata.for_answer(service, cached.verdict, request, parsed)
+        if isinstance(context.session, OpenedSession):
+            answer += envoy_messages.encode_session(context.session)
         return answer if service.rules is None else answer + _id_for_envoy(request, context)
 
     def _refuse(

@@ -43,6 +43,7 @@ _REFUSED_WITH_ID = frozenset(
         DenyReason.SERVICE_DISABLED,
         DenyReason.SERVICE_STATE_UNKNOWN,
         DenyReason.TOKEN_STATE_UNKNOWN,
+        DenyReason.UNKNOWN_SESSION,
     }
 )
 """The token is valid, so some bytes of its body may be read. With 401 clients do not read the body."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from oauth_core.model import AccessClaims
     from oauth_core.policy.deny_response import DenyResponse
     from oauth_core.policy.mcp_request import CallFault, Session
+    from oauth_core.policy.session_binding import OpenedSession
 
     ParsedRequest = Session | Call | CallFault
 
@@ -49,6 +50,9 @@ METADATA = "portcullis"
 REQUEST_ID = "portcullis.request_id"
 """Beside it: the id of the JSON-RPC request, as JSON."""
 
+SESSION_ID = "mcp-session-id"
+"""The session of a request, in both directions (MCP, streamable HTTP)."""
+
 REQUEST_ID_HEADER = "x-request-id"
 """Made by Envoy for each request, and written in its access log."""
 
@@ -60,6 +64,9 @@ _LONGEST_LIFE = 86_400
 _SEPARATORS = re.compile(r"[^a-z0-9]")
 # Printable ASCII without the space, which HTTP trims at both ends, and the percent sign, which starts an escape.
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+_USUAL_LENGTH = "content-length"
+"""In every request with a body, as long as a name of ours, and not like any of them."""
 
 _GRPC_CODES = {
     400: code_pb2.INVALID_ARGUMENT,
@@ -83,12 +90,13 @@ class Names:
         self.headers = headers
         self.trusted_proxies = trusted_proxies
         self.guarded = headers.guarded
-        self.ours = frozenset({AUTHORIZATION, *self.guarded})
+        # A service may read `mcp_session_id` as the session too, and the check reads only the name with hyphens.
+        self.ours = frozenset({AUTHORIZATION, SESSION_ID, *self.guarded})
         self.lengths = frozenset(map(len, self.ours))
 
     def is_lookalike(self, name: str) -> bool:
         """Return whether `name` is no identity header, but could be read as one."""
-        return name not in self.ours and _SEPARATORS.sub("-", name.lower()) in self.ours
+        return name not in self.ours and name != _USUAL_LENGTH and _SEPARATORS.sub("-", name.lower()) in self.ours
 
 
 USUAL_NAMES = Names(IdentityHeaders())
@@ -215,6 +223,20 @@ def header_of(http: pb.AttributeContext.HttpRequest, name: str, *, is_raw: bool)
     return value
 
 
+def session_of(request: IncomingRequest) -> str | None:
+    """Return the id of the session that `request` names, if any. Several values become one that no session has."""
+    if not request.is_raw or request.http is None:
+        return request.headers.get(SESSION_ID)
+    raw = [
+        header.raw_value.decode("latin-1") if header.raw_value else header.value
+        for header in request.http.header_map.headers
+        if header.key == SESSION_ID
+    ]
+    joined = request.headers.get(SESSION_ID)
+    values = raw if joined is None else [joined, *raw]
+    return ",".join(values) if values else None
+
+
 def origin_of(request: IncomingRequest) -> Origin:
     """Return where `request` is from, for the audit log."""
     return Origin._make(parts_of_origin(request))
@@ -319,6 +341,26 @@ def _before_request_id(length: int) -> bytes:
     value = Value(string_value="0" * length)
     message = pb.CheckResponse(dynamic_metadata=Struct(fields={REQUEST_ID: value})).SerializeToString()
     return message[: len(message) - length]
+
+
+@lru_cache(maxsize=2048)
+def encode_session(session: OpenedSession) -> bytes:
+    """Return the headers that translate the session between client and service: bytes to append to an answer.
+
+    Some services repeat the id in every answer, and some clients take the id from any answer. Cached, because a
+    session has many requests.
+    """
+    return pb.CheckResponse(
+        ok_response=pb.OkHttpResponse(
+            headers=[overwrite(SESSION_ID, session.session_id)],
+            response_headers_to_add=[
+                pb.HeaderValueOption(
+                    header=pb.HeaderValue(key=SESSION_ID, value=session.sealed),
+                    append_action=pb.HeaderValueOption.OVERWRITE_IF_EXISTS,
+                )
+            ],
+        )
+    ).SerializeToString()
 
 
 def encode_refused(response: DenyResponse) -> bytes:

@@ -15,6 +15,7 @@ from oauth_core.jose import dpop
 from oauth_core.limits.rate_limits import subject_of_address
 from oauth_core.policy import mcp_request
 from oauth_core.policy.decision import DecisionContext, ServiceStatus, TokenStatus, Unverified
+from oauth_core.policy.session_binding import ForeignSession, subject_of
 from oauth_core.tokens.access_tokens import LONGEST, Rejected, TokenFault, fault_of_time
 
 if TYPE_CHECKING:
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from ext_authz.decision.envoy_messages import IncomingRequest
     from ext_authz.decision.key_cache import KeyCache
     from ext_authz.decision.verified_token_cache import CachedVerdict, VerifiedTokenCache
-    from oauth_core.model import Service
+    from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.decision import Disabled
     from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.resources import ServiceIndex
+    from oauth_core.policy.session_binding import OpenedSession, SessionSealer
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """The `b64token` of RFC 6750 section 2.1. It has no comma, so two joined credentials never match."""
@@ -84,8 +86,13 @@ class ContextResolver:
         service_status: ServiceStatusSource,
         clock: Callable[[], int],
         fair_queue: FairQueue | None = None,
+        session_sealer: SessionSealer | None = None,
     ) -> None:
-        """`clock` returns whole seconds since the epoch. Signatures wait in `fair_queue`."""
+        """`clock` returns whole seconds since the epoch. Signatures wait in `fair_queue`.
+
+        Without `session_sealer`, no session of a service that binds sessions can be used.
+        """
+        self._session_sealer = session_sealer
         self._fair_queue = fair_queue or FairQueue(MOST_WAITING)
         self._proofs = Proofs()
         self._services = services
@@ -188,6 +195,8 @@ class ContextResolver:
             if not by_headers:
                 message = envoy_messages.message_of(request)
                 parsed = mcp_request.parse_request(message, with_arguments=service.rules.reads_arguments)
+        # Only the check that can allow the request reads its session.
+        reads_session = service.bind_sessions and not by_headers
         context = DecisionContext(
             service,
             cached.verdict,
@@ -200,8 +209,19 @@ class ContextResolver:
             proof,
             not request.authorization[0].startswith(_USUAL_SCHEME) and scheme_of(request) == _DPOP,
             by_headers,
+            self._session_of(request, service, token.claims) if reads_session else None,
         )
         return context, cached
+
+    def _session_of(
+        self, request: IncomingRequest, service: Service, claims: AccessClaims
+    ) -> OpenedSession | ForeignSession | None:
+        sealed = envoy_messages.session_of(request)
+        if sealed is None:
+            return None
+        if self._session_sealer is None:
+            return ForeignSession.FOREIGN
+        return self._session_sealer.open(service.name, subject_of(claims), sealed)
 
     async def _verify(self, request: IncomingRequest) -> CachedToken | Rejected | Unverified:
         verdict = self._result_at_once(request, self._clock())

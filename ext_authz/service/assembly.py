@@ -126,6 +126,7 @@ async def assemble(
         service_status=disabled_services,
         clock=lambda: int(time.time()),
         fair_queue=fair_queue,
+        session_sealer=settings.session_sealer,
     )
     stream = None if audit.text is None else audit_stream()
     log = AccessLog(audit, stream, program="ext_authz", segments=audit.segments)

@@ -25,12 +25,14 @@ from oauth_core.policy.access import (
 )
 from oauth_core.policy.mcp_request import Call, CallFault, Session
 from oauth_core.policy.permissions import Permissions
+from oauth_core.policy.session_binding import ForeignSession
 from oauth_core.refusals import DenyReason
 from oauth_core.tokens.access_tokens import Rejected, fault_of_time
 
 if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.rbac import RbacPolicy
+    from oauth_core.policy.session_binding import OpenedSession
 
 
 class Unverified(Enum):
@@ -125,7 +127,7 @@ class DecisionContext(NamedTuple):
     tool rules. `certificate` is the thumbprint of the caller's certificate, and `proof` that of the key which the
     caller proved to have for this request; each is used only where the token is bound to one. `as_dpop` is true
     for a token under the scheme DPoP. `by_headers` is true if a second check follows, with the body: so far only
-    the headers count.
+    the headers count. `session` is the session that the request names, where sessions are bound to their subject.
     """
 
     service: Service | None
@@ -139,6 +141,7 @@ class DecisionContext(NamedTuple):
     proof: str | None = None
     as_dpop: bool = False
     by_headers: bool = False
+    session: OpenedSession | ForeignSession | None = None
 
     @property
     def claims(self) -> AccessClaims | None:
@@ -213,7 +216,7 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
     """Return the decision on a verified token.
 
     The checks run in this order: time, audience, key that the token is bound to, token status, permissions, and
-    service status. The first that fails is the reason.
+    service status, session. The first that fails is the reason.
     """
     claims = verdict.claims
     fault = fault_of_time(claims, context.now)
@@ -240,9 +243,12 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
     else:
         result = evaluate(service, verdict.rights, context.request, entry=verdict.entry, held=verdict.held)
     if result is AccessResult.GRANTED:
-        if context.service_status is ServiceStatus.OPEN:
-            return Allow(claims)
-        return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
+        if context.service_status is not ServiceStatus.OPEN:
+            return Deny(DenyReason.SERVICE_STATE_UNKNOWN, claims)
+        if isinstance(context.session, ForeignSession):
+            # The same answer as for a session that never was: a client then begins another one.
+            return Deny(DenyReason.UNKNOWN_SESSION, claims)
+        return Allow(claims)
     return _deny_for_missing_right(result, claims)
 
 

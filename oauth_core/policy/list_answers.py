@@ -50,6 +50,8 @@ _ENTRIES = {
 """The members of a result that are lists: the kind of their entries, and the member with the name of an entry."""
 
 _LISTS = frozenset(_ENTRIES)
+_LONGEST_FOLDED = 128
+"""Characters of a name that could be folded into one that MCP defines."""
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _FIELDS = frozenset({"data", "event", "id", "retry"})
 _CHARSET = re.compile(r'\s*charset\s*=\s*("?)utf-?8\1\s*\Z', re.IGNORECASE)
@@ -406,9 +408,10 @@ def _folded(name: str) -> str:
 
     Go ignores case, C stops at a NUL, and the Python SDK reads `resource_templates` as `resourceTemplates`.
     """
-    text = name.partition("\0")[0]
+    text = name.partition("\0")[0].strip()
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        # Folding a long run of combining marks takes quadratic time, and makes no short name of a long one.
+        text = unicodedata.normalize("NFKC", text) if len(text) <= _LONGEST_FOLDED else ""
     return text.casefold().strip().replace("_", "").replace("-", "")
 
 

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from oauth_core import strict_json
-from oauth_core.display_text import has_something_to_see, is_displayable
+from oauth_core.display_text import has_short_runs_of_marks, has_something_to_see, is_displayable
 from oauth_core.policy.argument_rules import ANY_ARGUMENTS
 from oauth_core.policy.jsonrpc_limits import (
     DEEPEST,
@@ -346,7 +346,7 @@ def _is_plain(kind: NameKind, name: str) -> bool:
         return canonical(name) is not None
     if name.isascii():
         return name.isprintable() and name == name.strip()
-    is_shown = is_displayable(name) and has_something_to_see(name)
+    is_shown = is_displayable(name) and has_something_to_see(name) and has_short_runs_of_marks(name)
     return is_shown and name == name.strip() and unicodedata.normalize("NFKC", name) == name
 
 

@@ -13,7 +13,7 @@ import unicodedata
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from oauth_core.display_text import is_displayable
+from oauth_core.display_text import has_short_runs_of_marks, is_displayable
 
 _LONGEST = 2048
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*\Z")
@@ -305,7 +305,9 @@ def _decoded(text: str) -> str | None:
         plain = _decode_all(path, _KEPT) + mark + _decode_all(query, _KEPT_IN_QUERY)
     except ValueError:
         return None
-    return None if _TWICE.search(plain) else unicodedata.normalize("NFC", plain)
+    if _TWICE.search(plain) or not (plain.isascii() or has_short_runs_of_marks(plain)):
+        return None
+    return unicodedata.normalize("NFC", plain)
 
 
 def _upper(found: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from envoy_data_plane.envoy.config.core.v3 import (
@@ -93,6 +93,8 @@ class Answer:
     """The fields for the access log."""
     request_id: str | None
     """The id of the request, as JSON, for answers that Envoy makes itself."""
+    replaced: dict[str, str] = field(default_factory=dict)
+    """Headers of the service's answer that Envoy replaces, where the service sends them."""
 
     @property
     def identity(self) -> dict[str, str]:
@@ -129,7 +131,12 @@ def read_answer(message: bytes) -> Answer:
     if response.denied_response is None:
         assert response.ok_response is not None
         removed = tuple(response.ok_response.headers_to_remove)
-        return Answer(response.status.code, 200, headers, removed, "", *_metadata(response))
+        replaced = {}
+        for option in response.ok_response.response_headers_to_add:
+            assert option.header is not None
+            assert option.append_action is HeaderValueOptionHeaderAppendAction.OVERWRITE_IF_EXISTS
+            replaced[option.header.key] = option.header.value
+        return Answer(response.status.code, 200, headers, removed, "", *_metadata(response), replaced)
     assert response.denied_response.status is not None
     status = int(response.denied_response.status.code)
     return Answer(response.status.code, status, headers, (), response.denied_response.body, *_metadata(response))

@@ -367,6 +367,16 @@ def test_an_answer_in_utf_8_is_read(kind: str) -> None:
     assert open_answer(kind, "Identity", READER).fault is None
 
 
+def test_names_with_runs_of_combining_marks_are_hidden() -> None:
+    marks = "get_a" + "\u0300\u0316" * 500
+    tools = [{"name": marks}, {"name": "get_a", marks: 1}, {"name": "get_e\u0301"}, {"name": "get_\u00e9"}]
+    shown = json.loads(filtered(answer({"tools": tools})))["result"]["tools"]
+    assert shown == [tools[1], tools[3]]
+    templates = [{"uriTemplate": f"file:///public/{marks}"}, {"uriTemplate": "file:///public/e\u0301"}]
+    shown = json.loads(filtered(answer({"resourceTemplates": templates})))["result"]["resourceTemplates"]
+    assert shown == templates[1:]
+
+
 @pytest.mark.parametrize("kind", [JSON, EVENTS])
 def test_an_answer_without_end_is_refused_at_the_limit_and_nothing_follows(kind: str) -> None:
     found = open_answer(kind, None, READER, 7)

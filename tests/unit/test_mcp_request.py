@@ -82,6 +82,14 @@ def test_requests_of_real_clients_are_parsed(body: str, expected: Session | Call
     assert sent(body) == expected
 
 
+def test_a_name_or_uri_with_a_long_run_of_combining_marks_is_ambiguous() -> None:
+    assert sent(message(name="a" + "\u0300\u0316" * 15)) == CallFault.AMBIGUOUS_NAME  # not in a normal form
+    for name in ("a" + "\u0316" * 31, "a" + "\u0316" * 2000):
+        assert sent(message(name=name)) is CallFault.AMBIGUOUS_NAME
+        assert sent(message("resources/read", uri=f"note:///{name}")) is CallFault.AMBIGUOUS_NAME
+    assert sent(message(name="a" + "\u0316" * 30)) == Call("tools/call", NameKind.TOOL, "a" + "\u0316" * 30)
+
+
 @pytest.mark.parametrize(
     ("body", "fault"),
     [

@@ -14,6 +14,7 @@ from oauth_core.model import Service
 from oauth_core.policy.decision import Disabled, ServiceStatus, TokenStatus
 from oauth_core.policy.rbac import RbacPolicy
 from oauth_core.policy.resources import ServiceIndex
+from oauth_core.policy.session_binding import SessionSealer
 from tests.support.master_key import SIGNER, published
 from tests.support.tokens import ISSUER, TIME
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ext_authz.decision.fair_queue import FairQueue
     from oauth_core.jose.signing_keys import SigningKey
 
+SEALER = SessionSealer(bytes(range(32)))
 SERVICE = Service("time", "Time", TIME, "http://127.0.0.1:1/mcp", "mcp.time")
 ALLOWED = AuditEvent(
     kind=EventKind.ACCESS_ALLOWED,
@@ -131,5 +133,6 @@ async def authorizer(
         service_status=service_status or AllEnabled(),
         clock=clock,
         fair_queue=fair_queue,
+        session_sealer=SEALER,
     )
     return Authorizer(resolver, sink)

@@ -72,7 +72,7 @@ def test_a_callers_own_identity_header_is_removed_when_the_token_has_no_value_fo
 
 
 def test_other_headers_reach_the_service_unchanged(envoy: AuthzEnvoy, issue: Issue) -> None:
-    sent = [("Mcp-Session-Id", "abc"), ("X-User-Idea", "mine"), ("Accept", "text/event-stream")]
+    sent = [("Mcp-Method", "abc"), ("X-User-Idea", "mine"), ("Accept", "text/event-stream")]
     reply = envoy.post("/time/mcp", [*sent, bearer(issue())])
     assert [reply.values(name.lower()) for name, _ in sent] == [[value] for _, value in sent]
 

@@ -12,7 +12,7 @@ import pytest
 from oauth_core.store import keyspace
 from oauth_core.tokens import access_tokens
 from tests.support.gateway import WHOAMI_ALONE, RunningGateway, running_gateway
-from tests.support.mcp_clients import MCP_HEADERS, bearer, probe
+from tests.support.mcp_clients import MCP_HEADERS, bearer, claims_of, probe
 from tests.support.tokens import claims
 from tests.system.realms.credentials import signing_key
 
@@ -34,11 +34,13 @@ def gateway() -> Iterator[RunningGateway]:
         yield gateway
 
 
-async def _short_token(gateway: RunningGateway) -> str:
-    """A token like those of the authorization server, but with a short lifetime."""
+async def _short_token(gateway: RunningGateway, long: str) -> str:
+    """A token of the same person as `long`, with a short lifetime."""
     resource, key = gateway.resource("whoami"), await signing_key(gateway)
     now = int(time.time())
+    person = str(claims_of(long)["sub"])
     like = {"iss": gateway.url, "aud": (resource,), "scope": "mcp.whoami", "jti": "short-lived-token-0000"}
+    like |= {"sub": person, "github_id": int(person)}
     token = access_tokens.mint(claims(**like, iat=now, exp=now + SHORT_LIFE), key)
     with gateway.operator_redis() as redis:
         redis.set(keyspace.token("short-lived-token-0000"), "a-grant", ex=600)
@@ -66,7 +68,7 @@ async def test_streams_end_with_their_token_and_soon_after_it_is_revoked(
     long = (await oauth.tokens(registration.client_id, resource=resource))["access_token"]
     lasting, passing = await _session(http, resource, long), await _session(http, resource, long)
     # Made last, so that it is active when its stream opens.
-    passing.update(bearer(await _short_token(gateway)))
+    passing.update(bearer(await _short_token(gateway, long)))
     accept = {"Accept": "text/event-stream"}
     async with (
         http.stream("GET", resource, headers=accept | lasting) as first,
