@@ -51,7 +51,8 @@ RUN install -d -o 10001 -g 10001 /var/lib/portcullis /var/lib/portcullis/envoy \
     /var/lib/portcullis/verification-key \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/acme /var/lib/portcullis/audit \
     /var/lib/portcullis/audit/sinks /var/lib/portcullis/audit/segments /var/lib/portcullis/audit/segments/oauth_web \
-    /var/lib/portcullis/audit/segments/command /var/lib/portcullis/audit-key /var/lib/portcullis/alerts
+    /var/lib/portcullis/audit/segments/command /var/lib/portcullis/audit/segments/alerts \
+    /var/lib/portcullis/audit-key /var/lib/portcullis/alerts
 ENV HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001
@@ -62,7 +63,7 @@ COPY --from=install-services /opt/portcullis /opt/portcullis
 RUN install -d -o 10001 -g 10001 /var/lib/portcullis \
  && install -d -o 10001 -g 10001 -m 700 /var/lib/portcullis/audit /var/lib/portcullis/audit/sinks \
     /var/lib/portcullis/audit/segments /var/lib/portcullis/audit/segments/oauth_web /var/lib/portcullis/audit/segments/command \
-    /var/lib/portcullis/audit-key
+    /var/lib/portcullis/audit/segments/alerts /var/lib/portcullis/audit-key
 ENV HOME=/tmp
 WORKDIR /tmp
 USER 10001:10001

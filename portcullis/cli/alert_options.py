@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -15,13 +16,16 @@ from oauth_core.process.audit_segments import SegmentWriter, prepare, this_node
 from oauth_core.settings import AlertSettings
 from portcullis.alerts.outbox import FILE_NAME, Outbox, OutboxError, lock_of
 from portcullis.cli.audit_folder import AUDIT_DIR_OPTION, CONFIG_OPTION, present_folder
-from portcullis.cli.command_record import WRITER, CommandRecorder, Intent
+from portcullis.cli.command_record import CommandRecorder, Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from oauth_core.audit import EventKind
+
+WRITER = "alerts"
+"""The writer of the commands about alerts in the audit record."""
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -75,7 +79,9 @@ class AlertPlace:
 
         Raises `ClickException` if it cannot be recorded; with `always` that is a warning.
         """
-        prepare(self.audit_dir)
+        # In containers the rest of the record can only be read, and these commands have a volume of their own.
+        if not os.access(self.audit_dir / "segments" / WRITER, os.W_OK):
+            prepare(self.audit_dir)
         recorder = CommandRecorder(AuditOutput(SegmentWriter(self.audit_dir, WRITER, node=self.node), None), None)
         try:
             intent = Intent(kind, subject, reason)

@@ -20,6 +20,7 @@ import yaml
 from kubernetes_validate.utils import ValidationError, validate
 
 from oauth_core.settings import AlertSettings, AuthzSettings, SealSettings, SinkSettings, WebSettings, load
+from portcullis.cli.alert_options import WRITER
 from portcullis.sinks.cursors import Cursors
 from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ISTIO, ROUTES, SETTINGS, Json, document, documents
 from tests.support.envoy import envoy_path
@@ -266,7 +267,7 @@ def test_the_sealer_accepts_its_settings_and_has_the_node_name_of_its_program() 
         assert not sealer.audit_seal_key.is_relative_to(sealer.audit_dir)
 
 
-def test_the_alerts_program_accepts_its_settings_and_writes_only_to_its_outbox() -> None:
+def test_the_alerts_program_accepts_its_settings_and_writes_only_its_outbox_and_its_own_events() -> None:
     for _, pod in _pods():
         container = _container(pod, "alerts")
         settings = load(AlertSettings, SETTINGS, _environment(container))
@@ -274,7 +275,9 @@ def test_the_alerts_program_accepts_its_settings_and_writes_only_to_its_outbox()
         assert settings.alerts_metrics_listen == "127.0.0.1:9105"
         assert settings.alerts_outbox is not None
         writable = {path for path, mount in _mounts(container).items() if not mount.get("readOnly")}
-        assert writable == {str(settings.alerts_outbox.parent), "/tmp"}  # noqa: S108 - a mount of its own
+        own = f"{settings.audit_dir}/segments/{WRITER}"
+        assert writable == {str(settings.alerts_outbox.parent), own, "/tmp"}  # noqa: S108 - a mount of its own
+        assert _mounts(container)[own] == {"name": "audit", "subPath": f"segments/{WRITER}"}, "the sealer reads it"
 
 
 def test_the_program_for_sinks_accepts_its_settings_and_writes_only_the_places_of_sinks() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from standardwebhooks.exceptions import WebhookVerificationError
 from portcullis.alerts.alert import Alert
 from portcullis.alerts.sending import NotTakenError
 from portcullis.alerts.services import Service
+from portcullis.cli.alert_options import WRITER
 from tests.support.alerts import HIDDEN, SECRET, AlertWorld, ago, elsewhere, receiving, reuse
 from tests.support.mail_server import mail_server
 from tests.support.ports import free_port
@@ -268,7 +271,7 @@ def test_silences_and_resent_alerts_are_in_the_audit_record_with_the_operator(
 def test_a_silence_that_cannot_be_recorded_is_refused(world: AlertWorld) -> None:
     world.webhook("hook", DEAD)
     world.happen(reuse())
-    folder = world.audit_dir / "segments" / "command"
+    folder = world.audit_dir / "segments" / WRITER
     folder.write_text("a file in the place of the folder", encoding="utf-8")
     result = world.run("silence", "refresh_token_reuse", "--for", "1h", "--reason", "r")
     assert result.exit_code != 0
@@ -517,3 +520,46 @@ def test_a_service_without_tls_on_another_machine_is_refused(world: AlertWorld, 
     result = world.run("test")
     assert "clear text" in str(result.exception)
     assert "example.com" not in str(result.exception)
+
+
+@contextmanager
+def read_only_but_for(audit_dir: Path, own: Path) -> Iterator[None]:
+    """The audit folder to read only, except `own`, as containers have it. Skips the test where nothing can be
+    mounted.
+    """
+
+    def mount(*arguments: str) -> None:
+        done = subprocess.run(["mount", *arguments], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("mounting needs root")
+
+    own.mkdir(parents=True)
+    mount("--bind", str(audit_dir), str(audit_dir))
+    try:
+        mount("-o", "remount,bind,ro", str(audit_dir))
+        mount("-t", "tmpfs", "portcullis-test", str(own))
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", str(own)], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", str(audit_dir)], check=True)
+
+
+def test_silences_are_recorded_where_only_the_folder_of_their_writer_can_be_written(
+    world: AlertWorld, receiver: Receiver
+) -> None:
+    world.webhook("hook", receiver.url)
+    world.happen(reuse())
+    assert world.run("run", "--once").exit_code == 0
+    [alert] = world.listed()["alerts"]
+    with read_only_but_for(world.audit_dir, world.audit_dir / "segments" / WRITER):
+        with pytest.raises(OSError, match="Read-only"):
+            (world.audit_dir / "x").touch()
+        made = world.run("silence", "forged_tokens", "--for", "1h", "--reason", "a test", "--json")
+        assert made.exit_code == 0, made.output
+        for command in (("unsilence", json.loads(made.stdout)["id"]), ("resend", alert["id"])):
+            done = world.run(*command)
+            assert done.exit_code == 0, done.output
+        for event in ("alert.silenced", "alert.silence_ended", "alert.resent"):
+            assert [one["outcome"] for one in world.events(event)] == ["intent", "success"]

@@ -12,6 +12,7 @@ import yaml
 
 from oauth_core.settings import AlertSettings, EnvoySettings, SealSettings, SinkSettings, load
 from oauth_core.store.client_cache.token_status import CHECK_ACL
+from portcullis.cli.alert_options import WRITER
 from portcullis.sinks.cursors import Cursors
 from portcullis.supervisor.redis_config import RULES, WEB
 from tests.support.project import ROOT
@@ -98,23 +99,27 @@ def test_programs_that_record_share_one_record_in_volumes() -> None:
         assert environment["AUDIT_NODE"] == "${AUDIT_NODE:-portcullis}", "the host name is new in each container"
     assert set(_mounts("oauth_web").values()) <= _compose()["volumes"].keys()
     segments = {path: name for path, name in _mounts("audit").items() if path.startswith(f"{AUDIT}/segments")}
-    assert len(segments) == 3
+    assert len(segments) == 4
     for name in ("sealer", "alerts", "sinks"):
         mounts = _mounts(name)
-        assert {path: mounts[path] for path in segments} == {path: f"{of}:ro" for path, of in segments.items()}
+        expected = {path: f"{of}:ro" for path, of in segments.items()}
+        if name == "alerts":
+            expected[f"{AUDIT}/segments/{WRITER}"] = "audit-segments-alerts"
+        assert {path: mounts[path] for path in segments} == expected
 
 
 def test_no_program_can_change_the_events_of_another_one() -> None:
     writers = {name: set(_mounts(name).values()) for name in ("oauth_web", "ext_authz")}
     assert not writers["oauth_web"] & writers["ext_authz"]
     segments = {path: name for path, name in _mounts("audit").items() if path.startswith(f"{AUDIT}/segments")}
-    recorded = {**_mounts("oauth_web"), **_mounts("ext_authz")}
+    assert not set(_mounts("alerts").values()) & (writers["oauth_web"] | writers["ext_authz"])
+    recorded = {**_mounts("alerts"), **_mounts("oauth_web"), **_mounts("ext_authz")}
     assert {path: recorded[path] for path in segments} == segments
 
 
-def test_the_alerts_program_changes_its_outbox_only_and_has_no_private_key() -> None:
+def test_the_alerts_program_changes_its_outbox_and_its_own_events_only_and_has_no_private_key() -> None:
     mounts = _mounts("alerts")
-    assert {name for name in mounts.values() if not name.endswith(":ro")} == set()
+    assert {name for name in mounts.values() if not name.endswith(":ro")} == {"audit-segments-alerts"}
     assert "alerts:/var/lib/portcullis/alerts" in _compose()["services"]["alerts"]["volumes"]
     assert "secrets" not in _compose()["services"]["alerts"]
     environment = _compose()["services"]["alerts"]["environment"]

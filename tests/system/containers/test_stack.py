@@ -324,6 +324,14 @@ def test_alerts_are_made_of_the_record_of_all_programs_and_sent(stack: Stack) ->
         assert "here (http://127.0.0.1): not taken: no answer (ConnectError)" in output
         assert stack.execute("alerts", "python3", "-c", _OPENED.format(path="audit/x", mode="w")) == "OSError\n"
         _eventually(lambda: stack.containers()["alerts"].attrs["State"]["Health"]["Status"] == "healthy")
+        silence = ("silence", "forged_tokens", "--for", "1h", "--reason", "a test", "--json")
+        made = json.loads(stack.execute("alerts", "portcullis", "alerts", *silence))
+        listed = json.loads(stack.execute("alerts", "portcullis", "alerts", "list", "--json"))
+        assert [one["id"] for one in listed["silences"]] == [made["id"]]
+        stack.execute("alerts", "portcullis", "alerts", "unsilence", made["id"])
+        _eventually(
+            lambda: {"alert.silenced", "alert.silence_ended"} <= {one["event"] for one in _recorded(stack)}
+        )
     finally:
         stack.compose("--profile", "alerts", "rm", "--force", "--stop", "alerts")
 
