@@ -314,7 +314,8 @@ class AuditEvent:
     policy_version: str | None = None
     """The digest of the services and roles that decided."""
     count: int | None = None
-    """The number of further events of one second, all refusals of unknown callers, that this event replaces."""
+    """The number of further events of one second that this event replaces: refusals of unknown callers, or by a limit.
+    """
     differs: Outcome | None = None
 
     @property

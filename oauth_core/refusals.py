@@ -284,6 +284,25 @@ class DenyReason(Reason):
             retry_after=RETRY_AFTER_SECONDS,
         ),
     )
+    # `Retry-After` depends on the limit, so these rows leave it open.
+    RATE_LIMITED = (
+        "rate_limited",
+        Row(
+            429,
+            ErrorCode.TOO_MANY_REQUESTS,
+            "You have sent too many calls. Wait before the next one.",
+            audit=EventKind.RATE_LIMITED,
+        ),
+    )
+    QUOTA_USED_UP = (
+        "quota_used_up",
+        Row(
+            429,
+            ErrorCode.TOO_MANY_REQUESTS,
+            "You have used up the calls of this day. The next day begins at midnight UTC.",
+            audit=EventKind.RATE_LIMITED,
+        ),
+    )
     TOKEN_STATE_UNKNOWN = "token_state_unknown", _UNKNOWN
     SERVICE_STATE_UNKNOWN = "service_state_unknown", _UNKNOWN
     AUDIT_UNAVAILABLE = (

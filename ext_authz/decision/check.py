@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from time import perf_counter
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
 from ext_authz.decision import answer_metadata, check_steps, envoy_messages
 from ext_authz.decision.allow_response import AllowResponses
+from ext_authz.decision.call_permits import CallPermits, Refused
+from ext_authz.decision.limit_refusals import LimitRefusals
 from ext_authz.metrics.meter import Meter
 from oauth_core.audit import AuditRecorder, EventKind, NotRecordedError
-from oauth_core.policy.decision import Deny, decide
+from oauth_core.policy.decision import Deny, decide, limited
 from oauth_core.policy.deny_response import deny_response
 from oauth_core.policy.jsonrpc_errors import id_of, id_of_message, id_text
 from oauth_core.policy.mcp_request import LISTEN, Call
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ext_authz.decision.resolver import ContextResolver
     from ext_authz.decision.verified_token_cache import CachedVerdict
     from oauth_core.audit import AuditSink
+    from oauth_core.limits.call_limits import Charge
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.decision import DecisionContext
     from oauth_core.policy.jsonrpc_errors import RequestId
@@ -42,6 +45,15 @@ _OF_THE_LOG = (OSError, ValueError)
 """The errors of a log that cannot be written."""
 
 _OF_ARGUMENTS = frozenset({DenyReason.ARGUMENTS_NOT_ALLOWED, DenyReason.AMBIGUOUS_ARGUMENTS})
+
+_MOST_QUESTIONS = 8
+"""Questions to Redis for the permits of one call. Each gets some, but others may use them first."""
+
+_LOST_RACE = 1_000_000
+"""Microseconds to wait after so many."""
+
+_MOST_REFUSALS = 4096
+"""Encoded refusals in memory, about 1 KB each."""
 
 _BYTES_WITHOUT_TOKEN = 8192
 """Bytes of a body that are read for its id when the caller presents no valid token."""
@@ -82,11 +94,15 @@ class Unrecorded:
 
 
 class PendingCheck(NamedTuple):
-    """A check that must wait: its request, when it began, and whether it waits for the disk only."""
+    """A check that must wait: its request, when it began, and whether it waits for the disk only.
+
+    `resolved` is its context, if it needs permits of which Redis must be asked.
+    """
 
     request: IncomingRequest
     begun: float
     is_for_disk: bool = False
+    resolved: tuple[DecisionContext, CachedVerdict | None] | None = None
 
 
 class Authorizer:
@@ -100,12 +116,14 @@ class Authorizer:
         allow_responses: AllowResponses | None = None,
         meter: Meter | None = None,
         *,
+        permits: CallPermits | None = None,
         durable: Durable | None = None,
         policy_version: str | None = None,
     ) -> None:
         """Without `allowed`, allowed requests go to `audit` like the others.
 
-        With `durable`, an answer that allows a request waits until its record is on the disk.
+        Without `permits`, calls are counted in this process alone. With `durable`, an answer that allows a
+        request waits until its record is on the disk.
         """
         self.meter = meter or Meter()
         self._resolver = resolver
@@ -115,7 +133,9 @@ class Authorizer:
         self._durable = durable
         self._record_allowed = (allowed or EventPerRequest(self._audit)).allowed
         self._log = structlog.get_logger("check")
-        self._refusals: dict[tuple[DenyReason, str | None, str | None], bytes] = {}
+        self._permits = CallPermits(None, steady=monotonic, wall=time) if permits is None else permits
+        self._limit_refusals = LimitRefusals(self._audit)
+        self._refusals: dict[tuple[DenyReason, str | None, str | None, int | None], bytes] = {}
         self._broken = envoy_messages.encode_refused(
             deny_response(DenyReason.INTERNAL_ERROR, None)
         ) + envoy_messages.encode_metadata(DenyReason.INTERNAL_ERROR, None, None)
@@ -125,6 +145,10 @@ class Authorizer:
         self._resolver.use(services, policy)
         self._audit.policy_version = version
         self._refusals.clear()
+
+    def close(self) -> None:
+        """Record what is only counted so far."""
+        self._limit_refusals.close()
 
     def check_now(self, message: bytes) -> bytes | PendingCheck:
         """Return the `CheckResponse` to the `CheckRequest` in `message`, whatever it contains.
@@ -141,25 +165,30 @@ class Authorizer:
             resolved = self._resolver.resolve_now(request)
             if resolved is None:
                 return PendingCheck(request, begun)
-            return self._conclude(request, resolved[0], resolved[1], begun, at_once=True)[0]
+            concluded = self._conclude(request, resolved[0], resolved[1], begun, at_once=True)
+            return PendingCheck(request, begun, resolved=resolved) if concluded is None else concluded[0]
         except Exception:  # noqa: BLE001 - the only such place: a fault in this program must end in a refusal too
             return self._fail(begun)
 
     async def finish(self, pending: PendingCheck) -> bytes:
         """Return the `CheckResponse` to a check that had to wait."""
-        request, begun, is_for_disk = pending
+        request, begun, is_for_disk, resolved = pending
         try:
-            resolved = self._resolver.resolve_now(request) if is_for_disk else None
+            resolved = self._resolver.resolve_now(request) if is_for_disk else resolved
             at_once = resolved is not None
             if resolved is None:
                 self.meter.waited += 1
                 resolved = await self._resolver.resolve(request)
             context, cached = resolved
-            answer, is_allowed = self._conclude(request, context, cached, begun, at_once=at_once)
+            concluded = self._conclude(request, context, cached, begun, at_once=at_once)
+            if concluded is None:
+                context, concluded = await self._conclude_with_permits(request, context, begun)
+            answer, is_allowed = concluded
             if is_allowed and self._durable is not None:
                 try:
                     await self._durable()
                 except NotRecordedError:
+                    self._permits.give_back(_charges_of(context))
                     return self._refuse_unrecorded(request, context, begun)
             return answer  # noqa: TRY300 - the same block as its refusal
         except Exception:  # noqa: BLE001 - as in `check_now`
@@ -178,8 +207,11 @@ class Authorizer:
         begun: float,
         *,
         at_once: bool,
-    ) -> tuple[bytes, bool]:
-        """Return the answer, and whether it lets the request pass to its service."""
+    ) -> tuple[bytes, bool] | None:
+        """Return the answer, and whether it lets the request pass to its service.
+
+        `None` means that Redis must be asked for permits first; nothing is used or recorded then.
+        """
         decision = decide(context)
         service = context.service
         if isinstance(decision, Deny):
@@ -190,14 +222,55 @@ class Authorizer:
             raise AssertionError("an allow decision without a service or a token")
         if service.rules is not None and check_steps.step_of(request) is not None:
             return self._continue(request, context, begun), False
+        if decision.charges:
+            taken = self._permits.take(decision.charges)
+            if taken is False:
+                return None
+            if taken is not True:
+                return self._refuse_limited(request, context, service, taken, begun), False
         try:
             answer = self._allow(service, cached, context, request)
         except NotRecordedError:
+            self._permits.give_back(decision.charges)
             return self._refuse_unrecorded(request, context, begun), False
         if at_once:
             self._resolver.count_hit()
         self.meter.allowed(begun)
         return answer, True
+
+    async def _conclude_with_permits(
+        self, request: IncomingRequest, context: DecisionContext, begun: float
+    ) -> tuple[DecisionContext, tuple[bytes, bool]]:
+        """Do what `_conclude` does, for a request that needs permits of Redis. Returns the last context too."""
+        for _ in range(_MOST_QUESTIONS):
+            charges = _charges_of(context)
+            if charges:
+                await self._permits.ask(charges)
+            # During the wait the token may have been revoked, or the service disabled.
+            context, cached = await self._resolver.resolve_again(request, context)
+            concluded = self._conclude(request, context, cached, begun, at_once=False)
+            if concluded is not None:
+                return context, concluded
+        service, charges = context.service, _charges_of(context)
+        if service is None or not charges:
+            raise AssertionError("permits are needed for an allowed request alone")
+        refused = Refused(charges[0], _LOST_RACE)
+        return context, (self._refuse_limited(request, context, service, refused, begun), False)
+
+    def _refuse_limited(
+        self, request: IncomingRequest, context: DecisionContext, service: Service, refused: Refused, begun: float
+    ) -> bytes:
+        """Refuse a request that may pass, for want of a permit."""
+        claims = context.claims
+        if claims is None:
+            raise AssertionError("limits are those of known callers")
+        deny = limited(refused.charge, claims, refused.wait)
+        is_repeated = self._limit_refusals.is_repeated(refused.charge)
+        # A caller that goes on calling gets its answer without the id, so that it costs one check and not two.
+        if not is_repeated and check_steps.continues_to_refusal(deny, request, context):
+            return check_steps.TO_REFUSAL
+        self._limit_refusals.record(deny, refused.charge, request, service.name, context.request)
+        return self._encode_refusal(deny, request, service, begun, context)
 
     def _refuse_unrecorded(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
         """Refuse a request that may pass, because it cannot be recorded."""
@@ -242,19 +315,6 @@ class Authorizer:
         begun: float,
         context: DecisionContext | None = None,
     ) -> bytes:
-        name = None if service is None else service.name
-        service = _under_requested_url(service, request)
-        # The required scopes may depend on the token; everything else is the same for all callers.
-        kind = (deny.reason, None if service is None else service.resource, deny.detail)
-        request_id = _id_of(request, context)
-        # A rule has many descriptions of arguments, one for each condition that they do not meet.
-        is_common = not deny.scopes and request_id is None and deny.reason not in _OF_ARGUMENTS
-        answer = self._refusals.get(kind) if is_common else None
-        if answer is None:
-            refused = deny_response(deny.reason, service, deny.detail, deny.scopes)
-            answer = envoy_messages.encode_refused(refused.answering(request_id))
-            if is_common:
-                self._refusals[kind] = answer
         parsed = None if context is None else context.request
         # If the audit log is what fails, this may not be recorded, and the answer is a refusal in any case.
         with suppress(*_OF_THE_LOG) if deny.reason is DenyReason.AUDIT_UNAVAILABLE else nullcontext():
@@ -267,6 +327,31 @@ class Authorizer:
                 reason=deny.reason,
                 parsed=parsed,
             )
+        return self._encode_refusal(deny, request, service, begun, context)
+
+    def _encode_refusal(
+        self,
+        deny: Deny,
+        request: IncomingRequest | None,
+        service: Service | None,
+        begun: float,
+        context: DecisionContext | None,
+    ) -> bytes:
+        name = None if service is None else service.name
+        service = _under_requested_url(service, request)
+        # The required scopes may depend on the token; everything else is the same for all callers.
+        kind = (deny.reason, None if service is None else service.resource, deny.detail, deny.retry_after)
+        request_id = _id_of(request, context)
+        # A rule has many descriptions of arguments, one for each condition that they do not meet.
+        is_common = not deny.scopes and request_id is None and deny.reason not in _OF_ARGUMENTS
+        answer = self._refusals.get(kind) if is_common else None
+        if answer is None:
+            refused = deny_response(deny.reason, service, deny.detail, deny.scopes, deny.retry_after)
+            answer = envoy_messages.encode_refused(refused.answering(request_id))
+            if is_common:
+                if len(self._refusals) >= _MOST_REFUSALS:
+                    self._refusals.clear()
+                self._refusals[kind] = answer
         self.meter.refused(deny.reason, begun)
         return answer + envoy_messages.encode_metadata(deny.reason, deny.claims, name)
 
@@ -278,6 +363,12 @@ class Authorizer:
                 self._audit, DenyReason.INTERNAL_ERROR.event, None, None, None, reason=DenyReason.INTERNAL_ERROR
             )
         return self._broken
+
+
+def _charges_of(context: DecisionContext) -> tuple[Charge, ...]:
+    """Return the permits that a request needs; none if it is denied for another reason."""
+    decision = decide(context)
+    return () if isinstance(decision, Deny) else decision.charges
 
 
 def _under_requested_url(service: Service | None, request: IncomingRequest | None) -> Service | None:

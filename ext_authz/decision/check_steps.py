@@ -40,6 +40,8 @@ _REFUSED_WITH_ID = frozenset(
     {
         DenyReason.FORBIDDEN_BY_POLICY,
         DenyReason.INSUFFICIENT_SCOPE,
+        DenyReason.QUOTA_USED_UP,
+        DenyReason.RATE_LIMITED,
         DenyReason.SERVICE_DISABLED,
         DenyReason.SERVICE_STATE_UNKNOWN,
         DenyReason.TOKEN_STATE_UNKNOWN,

@@ -152,6 +152,20 @@ class ContextResolver:
             return self._refusable(request, None, Unverified.MISSING, self._clock())
         return self._genuine(request, service, token, status, now=self._clock(), proof=proof)
 
+    async def resolve_again(
+        self, request: IncomingRequest, before: DecisionContext
+    ) -> tuple[DecisionContext, CachedVerdict | None]:
+        """Return the context of `request` once more after a wait, with the proof that it used up `before`."""
+        service = self._services.by_request(request.host, request.path)
+        token = Unverified.MISSING if service is None else await self._verify(request)
+        if not isinstance(token, CachedToken):
+            return self._refused_later(request, token)
+        status = await self._token_status.token_status(token.claims.jti)
+        service = self._services.by_request(request.host, request.path)
+        if service is None:
+            return self._refusable(request, None, Unverified.MISSING, self._clock())
+        return self._genuine(request, service, token, status, now=self._clock(), proof=before.proof)
+
     def _prove(self, request: IncomingRequest) -> str | None:
         """Return the key of the proof of `request`, and use the proof up."""
         service = self._services.by_request(request.host, request.path)

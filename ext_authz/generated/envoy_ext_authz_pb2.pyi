@@ -26,6 +26,7 @@ class StatusCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PayloadTooLarge: _ClassVar[StatusCode]
     UnsupportedMediaType: _ClassVar[StatusCode]
     BadGateway: _ClassVar[StatusCode]
+    TooManyRequests: _ClassVar[StatusCode]
     ServiceUnavailable: _ClassVar[StatusCode]
     GatewayTimeout: _ClassVar[StatusCode]
 Empty: StatusCode
@@ -38,6 +39,7 @@ MethodNotAllowed: StatusCode
 PayloadTooLarge: StatusCode
 UnsupportedMediaType: StatusCode
 BadGateway: StatusCode
+TooManyRequests: StatusCode
 ServiceUnavailable: StatusCode
 GatewayTimeout: StatusCode
 

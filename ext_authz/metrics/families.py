@@ -33,6 +33,10 @@ FAMILIES = (
         "portcullis_staleness_seconds", "gauge", "Seconds since Redis last proved that no change was missed.", max
     ),
     Family("portcullis_keys_fresh", "gauge", "1 while the last read of the public keys found them.", min),
+    Family("portcullis_limit_accounts", "gauge", "Subjects of limits on calls in memory."),
+    Family("portcullis_limit_questions_total", "counter", "Questions to Redis for permits of limits on calls."),
+    Family("portcullis_limit_permits_total", "counter", "Permits from Redis, and unused ones that went back."),
+    Family("portcullis_limits_alone", "gauge", "1 while workers count calls alone.", max),
     Family("portcullis_worker_up", "gauge", "Workers that report figures."),
     Family("portcullis_worker_starts_total", "counter", "Workers that were started and became ready."),
     audit_figures.AVAILABLE,

@@ -16,6 +16,7 @@ import structlog
 from ext_authz.answers.answer_filter import AnswerFilter
 from ext_authz.decision.access_log import AccessLog
 from ext_authz.decision.allow_response import AllowResponses
+from ext_authz.decision.call_permits import CallPermits
 from ext_authz.decision.check import Authorizer, Unrecorded
 from ext_authz.decision.disabled_services import DisabledServices
 from ext_authz.decision.envoy_messages import Names
@@ -37,6 +38,7 @@ from oauth_core.settings import AuthzSettings
 from oauth_core.store.client_cache.client_cache import ClientCache
 from oauth_core.store.clock import unsleeping_clock
 from oauth_core.store.connection import redis_topology
+from oauth_core.store.records.call_permits import CallPermitStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -56,6 +58,7 @@ class CheckService:
     client_cache: ClientCache
     tokens: VerifiedTokenCache
     fair_queue: FairQueue
+    permits: CallPermits
     meter: Meter
     audit: AuditOutput
     envoy_refusals: EnvoyRefusals
@@ -71,6 +74,7 @@ class CheckService:
         return {
             **of_audit,
             **self.meter.figures(),
+            **self.permits.figures(),
             labelled("portcullis_signatures_total", result="good"): self.tokens.verified,
             labelled("portcullis_signatures_total", result="bad"): self.tokens.rejected,
             "portcullis_signatures_waiting": self.fair_queue.waiting,
@@ -112,6 +116,12 @@ async def assemble(
         concurrent=settings.concurrent_reads,
         report=_log_connection,
     )
+    store = CallPermitStore(
+        servers, timeout=min(settings.redis_timeout, settings.revocation_bound), clock=unsleeping_clock
+    )
+    permits = CallPermits(
+        store if settings.limit_scope == "shared" else None, steady=unsleeping_clock, wall=time.time
+    )
     verifier = KeySetVerifier(settings.jwks_verification_key)
     keys = KeyCache(client_cache.published_keys, verifier, changed=client_cache.published_keys.changed)
     disabled_services = DisabledServices(client_cache.disabled_services, bound=settings.revocation_bound)
@@ -146,6 +156,7 @@ async def assemble(
         allowed,
         responses,
         meter,
+        permits=permits,
         durable=audit.flushed if waits else None,
         policy_version=settings.policy_version,
     )
@@ -172,18 +183,21 @@ async def assemble(
         keys.watch(report_state),
         disabled_services.watch(),
         policy_file.follow(use),
+        permits.maintain(),
     )
     background = [asyncio.create_task(task) for task in forever]
     failed = asyncio.gather(*background)
     try:
         yield CheckService(
-            authorizer, keys, client_cache, tokens, fair_queue, meter, audit, refusals, answers, failed
+            authorizer, keys, client_cache, tokens, fair_queue, permits, meter, audit, refusals, answers, failed
         )
     finally:
         failed.cancel()
         # `failed` is awaited too: asyncio logs a result that is never retrieved as an error.
         await asyncio.gather(*background, failed, return_exceptions=True)
+        await permits.close()
         await servers.aclose()
+        authorizer.close()
         log.close()
 
 

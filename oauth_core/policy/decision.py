@@ -5,6 +5,9 @@ policy, and its verdict may be cached. The dynamic half, `decide`, depends on th
 token and service, and the request; it runs for every request. The input types contain all that the two halves use.
 
 The input is looked up first. A failed look-up is a value, never an exception, and it lets no request pass.
+
+An allowed request may need permits of limits, its charges. It passes only once it has all of them. So a request
+that is denied uses no permit.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+from oauth_core.limits.allowances import SECOND, CallQuota
 from oauth_core.policy.access import (
     AccessResult,
     MissingScopes,
@@ -23,6 +27,7 @@ from oauth_core.policy.access import (
     held_permissions,
     rights_of,
 )
+from oauth_core.policy.charges import charges_of, tool_charges_of
 from oauth_core.policy.mcp_request import Call, CallFault, Session
 from oauth_core.policy.permissions import Permissions
 from oauth_core.policy.session_binding import ForeignSession
@@ -30,6 +35,7 @@ from oauth_core.refusals import DenyReason
 from oauth_core.tokens.access_tokens import Rejected, fault_of_time
 
 if TYPE_CHECKING:
+    from oauth_core.limits.call_limits import Charge, ToolLimit
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.rbac import RbacPolicy
     from oauth_core.policy.session_binding import OpenedSession
@@ -93,7 +99,7 @@ class StaticInput(NamedTuple):
 class Verdict:
     """The result of the static half for a genuine token at one service, under one policy. Never changed."""
 
-    __slots__ = ("claims", "entry", "held", "is_for_service", "rights", "service")
+    __slots__ = ("charges", "claims", "entry", "held", "is_for_service", "rights", "service", "tool_limits")
 
     def __init__(
         self,
@@ -104,11 +110,14 @@ class Verdict:
         *,
         is_for_service: bool,
         held: frozenset[str] = _NO_PERMISSIONS,
+        charges: tuple[Charge, ...] = (),
+        tool_limits: tuple[ToolLimit, ...] = (),
     ) -> None:
         """`entry` is the result for a request that no rule matches, or of which only the headers are known.
 
         `held` are the permissions of a service with rules that the rights contain. `is_for_service` is whether
-        the token's audience contains the service.
+        the token's audience contains the service. Every request needs the `charges`, and one that calls a tool
+        those of the matching `tool_limits` too.
         """
         self.claims = claims
         self.service = service
@@ -116,6 +125,8 @@ class Verdict:
         self.entry = entry
         self.held = held
         self.is_for_service = is_for_service
+        self.charges = charges
+        self.tool_limits = tool_limits
 
 
 class DecisionContext(NamedTuple):
@@ -150,9 +161,10 @@ class DecisionContext(NamedTuple):
 
 
 class Allow(NamedTuple):
-    """Let the request pass, as the caller that these claims describe."""
+    """Let the request pass, as the caller that these claims describe, once it has a permit for each charge."""
 
     claims: AccessClaims
+    charges: tuple[Charge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,15 +172,17 @@ class Deny:
     """Refuse the request. `claims` are those of its genuine token, for the audit log.
 
     `detail` is an additional text for the caller, if there is one. `scopes` are those that a token needs for this
-    request, if a new consent could give such a token.
+    request, if a new consent could give such a token. `retry_after` is in seconds, if it is not that of the row.
     """
 
     reason: DenyReason
     claims: AccessClaims | None = None
     detail: str | None = None
     scopes: tuple[str, ...] = ()
+    retry_after: int | None = None
 
 
+_PRECISE_SECONDS = 120
 _NO_RIGHTS = Rights(frozenset(), Permissions())
 
 
@@ -180,7 +194,16 @@ def evaluate_token(given: StaticInput) -> Verdict:
     rights = rights_of(policy, claims)
     entry = evaluate_entry(service, rights)
     held = _NO_PERMISSIONS if service.rules is None else held_permissions(service, rights)
-    return Verdict(claims, service, rights, entry, is_for_service=True, held=held)
+    return Verdict(
+        claims,
+        service,
+        rights,
+        entry,
+        is_for_service=True,
+        held=held,
+        charges=charges_of(service, policy, claims),
+        tool_limits=policy.limits_at(service).tools,
+    )
 
 
 def decide(context: DecisionContext) -> Allow | Deny:
@@ -248,8 +271,25 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
         if isinstance(context.session, ForeignSession):
             # The same answer as for a session that never was: a client then begins another one.
             return Deny(DenyReason.UNKNOWN_SESSION, claims)
-        return Allow(claims)
+        # Only the check with the body is final, so only that one costs permits.
+        return Allow(claims, () if context.by_headers else _charges(verdict, service, context))
     return _deny_for_missing_right(result, claims)
+
+
+def _charges(verdict: Verdict, service: Service, context: DecisionContext) -> tuple[Charge, ...]:
+    if not verdict.tool_limits:
+        return verdict.charges
+    return verdict.charges + tool_charges_of(service, verdict.tool_limits, verdict.claims, context.request)
+
+
+def limited(charge: Charge, claims: AccessClaims, wait: int) -> Deny:
+    """The decision on an allowed request for which there is no permit before `wait` microseconds have passed."""
+    seconds = -(-wait // SECOND)
+    if seconds > _PRECISE_SECONDS:
+        # A time in whole minutes, which is not earlier: there are fewer different answers.
+        seconds = -(-seconds // 60) * 60
+    reason = DenyReason.QUOTA_USED_UP if isinstance(charge.limit.allowance, CallQuota) else DenyReason.RATE_LIMITED
+    return Deny(reason, claims, retry_after=max(seconds, 1))
 
 
 def _deny_for_missing_right(

@@ -47,19 +47,25 @@ class DenyResponse:
 
 
 def deny_response(
-    reason: DenyReason, service: Service | None, detail: str | None = None, scopes: tuple[str, ...] = ()
+    reason: DenyReason,
+    service: Service | None,
+    detail: str | None = None,
+    scopes: tuple[str, ...] = (),
+    retry_after: int | None = None,
 ) -> DenyResponse:
     """The answer to a request that was refused for `reason`.
 
     `service` is the one it was for; without it there is no authorization server to name, and so no challenge.
     `detail` is an operator's text for callers. `scopes` are those to request, if not only the service's own.
+    `retry_after` is in seconds, for a row that leaves it open.
     """
     row = reason.row
+    retry_after = row.retry_after if retry_after is None else retry_after
     description = row.description.format(detail=f": {detail}" if detail else ".")
     headers = {
         # An operator's text may have characters that no header can have (RFC 9110 section 5.5).
         "www-authenticate": _challenge(row, service, row.description.format(detail="."), scopes),
-        "retry-after": None if row.retry_after is None else str(row.retry_after),
+        "retry-after": None if retry_after is None else str(retry_after),
         "allow": row.allow,
         "content-type": "application/json",
         "cache-control": "no-store",

@@ -8,16 +8,17 @@ GitHub ignores case. Users are listed by login or by account, in the form of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from oauth_core.limits.call_limits import NO_LIMITS, NO_SERVICE_LIMITS, CallLimits, ServiceLimits, most_generous
 from oauth_core.policy.eligibility import logins_among, names_of
 from oauth_core.policy.permissions import EVERYTHING, Permissions
 from oauth_core.policy.scopes import of_service
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from oauth_core.model import Service
 
@@ -28,7 +29,7 @@ UNLIMITED = Permissions(frozenset({EVERYTHING}))
 @dataclass(frozen=True, slots=True)
 class Role:
     """Permissions under one name, and the people that have them. `groups` are organisations, and teams as
-    `org/team`.
+    `org/team`. `limits` are for their calls to all services together.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Role:
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     everyone: bool = False
+    limits: CallLimits = NO_LIMITS
 
     def given_by(self, names: Iterable[str], groups: Iterable[str]) -> str | None:
         """The reason why a person with these `names` (`oauth_core.policy.eligibility.names_of`) has this role;
@@ -50,18 +52,38 @@ class Role:
 
 @dataclass(frozen=True)
 class RbacPolicy:
-    """The operator's rules."""
+    """The operator's rules. `limits` are those of the services that have some, by name."""
 
     roles: tuple[Role, ...]
+    limits: Mapping[str, ServiceLimits] = field(default_factory=dict)
 
     @classmethod
-    def from_roles(cls, roles: Iterable[Role], services: Iterable[Service]) -> RbacPolicy:
+    def from_roles(
+        cls,
+        roles: Iterable[Role],
+        services: Iterable[Service],
+        limits: Mapping[str, ServiceLimits] | None = None,
+    ) -> RbacPolicy:
         """The policy of `roles`; without any, the one that gives everyone the services."""
         written = tuple(roles)
         if written:
-            return cls(written)
+            return cls(written, limits or {})
         names = frozenset(name for service in services for name in of_service(service))
-        return cls((Role("everybody", Permissions(names), everyone=True),))
+        return cls((Role("everybody", Permissions(names), everyone=True),), limits or {})
+
+    def limits_at(self, service: Service) -> ServiceLimits:
+        """The limits at `service`."""
+        return self.limits.get(service.name, NO_SERVICE_LIMITS)
+
+    def limits_of(
+        self, login: str, github_id: int | None, groups: Iterable[str]
+    ) -> tuple[tuple[str, CallLimits], ...]:
+        """The limits of a person at all services together, with the role of each: the most generous of each
+        kind.
+        """
+        if not any(role.limits for role in self.roles):
+            return ()
+        return most_generous((role.name, role.limits) for role in self.roles_of(login, github_id, groups))
 
     @property
     def groups_mentioned(self) -> frozenset[str]:

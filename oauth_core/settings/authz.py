@@ -60,6 +60,15 @@ class AuthzSettings(RedisSettings):
             key="check.concurrent_reads",
         ),
     ] = Field(default=1000, ge=1)
+    limit_scope: Annotated[
+        Literal["shared", "worker"],
+        Setting(
+            "Who counts the calls for `rate`, `client_rate` and `quota`, see [limits](limits.md). `shared`: all "
+            "processes of all replicas together, in Redis. `worker`: each process alone, so all of them together "
+            "permit as many times the limit as there are processes.",
+            key="check.limit_scope",
+        ),
+    ] = "shared"
     audit_allowed: Annotated[
         Literal["all", "none"],
         Setting(

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from oauth_core.crypto.digests import sha256_hex
-from oauth_core.model import Service
+from oauth_core.limits.call_limits import NO_SERVICE_LIMITS
+from oauth_core.model import Service, ToolRules
 from oauth_core.net.public_urls import faults_of, is_loopback, origin_of, path_of, read_origin
 from oauth_core.net.quoted_addresses import quoted
 from oauth_core.net.redis_address import check_redis_url
@@ -297,7 +298,9 @@ class GatewaySettings(BaseModel):
     def policy(self) -> RbacPolicy:
         """The RBAC policy."""
         return RbacPolicy.from_roles(
-            (role.named(name) for name, role in self.roles.items()), self.resolved_services
+            (role.named(name) for name, role in self.roles.items()),
+            self.resolved_services,
+            {service.name: service.limits for service in self.services if service.limits != NO_SERVICE_LIMITS},
         )
 
     @property
@@ -323,6 +326,10 @@ class GatewaySettings(BaseModel):
     def _resolve(self, service: ServiceSettings) -> Service:
         url = service.url
         rules = service.permissions.rules if service.permissions else None
+        if rules is None and service.limits.tools:
+            # The tool of a call is in its body, and bodies are read only for rules.
+            scope = service.scope or f"mcp.{service.name}"
+            rules = ToolRules(otherwise=service.permissions.names if service.permissions else (scope,))
         if url is None:
             url = f"https://{service.name}.{self.base_domain}/mcp" if self.base_domain else f"/{service.name}/mcp"
         return Service(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from oauth_core.display_text import is_displayable
+from oauth_core.limits.allowances import QUOTA_PATTERN, RATE_PATTERN, read_quota, read_rate
+from oauth_core.limits.call_limits import CallLimits
 from oauth_core.model import NameRule, ToolRules
 from oauth_core.policy.eligibility import ANYBODY, check_teams, check_users, listed_as
 from oauth_core.policy.permissions import Permissions, check_pattern
@@ -59,6 +61,17 @@ Patterns = Annotated[
 Title = Annotated[str, Field(min_length=1, max_length=LONGEST), AfterValidator(_printable)]
 People = Annotated[tuple[Text, ...], AfterValidator(_no_stars), AfterValidator(_lower)]
 Globs = dict[Text, Needs]
+RateText = Annotated[str, Field(pattern=RATE_PATTERN)]
+QuotaText = Annotated[str, Field(pattern=QUOTA_PATTERN)]
+
+
+def call_limits(rate: str | None, client_rate: str | None, quota: str | None) -> CallLimits:
+    """The limits in these texts."""
+    return CallLimits(
+        rate=read_rate(rate) if rate else None,
+        client_rate=read_rate(client_rate) if client_rate else None,
+        quota=read_quota(quota) if quota else None,
+    )
 
 
 def _form_of_rule(value: object) -> str:
@@ -171,6 +184,27 @@ class RoleSettings(BaseModel):
         Setting("Gives the role to every person who may sign in."),
     ] = False
 
+    rate: Annotated[
+        RateText | None,
+        Setting(
+            "How often each person with this role may call, all services together: `60/minute`, or a number for "
+            "each `second`, `hour` or `day`. Of several roles of a person the most generous rate counts; see "
+            "[limits](limits.md).",
+            default_text="no limit",
+        ),
+    ] = None
+    client_rate: Annotated[
+        RateText | None,
+        Setting("The same for each client of such a person.", default_text="no limit"),
+    ] = None
+    quota: Annotated[
+        QuotaText | None,
+        Setting(
+            "How many calls each person with this role has in a day of UTC, all services together: `1000/day`.",
+            default_text="no limit",
+        ),
+    ] = None
+
     def named(self, name: str) -> Role:
         """The role of this table."""
         return Role(
@@ -179,6 +213,7 @@ class RoleSettings(BaseModel):
             users=frozenset(map(listed_as, self.users)),
             groups=frozenset((*self.orgs, *self.teams)),
             everyone=self.everyone,
+            limits=call_limits(self.rate, self.client_rate, self.quota),
         )
 
 

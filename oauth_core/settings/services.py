@@ -6,9 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from oauth_core.limits.call_limits import ServiceLimits, ToolLimit
 from oauth_core.settings.definitions import Setting
 from oauth_core.settings.permission_names import Name
-from oauth_core.settings.roles import ServicePermissions, Title
+from oauth_core.settings.roles import (
+    QuotaText,
+    RateText,
+    ServicePermissions,
+    Text,
+    Title,
+    call_limits,
+)
 
 
 class ServiceSettings(BaseModel):
@@ -111,6 +119,46 @@ class ServiceSettings(BaseModel):
             "[permissions](permissions.md#sessions-belong-to-one-person). Needs `check.session_key`.",
         ),
     ] = True
+    rate: Annotated[
+        RateText | None,
+        Setting(
+            "How often each person may call the service: `60/minute`, or a number for each `second`, `hour` or "
+            "`day`; see [limits](limits.md).",
+            default_text="no limit",
+        ),
+    ] = None
+    client_rate: Annotated[
+        RateText | None,
+        Setting("The same for each client of a person.", default_text="no limit"),
+    ] = None
+    quota: Annotated[
+        QuotaText | None,
+        Setting("How many calls each person has in a day of UTC: `1000/day`.", default_text="no limit"),
+    ] = None
+    tool_rates: Annotated[
+        dict[Text, RateText],
+        Setting(
+            'How often each person may call tools, by name or glob: `{ "fetch_*" = "5/minute" }`. All tools of a '
+            "glob count together; a more exact name replaces a glob that contains it. The gateway then reads the "
+            "bodies of calls, as with tool rules.",
+        ),
+    ] = Field(default_factory=dict)
+    tool_quotas: Annotated[
+        dict[Text, QuotaText],
+        Setting('The same for the calls of a day of UTC: `{ "send_mail" = "20/day" }`.'),
+    ] = Field(default_factory=dict)
+
+    @property
+    def limits(self) -> ServiceLimits:
+        """The limits on calls."""
+        tools = {
+            pattern: call_limits(self.tool_rates.get(pattern), None, self.tool_quotas.get(pattern))
+            for pattern in dict.fromkeys((*self.tool_rates, *self.tool_quotas))
+        }
+        return ServiceLimits(
+            call_limits(self.rate, self.client_rate, self.quota),
+            tuple(ToolLimit(pattern, limits) for pattern, limits in tools.items()),
+        )
 
     @model_validator(mode="after")
     def _one_origin(self) -> ServiceSettings:

@@ -50,6 +50,7 @@ rights (`client_cache.token_status`, `compose.yaml`).
 | `cut:client:<id>` | the same for the grants of a client | five years |
 | `cut:all` | the same for everything | five years |
 | `rate:<limit>:<hash>` | when the requests of one subject are worked off, in microseconds | until then |
+| `limit:{<hash>}:<hash>` | what one subject used of one limit on calls | until that says nothing, a day at most |
 | `stored:{<kind>}` | hash: bytes that callers caused, by the second of expiry | the longest of them |
 | `stored:{<kind>}:<caller hash>` | the same for one caller | the longest of them |
 | `token:<jti>` | the grant's id | the access token |
@@ -113,6 +114,9 @@ ALL_CLIENT_GRANTS = "client-grants:*"
 disabled client, every cutoff, the grants of every person, every session, the sessions and the consents of every
 person, and the grants of every client.
 """
+
+CALL_PERMITS = "limit:*"
+"""Pattern of the keys of limits on calls: the only ones that the check service may write."""
 
 CUTOFF_LIFETIME = 157_680_000
 """Seconds that a cutoff is kept: longer than the lifetime of a grant, which a restored backup may bring back."""
@@ -356,6 +360,11 @@ def ended_key(kid: str) -> str:
 def rate(limit: str, subject_hash: str) -> str:
     """Key of the state of a limit for one subject."""
     return f"rate:{limit}:{subject_hash}"
+
+
+def call_permits(person_hash: str, limit_hash: str) -> str:
+    """Key of the state of a limit on calls for one subject of a person."""
+    return f"limit:{{{person_hash}}}:{limit_hash}"
 
 
 def stored(kind: str) -> str:

@@ -9,6 +9,7 @@ from oauth_core.errors import StoreUnavailableError
 from oauth_core.policy.decision import TokenStatus
 from oauth_core.store import keyspace
 from oauth_core.store.connection import guarded
+from oauth_core.store.records.call_permits import LIMITS_ACL
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -32,15 +33,16 @@ CHECK_ACL = (
     "+cluster|slots",
     "+asking",
     "+client|tracking",
+    LIMITS_ACL,
 )
 """The rights of the check service's own Redis user, as rules for `ACL SETUSER` or a `user` line of redis.conf.
 
-It can ask whether a token is active, and read the public keys and the disabled services. It can neither write nor
-read a grant, a client or the key ring. It may ask for invalidations of keys that it read (`CLIENT TRACKING`), on
-its own connection, so it needs no channel. With Sentinels it asks a server whether it is the primary (`ROLE`). In
-a cluster it asks for the owners of the slots (`CLUSTER SLOTS`) and, while a slot moves, for the key at its next
-node (`ASKING`). Add `on` and a password. This works from Redis 6.2 on, which lacks read-only key patterns: the
-allowed commands cannot write.
+It can ask whether a token is active, and read the public keys and the disabled services. It can neither write
+these nor read a grant, a client or the key ring. It can count calls for limits (`LIMITS_ACL`), at keys of their
+own. It may ask for invalidations of keys that it read (`CLIENT TRACKING`), on its own connection, so it needs no
+channel. With Sentinels it asks a server whether it is the primary (`ROLE`). In a cluster it asks for the owners
+of the slots (`CLUSTER SLOTS`) and, while a slot moves, for the key at its next node (`ASKING`). Add `on` and a
+password.
 """
 
 

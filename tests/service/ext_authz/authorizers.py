@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from ext_authz.decision.call_permits import CallPermits
     from ext_authz.decision.fair_queue import FairQueue
     from oauth_core.jose.signing_keys import SigningKey
 
@@ -120,6 +121,7 @@ async def authorizer(
     service: Service = SERVICE,
     policy: RbacPolicy | None = None,
     fair_queue: FairQueue | None = None,
+    permits: CallPermits | None = None,
 ) -> Authorizer:
     """An authorizer for `service`, which trusts `key` and records to `sink`."""
     keys = KeyCache(PublishedKey(key), SIGNER.verifier)
@@ -135,4 +137,4 @@ async def authorizer(
         fair_queue=fair_queue,
         session_sealer=SEALER,
     )
-    return Authorizer(resolver, sink)
+    return Authorizer(resolver, sink, permits=permits)

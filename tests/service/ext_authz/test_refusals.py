@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ext_authz.decision import check
-from oauth_core.audit import EventKind
 from oauth_core.policy import deny_response
 from oauth_core.policy.decision import Deny
 from oauth_core.refusals import Challenge, DenyReason
@@ -49,7 +48,7 @@ async def test_a_refused_request_gets_the_answer_of_its_row_and_the_audit_log_ha
     assert answer.headers.get("retry-after") == (None if row.retry_after is None else str(row.retry_after))
     assert answer.headers.get("allow") == row.allow
     (event,) = sink.events
-    assert (event.kind, event.reason) == (EventKind.ACCESS_DENIED, reason)
+    assert (event.kind, event.reason) == (row.audit, reason)
 
 
 async def test_a_refusal_is_encoded_once_for_each_reason_and_service(

@@ -80,7 +80,16 @@ NO_CREDENTIAL = {
         "cutoff_of_client",
         "lease",
     ),
-    *("lease_back_off", "document", "document_failed", "document_fetches", "device_attempts", "rate", "stored"),
+    *(
+        "lease_back_off",
+        "document",
+        "document_failed",
+        "document_fetches",
+        "device_attempts",
+        "rate",
+        "stored",
+        "call_permits",
+    ),
     *(
         "user_sessions",
         "consents",
