@@ -314,8 +314,7 @@ class AuditEvent:
     policy_version: str | None = None
     """The digest of the services and roles that decided."""
     count: int | None = None
-    """The number of further events of one second that this event replaces: refusals of unknown callers, or by a limit.
-    """
+    """The number of further events of one second, refusals of unknown callers or of a limit, in place of it."""
     differs: Outcome | None = None
 
     @property

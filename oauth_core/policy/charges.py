@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oauth_core.limits.call_limits import Charge, LimitKind, charges_for
+from oauth_core.policy.globs import glob_matches, is_within
 from oauth_core.policy.mcp_request import Call, NameKind
-from oauth_core.policy.tool_rules import glob_matches, is_within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

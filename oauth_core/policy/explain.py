@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from oauth_core.model import AccessClaims
 from oauth_core.policy.access import AccessResult, Rights, chosen, evaluate
 from oauth_core.policy.argument_rules import unmet
+from oauth_core.policy.charges import charges_of, tool_charges_of
 from oauth_core.policy.eligibility import names_of
 from oauth_core.policy.mcp_request import Session
 from oauth_core.policy.permissions import implies, matches
@@ -68,6 +70,9 @@ def explain(
         reasons.append(
             f"{name}: given by {giving}" + ("" if implies(has, name) else ", but not in the token's scopes")
         )
+    # Limits depend on nothing else of a caller.
+    caller = AccessClaims("", login, (), 0, 0, "", "", "", login, github_id, member)
+    reasons += _limits_in_words(policy, service, request, caller)
     return Explanation(evaluate(service, rights, request) is AccessResult.GRANTED, tuple(reasons))
 
 
@@ -114,6 +119,15 @@ def _json(value: object) -> str:
 def _range(limits: tuple[int, int | None]) -> str:
     least, most = limits
     return f"at least {least}" if most is None else f"{least} to {most}"
+
+
+def _limits_in_words(
+    policy: RbacPolicy, service: Service, request: Session | Call, caller: AccessClaims
+) -> list[str]:
+    """A line for each limit of which the call needs a permit."""
+    tools = policy.limits_at(service).tools
+    charges = (*charges_of(service, policy, caller), *tool_charges_of(service, tools, caller, request))
+    return [f"limit: {charge.limit.name}: {charge.limit.allowance}" for charge in charges]
 
 
 def _requirement_in_words(service: Service, required: RequiredPermissions) -> str:

@@ -27,8 +27,9 @@ from oauth_core.settings.toml_places import lines_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from oauth_core.settings import GatewaySettings
+    from oauth_core.settings import GatewaySettings, ServiceSettings
     from oauth_core.settings.definitions import Definition
+    from oauth_core.settings.roles import RoleSettings
 
 _KEY = "JWKS_VERIFICATION_KEY"
 _SESSION_KEY = "SESSION_KEY"
@@ -80,7 +81,29 @@ def survey(config: Path | None, environ: Mapping[str, str]) -> Survey:
             value = format_value(getattr(settings, name))
             found.setdefault(name, Setting(definition.key, value, origins.origin(definition)))
     faults += _wrong_key(loaded)
+    found |= {setting.name: setting for setting in _limits(loaded, found)}
     return Survey(loaded, tuple(found.values()), tuple(dict.fromkeys(faults)), outdated)
+
+
+def _limits(loaded: Mapping[str, GatewaySettings], found: Mapping[str, Setting]) -> Iterator[Setting]:
+    """The limits on calls, which are inside the tables of services and roles."""
+    settings = next(iter(loaded.values()), None)
+    if settings is None:
+        return
+    places: list[tuple[str, str, ServiceSettings | RoleSettings]] = [
+        ("services", f"services.{service.name}", service) for service in settings.services
+    ]
+    places += [("roles", f"roles.{name}", role) for name, role in settings.roles.items()]
+    for table, place, at in places:
+        for name in ("rate", "client_rate", "quota", "tool_rates", "tool_quotas"):
+            value = getattr(at, name, None)
+            if value:
+                text = (
+                    ", ".join(f"{tool} {limit}" for tool, limit in value.items())
+                    if isinstance(value, dict)
+                    else value
+                )
+                yield Setting(f"{place}.{name}", text, found[table].origin)
 
 
 def _wrong_key(loaded: Mapping[str, GatewaySettings]) -> Iterator[str]:

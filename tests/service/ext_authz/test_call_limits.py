@@ -111,9 +111,9 @@ def limits(*, tools: dict[str, CallLimits] | None = None, **texts: str) -> Servi
 
 def call_limits(rate: str | None = None, client_rate: str | None = None, quota: str | None = None) -> CallLimits:
     return CallLimits(
-        (rate and read_rate(rate)) or None,
-        (client_rate and read_rate(client_rate)) or None,
-        (quota and read_quota(quota)) or None,
+        None if rate is None else read_rate(rate),
+        None if client_rate is None else read_rate(client_rate),
+        None if quota is None else read_quota(quota),
     )
 
 
@@ -253,7 +253,7 @@ async def test_a_check_before_the_last_one_uses_no_permit(key: SigningKey, step:
 
 async def test_the_first_refusal_waits_for_the_id_and_further_ones_cost_one_check(key: SigningKey) -> None:
     gate = await gateway(key, limits(rate="1/hour"))
-    headers = {"extensions": {"portcullis.step": "headers"}, "headers": {"content-length": "60"}}
+    headers: dict[str, Any] = {"extensions": {"portcullis.step": "headers"}, "headers": {"content-length": "60"}}
     assert await gate.passed(1, **headers) == 1
     first = await gate.call(**headers)
     assert (first.status, first.metadata["decision"]) == (200, "refused"), "the next step refuses it, with its id"

@@ -57,7 +57,9 @@ class Callers:
             for _ in range(_CONNECTIONS)
             for service in services
         ]
-        self._calls = [channel.unary_unary(CHECK) for channel in self._channels]
+        self._calls: list[grpc.UnaryUnaryMultiCallable[bytes, bytes]] = [
+            channel.unary_unary(CHECK) for channel in self._channels
+        ]
         self._sent = 0
 
     def close(self) -> None:
@@ -181,7 +183,7 @@ def test_a_worker_counts_alone_while_its_redis_user_may_not_count(key: SigningKe
             assert callers.call_until_used_up(message, 20) == 20
             assert "call_limits.alone" in services[0].log_text()
             with redis.client() as client:
-                client.execute_command("ACL", "SETUSER", "check", LIMITS_ACL)  # type: ignore[no-untyped-call]
+                client.execute_command("ACL", "SETUSER", "check", LIMITS_ACL)
             deadline = time.monotonic() + _PATIENCE
             while "call_limits.shared" not in services[0].log_text():
                 assert time.monotonic() < deadline

@@ -213,3 +213,14 @@ def test_secret_files_of_sinks_that_others_can_read_are_unsafe(tmp_path: Path) -
     found = f"open: {tmp_path}/open can be read by every user of this machine: chmod 600"
     assert unsafe(report) == {"audit.sinks": found}
     assert "Bearer hush" not in printed
+
+
+def test_limits_on_calls_are_listed(tmp_path: Path) -> None:
+    limits = 'rate = "60/minute"\ntool_quotas = { "send" = "5/day" }\n'
+    text = f'{GOOD}{limits}[roles.all]\npermissions = ["*"]\nquota = "9/day"\n'
+    _, report, _ = check(tmp_path, text, secret_files(tmp_path), "--offline")
+    values = {setting["name"]: setting["value"] for setting in report["settings"]}
+    assert values["services.time.rate"] == "60/minute"
+    assert values["services.time.tool_quotas"] == "send 5/day"
+    assert values["roles.all.quota"] == "9/day"
+    assert values["check.limit_scope"] == "shared"

@@ -258,3 +258,50 @@ def test_expectations_may_have_arguments(tmp_path: Path) -> None:
     )
     result = CliRunner().invoke(command, ["--config", str(config), "test", str(file)])
     assert result.output == "3 of 3 expectations are met.\n"
+
+
+LIMITED = """issuer = "http://localhost:8080"
+
+[[services]]
+name = "fetch"
+upstream = "http://127.0.0.1:1/mcp"
+rate = "60/minute"
+client_rate = "30/minute"
+tool_rates = { "get_*" = "5/minute", "get_it" = "1/second" }
+tool_quotas = { "get_*" = "100/day" }
+
+[roles.reader]
+permissions = ["mcp.fetch"]
+everyone = true
+quota = "1000/day"
+
+[roles.expert]
+permissions = ["mcp.fetch"]
+users = ["anna"]
+quota = "5000/day"
+"""
+
+
+def test_explain_shows_the_limits_that_apply_to_a_call(config: Path) -> None:
+    config.write_text(LIMITED, encoding="utf-8")
+    code, output = run(config, "explain", "--user", "bob", "--service", "fetch", "--tool", "get_all")
+    assert code == 0
+    assert [line.strip() for line in output.splitlines() if "limit:" in line] == [
+        "limit: rate of service fetch: 60/minute",
+        "limit: client_rate of service fetch: 30/minute",
+        "limit: quota of role reader: 1000/day",
+        "limit: rate of tool get_* of service fetch: 5/minute",
+        "limit: quota of tool get_* of service fetch: 100/day",
+    ]
+    output = run(config, "explain", "--user", "anna", "--service", "fetch", "--tool", "get_it")[1]
+    assert "quota of role expert: 5000/day" in output
+    assert "rate of tool get_it of service fetch: 1/second" in output
+    assert "get_*" not in output, "the more exact name replaces the glob"
+
+
+@pytest.mark.parametrize("wrong", ['rate = "60"', 'quota = "5/hour"', "rate = 60"])
+def test_a_limit_in_another_form_is_a_fault_with_its_line(config: Path, wrong: str) -> None:
+    config.write_text(LIMITED.replace('rate = "60/minute"', wrong), encoding="utf-8")
+    code, output = run(config, "check")
+    assert code == 2
+    assert f"{config}:6: services.0." in output
