@@ -34,14 +34,20 @@ _PATIENCE = 60.0
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with the received headers, as a list of pairs."""
+    """Answers with the received headers, as a list of pairs; or with the text and session that a header names."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", "0")))
         body = json.dumps([[name.lower(), value] for name, value in self.headers.items()]).encode()
+        if text := self.headers.get("x-answer"):
+            body = text.encode()
         self.send_response(200)
+        if text:
+            self.send_header("content-type", "application/json")
+        if session := self.headers.get("x-answer-session"):
+            self.send_header("mcp-session-id", session)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -5,7 +5,15 @@ A filter is off until a route enables it.
 
 from __future__ import annotations
 
-from tests.envoy.own_envoy.examples import ENVOY_GATEWAY, ROUTES, Json, document, documents, virtual_hosts
+from tests.envoy.own_envoy.examples import (
+    ENVOY_GATEWAY,
+    ROUTES,
+    Json,
+    document,
+    documents,
+    virtual_hosts,
+    with_cluster,
+)
 from tests.support.envoy import MANAGER, ROUTER
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"
@@ -30,8 +38,20 @@ def manager(*, bodies: bool = False, as_bytes: bool = True) -> Json:
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
         "early_header_mutation_extensions": [_early(traffic["headers"]["earlyRequestHeaders"])],
         "route_config": {"virtual_hosts": virtual_hosts({n: _on(policies, n) for n in _route_names()})},
-        "http_filters": [*(_check(policy, bodies=bodies, as_bytes=as_bytes) for policy in checking), ROUTER],
+        "http_filters": [
+            *answer_filters(),
+            *(_check(policy, bodies=bodies, as_bytes=as_bytes) for policy in checking),
+            ROUTER,
+        ],
     }
+
+
+def answer_filters(cluster: str = "authz") -> list[Json]:
+    """The filters that `answers.yaml` adds before all others, with this cluster."""
+    patches = document(ENVOY_GATEWAY / "answers.yaml", "EnvoyPatchPolicy", "answers")["spec"]["jsonPatches"]
+    added = [each["operation"] for each in patches if each["name"] == "gateway/portcullis/services"]
+    assert {(each["op"], each["jsonPath"], each["path"]) for each in added} == {("add", "..http_filters", "0")}
+    return [with_cluster(each["value"], cluster) for each in reversed(added)]
 
 
 def _route_names() -> list[str]:

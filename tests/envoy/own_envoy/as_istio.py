@@ -6,7 +6,7 @@ matched; ext_authz checks only requests that have such a name. No route can send
 
 from __future__ import annotations
 
-from tests.envoy.own_envoy.examples import ISTIO, Json, document, documents, virtual_hosts
+from tests.envoy.own_envoy.examples import ISTIO, Json, document, documents, virtual_hosts, with_cluster
 from tests.support.envoy import MANAGER, ROUTER
 
 _RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -28,9 +28,21 @@ def manager(*, bodies: bool = False) -> Json:
         "normalize_path": True,
         "merge_slashes": True,
         "route_config": {"virtual_hosts": virtual_hosts()},
-        "http_filters": [_rules(policy), _check(provider["envoyExtAuthzGrpc"], bodies=bodies), ROUTER],
+        "http_filters": [
+            _rules(policy),
+            _check(provider["envoyExtAuthzGrpc"], bodies=bodies),
+            *answer_filters(),
+            ROUTER,
+        ],
         **patch["value"]["typed_config"],
     }
+
+
+def answer_filters(cluster: str = "authz") -> list[Json]:
+    """The filters that `answers.yaml` inserts before the router, with this cluster."""
+    patches = document(ISTIO / "answers.yaml", "EnvoyFilter", "portcullis-answers")["spec"]["configPatches"]
+    assert {patch["patch"]["operation"] for patch in patches} == {"INSERT_BEFORE"}
+    return [with_cluster(patch["patch"]["value"], cluster) for patch in patches]
 
 
 def _read(path: object) -> Json:

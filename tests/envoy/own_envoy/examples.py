@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -91,3 +92,11 @@ def _rewritten(rule: Json) -> Json:
         if change["type"] == "URLRewrite":
             return {"prefix_rewrite": change["urlRewrite"]["path"]["replacePrefixMatch"]}
     return {}
+
+
+def with_cluster(http_filter: Json, cluster: str) -> Json:
+    """A filter on answers that asks this cluster."""
+    changed: Json = copy.deepcopy(http_filter)
+    processor = changed["typed_config"]["extension_config"]["typed_config"]
+    processor["grpc_service"]["envoy_grpc"]["cluster_name"] = cluster
+    return changed

@@ -6,13 +6,17 @@ Neither names the service of a route to the check service, except for the one ro
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from oauth_core.settings import EnvoySettings
 from oauth_core.settings.identity_headers import IdentityHeaders
-from tests.envoy.own_envoy import as_envoy_gateway
-from tests.envoy.own_envoy.examples import AUTH, ROUTES, SETTINGS, TIME, documents
+from oauth_core.settings.roles import PermissionSettings
+from oauth_core.settings.services import ServiceSettings
+from portcullis.envoy_config.bootstrap import render
+from tests.envoy.own_envoy import as_envoy_gateway, as_istio
+from tests.envoy.own_envoy.examples import AUTH, ROUTES, SETTINGS, TIME, documents, with_cluster
 from tests.envoy.own_envoy.managers import MANAGERS, socket_of
 from tests.support.authz_process import environ, running_authz
 from tests.support.envoy import running_envoy
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.envoy.own_envoy.examples import Issue
     from tests.support.authz_process import AuthzProcess
-    from tests.support.envoy import AuthzEnvoy
+    from tests.support.envoy import AuthzEnvoy, Reply
     from tests.support.redis_server import RedisServer
 
 SERVICES = ("time", "memory")
@@ -207,6 +211,42 @@ def test_tool_rules_are_decided_from_the_body(envoy_with_rules: AuthzEnvoy, bear
     assert envoy_with_rules.post("/memory/mcp", reader, host=AUTH, body=call("get_note") + b"\xff").status == 400
     assert envoy_with_rules.post("/memory/mcp", reader, host=AUTH, body=b" " * 140_000).status == 413
     assert envoy_with_rules.post("/mcp", reader, host=TIME, body=call("anything")).status == 200
+
+
+def test_a_caller_sees_in_a_list_what_it_may_call(envoy_with_rules: AuthzEnvoy, bearer: Issue) -> None:
+    def listed(scope: str, answer: dict[str, Any]) -> Reply:
+        asked = json.dumps(CALL | {"method": "tools/list"}).encode()
+        said = ("X-Answer", json.dumps(answer))
+        return envoy_with_rules.post("/memory/mcp", [bearer(scope=scope), JSON, said], host=AUTH, body=asked)
+
+    tools = [{"name": "get_note"}, {"name": "delete_note"}]
+    whole = {"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}
+    assert json.loads(listed("mcp.memory", whole).body) == whole
+    assert json.loads(listed("mcp.memory.read", whole).body)["result"]["tools"] == tools[:1]
+    refused = listed("mcp.memory.read", {"tools": tools})
+    assert (refused.status, json.loads(refused.body)["error"]["data"]["error"]) == (502, "bad_answer")
+
+
+def test_a_session_begins_with_a_sealed_id(envoy: AuthzEnvoy, bearer: Issue) -> None:
+    reply = envoy.post("/mcp", [bearer(), ("X-Answer-Session", "s-1")], host=TIME)
+    assert reply.headers["mcp-session-id"].endswith(".s-1")
+    assert reply.headers["mcp-session-id"].count(".") == 2
+
+
+def test_the_filters_on_answers_are_those_of_the_rendered_configuration() -> None:
+    rules = PermissionSettings.model_validate({"tools": {"*": "mcp.time.all"}})
+    service = ServiceSettings(name="time", url="/mcp", upstream="http://time:1/mcp", permissions=rules)
+    rendered: Any = render(EnvoySettings(issuer=f"https://{AUTH}", services=(service,)))
+    chain = rendered["static_resources"]["listeners"][0]["filter_chains"][0]
+    filters = chain["filters"][-1]["typed_config"]["http_filters"]
+    ours = [with_cluster(each, "authz") for each in filters if "extension_config" in each["typed_config"]]
+    assert as_istio.answer_filters() == ours
+    theirs = as_envoy_gateway.answer_filters()
+    for each in theirs:
+        # There the filters stand before the check, and so must wait for the answer.
+        first = each["typed_config"]["xds_matcher"]["matcher_list"]["matchers"].pop(0)
+        assert first["predicate"]["not_matcher"]["single_predicate"]["input"]["name"] == "response-header"
+    assert theirs[::-1] == ours
 
 
 def test_media_type_parameters_are_accepted_and_unknown_reference_types_are_left_to_the_service(
