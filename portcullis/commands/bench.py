@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from contextlib import ExitStack
@@ -14,7 +15,19 @@ from typing import Any
 import click
 
 from portcullis.audit.parquet import compaction, database
-from portcullis.bench import audit_record, figures_page, flood, goals, plot, pool, report, target
+from portcullis.bench import (
+    audit_record,
+    audit_search,
+    figures_page,
+    flood,
+    goals,
+    made_copies,
+    plot,
+    pool,
+    report,
+    sealer,
+    target,
+)
 from portcullis.bench.children import BenchFixtureError
 from portcullis.bench.generator import GeneratorError
 from portcullis.bench.run import session
@@ -24,6 +37,8 @@ _MOST_SECONDS = 600
 _MOST_RATE = 1_000_000
 _MOST_PERCENT = 200
 _MOST_EVENTS = 1_000_000_000
+_LEAST_ROOM = 2 * 1024**3
+"""Bytes that a made record leaves free."""
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -235,6 +250,82 @@ def search_record(
         for way, segments_only in ways:
             seconds, memory = audit_record.measure(name, made, segments_only=segments_only)
             click.echo(f"{made.of_person} events of one person, from {way}: {seconds:.2f} s, at most {memory} MiB")
+
+
+@command.command("audit-search")
+@click.option(
+    "--events",
+    "count",
+    type=click.IntRange(10, _MOST_EVENTS),
+    default=100_000_000,
+    show_default=True,
+    help="Events to make. A million takes some 85 MB and six seconds of a processor.",
+)
+@click.option("--people", type=click.IntRange(1, _MOST_EVENTS), default=10_000, show_default=True)
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(1, 50), default=3, show_default=True, help="Searches; the fastest counts."
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Make the record there and keep it, or use the one that is there. Else it is removed at the end.",
+)
+def search_large_record(count: int, people: int, days: int, rounds: int, folder: Path | None) -> None:
+    """Measure how long `audit search` takes for one person's month in a record of 100 million events.
+
+    Makes the Parquet copies that `audit compact` would make of them, with DuckDB (the extra `audit`), and runs the
+    command. The goal is two seconds on two cores that do nothing else. Exits with 1 if not all is found.
+    """
+    if not database.is_installed():
+        raise click.ClickException("DuckDB is not installed: it is in the extra `audit`")
+    with ExitStack() as stack:
+        name = folder or Path(stack.enter_context(TemporaryDirectory(prefix="bench-audit-search-")))
+        try:
+            name.mkdir(exist_ok=True)
+            made = made_copies.kept(name)
+            if made is None:
+                room = shutil.disk_usage(name).free - count * made_copies.BYTES_OF_AN_EVENT
+                if room < _LEAST_ROOM:
+                    raise click.ClickException(f"the disk of {name} has no room for {count} events")
+                made = made_copies.make(name, count, people=people, days=days, report=lambda _line: None)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"{name}: {error}") from None
+        click.echo(f"{made.events} events in {made.days} days: {made.bytes} bytes, made in {made.seconds:.1f} s")
+        for user in (made.login, made.user_id):
+            try:
+                found = audit_search.measure(name, made, user, rounds)
+            except audit_search.SearchError as error:
+                raise click.ClickException(str(error)) from None
+            click.echo(
+                f"{made.of_person} events of {user}: {found.seconds:.2f} s, {found.processor:.2f} s of processor "
+                f"time; {found.verdict}"
+            )
+
+
+@command.command("sealer")
+@click.option(
+    "--rate", type=click.IntRange(1, _MOST_RATE), default=60_000, show_default=True, help="Calls a second."
+)
+@click.option("--seconds", type=click.IntRange(1, _MOST_SECONDS), default=20, show_default=True)
+@click.option(
+    "--writers", type=click.IntRange(1, 64), default=2, show_default=True, help="Programs that record them."
+)
+def measure_sealer(rate: int, seconds: int, writers: int) -> None:
+    """Measure whether the sealer keeps up with calls at a rate: its processor time, and its lag.
+
+    Programs write a frame each 50 ms, as workers of the check service do, beside a `portcullis audit seal`.
+    """
+    with TemporaryDirectory(prefix="bench-sealer-") as folder:
+        try:
+            found = sealer.measure(Path(folder) / "audit", rate=rate, seconds=seconds, writers=writers)
+        except (sealer.SealerBenchError, OSError) as error:
+            raise click.ClickException(str(error)) from None
+    median, highest = found.lag
+    click.echo(f"{found.events} events in {found.frames} frames, {found.events / found.seconds:.0f} a second")
+    click.echo(f"processor time of the sealer: {found.per_second:.1f} ms for each second of events")
+    click.echo(f"oldest unsealed event: {median:.2f} s in the median, {highest:.2f} s at most")
+    click.echo(f"all sealed {found.behind:.2f} s after the last event")
 
 
 def _pace(text: object) -> tuple[float | None, float | None]:
