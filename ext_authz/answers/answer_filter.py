@@ -39,7 +39,7 @@ class AnswerFilter:
     def names_shown(self, context: Context) -> IsShown | None:
         """Return what the caller may see in lists; `None` if there is no such service any more."""
         service = self._services.by_name(context.service)
-        return None if service is None else list_answers.names_shown(service, context.held or ())
+        return None if service is None else list_answers.names_shown(service, context.held or frozenset())
 
     def with_sealed_session(self, context: Context, session_ids: tuple[str, ...]) -> str | None:
         """Return the value of `Mcp-Session-Id` for the caller, "" to remove it, or `None` to leave it as it is."""

@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.service.script(one)
 
-    do_GET = do_POST = _answer  # noqa: N815 - the names the base class looks for
+    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - the names the base class looks for
 
     def log_message(self, *_: object) -> None:
         """Write no log."""

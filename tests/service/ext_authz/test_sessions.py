@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -39,7 +39,7 @@ async def ask(
     binds: bool = True,
     raw: Sequence[tuple[str, bytes]] = (),
     body: bytes = b"",
-    **claims: object,
+    **claims: Any,
 ) -> Answer:
     checks = await authorizer(key, events or Recorder(), service=replace(SERVICE, bind_sessions=binds))
     headers = {} if session is None else {"mcp-session-id": session}
@@ -133,7 +133,7 @@ async def test_a_new_token_another_client_and_another_name_of_the_person_keep_th
 
 
 async def test_a_machine_client_has_sessions_of_its_own(key: SigningKey) -> None:
-    machine = {"sub": "583231", "client_id": "583231", "github_user": None, "github_id": None}
+    machine: dict[str, Any] = {"sub": "583231", "client_id": "583231", "github_user": None, "github_id": None}
     assert (await ask(key, sealed(subject="client:583231"), **machine)).status == 200
     assert (await ask(key, sealed(), **machine)).status == 404
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
@@ -39,8 +39,8 @@ async def _short_token(gateway: RunningGateway, long: str) -> str:
     resource, key = gateway.resource("whoami"), await signing_key(gateway)
     now = int(time.time())
     person = str(claims_of(long)["sub"])
-    like = {"iss": gateway.url, "aud": (resource,), "scope": "mcp.whoami", "jti": "short-lived-token-0000"}
-    like |= {"sub": person, "github_id": int(person)}
+    like: dict[str, Any] = {"iss": gateway.url, "aud": (resource,), "scope": "mcp.whoami"}
+    like |= {"sub": person, "github_id": int(person), "jti": "short-lived-token-0000"}
     token = access_tokens.mint(claims(**like, iat=now, exp=now + SHORT_LIFE), key)
     with gateway.operator_redis() as redis:
         redis.set(keyspace.token("short-lived-token-0000"), "a-grant", ex=600)
