@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ class AnswerFilter:
         """Without `sealer` no service may bind sessions."""
         self.memory = AnswerMemory()
         self.large = FairQueue(MOST_LARGE)
+        self.thread = asyncio.Lock()
+        """For the one thread that reads a very large list: more would only share the interpreter."""
         self._services = services
         self._audit = audit
         self._sealer = sealer

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ext_authz.answers import envoy_processing
 from ext_authz.answers.envoy_processing import SESSION_ID, Headers, Part, Trailers, UnreadableError
-from ext_authz.answers.limits import LARGE, LONGEST_SECONDS
+from ext_authz.answers.limits import LARGE, LONGEST_SECONDS, VERY_LARGE
 from oauth_core.policy import list_answers
 from oauth_core.policy.deny_response import deny_response
 from oauth_core.refusals import DenyReason
@@ -95,7 +95,14 @@ class FilteredAnswer:
             if not await self._owner.large.wait(self._context.subject):
                 sent += self._refuse(DenyReason.LISTS_BUSY)
                 break
-            sent += self._filtered(self._waiting.popleft())
+            found = self._waiting.popleft()
+            if self._held <= VERY_LARGE:
+                sent += self._filtered(found)
+                continue
+            async with self._owner.thread:
+                data = await asyncio.to_thread(self._read, found)
+            if not self.is_over:
+                sent += self._answered(found, data)
         self._waiting.clear()
         self.is_late = False
         return sent
@@ -155,15 +162,19 @@ class FilteredAnswer:
         return []
 
     def _filtered(self, found: Part | Trailers) -> list[bytes]:
+        return self._answered(found, self._read(found))
+
+    def _read(self, found: Part | Trailers) -> bytes:
+        """Return what the filter lets pass. It changes nothing but the filter, so a thread can run it."""
         if self._filter is None:
-            return []
-        is_end = isinstance(found, Trailers) or found.is_last
+            return b""
         data = self._filter.add(found.data) if isinstance(found, Part) else b""
-        if is_end:
-            data += self._filter.end()
-        fault = self._filter.fault
-        if fault is not None:
-            return self._refuse(fault, body=data)
+        return data + self._filter.end() if isinstance(found, Trailers) or found.is_last else data
+
+    def _answered(self, found: Part | Trailers, data: bytes) -> list[bytes]:
+        is_end = isinstance(found, Trailers) or found.is_last
+        if self._filter is not None and self._filter.fault is not None:
+            return self._refuse(self._filter.fault, body=data)
         if not is_end:
             if data:
                 self._release()

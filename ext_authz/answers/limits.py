@@ -24,5 +24,8 @@ LONGEST_SECONDS = 60.0
 LARGE = 8 * 1024
 """Bytes from which on a list waits in the fair queue: reading it takes as long as several checks."""
 
+VERY_LARGE = 64 * 1024
+"""Bytes from which on a list is read in a thread: a hostile one of the largest size takes half a second."""
+
 MOST_LARGE = 1024
 """Large lists that may wait."""

@@ -68,6 +68,8 @@ _LIST, _SESSION = "portcullis.lists", "portcullis.session"
 
 _SECONDS = 2
 _SESSION_ID = "mcp-session-id"
+_CHANGED = f"{_SESSION_ID}|content-type|cache-control|retry-after"
+"""Headers that the check service may set: the first in any answer, the others in a refusal."""
 _FORWARDED = (":status", "content-type", "content-encoding", _SESSION_ID)
 
 
@@ -147,7 +149,7 @@ def _processor(name: str, mode: ProcessingMode) -> ExternalProcessor:
         message_timeout=seconds(_SECONDS),
         failure_mode_allow=False,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
-        mutation_rules=HeaderMutationRules(disallow_all=True, allow_expression=RegexMatcher(regex=_SESSION_ID)),
+        mutation_rules=HeaderMutationRules(disallow_all=True, allow_expression=RegexMatcher(regex=_CHANGED)),
         forward_rules=HeaderForwardingRules(
             allowed_headers=ListStringMatcher(patterns=[exactly(header) for header in _FORWARDED])
         ),

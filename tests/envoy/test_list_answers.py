@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.envoy.listing_service import Answering
+    from tests.envoy.process import Answer
 
 
 @pytest.fixture(scope="module", params=["http2", "grpcio"])
@@ -104,3 +107,146 @@ def test_an_answer_without_a_session_is_the_same_as_without_the_filter(gateway: 
     answer = gateway.ask("initialize")
     assert (answer.status, answer.json) == (200, TOOLS)
     assert "mcp-session-id" not in answer.headers
+
+
+def _error(answer: Answer) -> tuple[int, object, str]:
+    """The status of a refused list, the id in its error, and the error."""
+    assert answer.headers["content-type"] == "application/json"
+    assert b"set_time" not in answer.body
+    return answer.status, answer.json["id"], answer.json["error"]["data"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "headers"),
+    [
+        ("application/json", {"Content-Encoding": "gzip"}),
+        ("application/json; charset=utf-16", {}),
+        ("text/html", {}),
+        ("text/plain, application/json", {}),
+        (None, {}),
+    ],
+    ids=["compressed", "another charset", "html", "two types", "no type"],
+)
+def test_a_list_in_another_form_is_refused(
+    gateway: ListingGateway, content_type: str | None, headers: dict[str, str]
+) -> None:
+    gateway.service.script = lambda one: one.whole(json.dumps(TOOLS).encode(), content_type, headers=headers)
+    assert _error(gateway.ask(request_id="a-7")) == (502, "a-7", "bad_answer")
+
+
+def test_an_error_of_the_service_keeps_its_status(gateway: ListingGateway) -> None:
+    gateway.service.script = lambda one: one.whole(b"no session", "text/plain", status=404)
+    assert _error(gateway.ask()) == (404, 7, "bad_answer")
+    error = {"jsonrpc": "2.0", "id": 7, "error": {"code": -32601, "message": "no prompts"}}
+    gateway.service.script = lambda one: one.whole(json.dumps(error).encode(), status=404)
+    answer = gateway.ask("prompts/list")
+    assert (answer.status, answer.json) == (404, error)
+
+
+def test_an_answer_without_a_body_passes(gateway: ListingGateway) -> None:
+    gateway.service.script = lambda one: one.whole(b"", None, status=202)
+    answer = gateway.ask()
+    assert (answer.status, answer.body) == (202, b"")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+def test_a_list_without_an_end_is_refused_and_the_service_need_not_write_it(
+    gateway: ListingGateway, content_type: str
+) -> None:
+    stopped = threading.Event()
+
+    def endless(one: Answering) -> None:
+        one.begin(content_type)
+        try:
+            while not gateway.service.released.is_set():
+                one.send(b" " * 8192 if content_type == "application/json" else b"data: " + b" " * 8192 + b"\n")
+        except OSError:
+            stopped.set()
+
+    gateway.service.script = endless
+    answer = gateway.ask()
+    text = answer.body.decode().partition("data: ")[2] or answer.body.decode()
+    assert json.loads(text)["error"]["data"]["error"] == "bad_answer"
+    assert json.loads(text)["id"] == 7
+    assert answer.status == (502 if content_type == "application/json" else 200)
+    assert stopped.wait(timeout=60)
+
+
+def test_a_large_list_is_filtered(gateway: ListingGateway) -> None:
+    tools = [{"name": f"{'get' if number % 2 else 'set'}_{number}", "about": "x" * 400} for number in range(2000)]
+    large = TOOLS | {"result": {"tools": tools}}
+    gateway.service.script = lambda one: one.whole(json.dumps(large).encode())
+    assert gateway.ask().json == TOOLS | {"result": {"tools": tools[1::2]}}
+
+    def as_event(one: Answering) -> None:
+        one.begin("text/event-stream")
+        one.send(b"data: " + json.dumps(large).encode() + b"\n\n")
+        one.end()
+
+    gateway.service.script = as_event
+    found = gateway.ask().body.removeprefix(b"data: ")
+    assert json.loads(found) == TOOLS | {"result": {"tools": tools[1::2]}}
+
+
+def test_a_list_that_the_service_cuts_off_becomes_an_error(gateway: ListingGateway) -> None:
+    def cut(one: Answering) -> None:
+        one.begin("application/json")
+        one.send(json.dumps(TOOLS).encode()[:-10])
+        one.cut()
+
+    gateway.service.script = cut
+    status, request_id, _ = _error(gateway.ask())
+    assert status in {502, 503}
+    assert request_id == 7
+
+
+def test_a_fault_in_an_event_stream_ends_it_with_an_error(gateway: ListingGateway) -> None:
+    def faulty(one: Answering) -> None:
+        one.begin("text/event-stream")
+        one.send(b": hello\n\n")
+        one.send(b'data: {"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"set_time"}]},"result":{}}\n\n')
+        one.send(b"data: " + json.dumps(TOOLS).encode() + b"\n\n")
+        one.end()
+
+    gateway.service.script = faulty
+    answer = gateway.ask()
+    assert answer.status == 200
+    assert answer.body.startswith(b": hello\n\n")
+    assert b"set_time" not in answer.body
+    assert b"get_time" not in answer.body
+    assert json.loads(answer.body.rpartition(b"data: ")[2])["error"]["data"]["error"] == "bad_answer"
+
+
+def test_a_resumed_stream_is_filtered_event_by_event(gateway: ListingGateway) -> None:
+    def resumed(one: Answering) -> None:
+        one.begin("text/event-stream")
+        one.send(b"id: 5\ndata: " + json.dumps(TOOLS).encode() + b"\n\n")
+        assert gateway.service.released.wait(timeout=60)
+        one.send(b"id: 6\ndata: " + json.dumps(TOOLS | {"id": 8}).encode() + b"\n\n")
+        one.end()
+
+    gateway.service.script = resumed
+    with contextlib.closing(gateway.gate.connect()) as connection:
+        connection.request(
+            "GET", "/time/mcp", headers={**gateway.headers(), "Last-Event-ID": "4", "Host": gateway.gate.host}
+        )
+        response = connection.getresponse()
+        # The first event arrives while the stream is open.
+        first = response.readline() + response.readline()
+        gateway.service.released.set()
+        rest = response.read()
+    assert json.loads(first.partition(b"data: ")[2]) == SEEN
+    assert json.loads(rest.partition(b"data: ")[2]) == SEEN | {"id": 8}
+
+
+def test_a_stream_that_is_not_resumed_is_not_read(gateway: ListingGateway) -> None:
+    gateway.service.script = lambda one: one.whole(json.dumps(TOOLS).encode())
+    headers = gateway.headers()
+    assert gateway.gate.ask("/time/mcp", headers=headers).json == TOOLS
+
+
+def test_a_refused_list_is_in_the_audit_record_and_in_the_access_log(gateway: ListingGateway) -> None:
+    gateway.service.script = lambda one: one.whole(b"[]")
+    assert _error(gateway.ask()) == (502, 7, "bad_answer")
+    (event,) = [each for each in gateway.authz.log() if each.get("reason") == "list_unreadable"][-1:]
+    assert (event["service"], event["user"], event["mcp_method"]) == ("time", "octocat", "tools/list")
