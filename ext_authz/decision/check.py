@@ -305,6 +305,7 @@ class Authorizer:
         answer += answer_metadata.for_answer(service, cached.verdict, request, parsed)
         if isinstance(context.session, OpenedSession):
             answer += envoy_messages.encode_session(context.session)
+        answer += envoy_messages.encode_called(request, parsed)
         return answer if service.rules is None else answer + _id_for_envoy(request, context)
 
     def _refuse(
@@ -353,7 +354,10 @@ class Authorizer:
                     self._refusals.clear()
                 self._refusals[kind] = answer
         self.meter.refused(deny.reason, begun)
-        return answer + envoy_messages.encode_metadata(deny.reason, deny.claims, name)
+        answer += envoy_messages.encode_metadata(deny.reason, deny.claims, name)
+        if request is None:
+            return answer
+        return answer + envoy_messages.encode_called(request, None if context is None else context.request)
 
     def _fail(self, begun: float) -> bytes:
         self._log.exception("check.failed")

@@ -19,7 +19,8 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
-from oauth_core.audit import Origin, trace_id_of
+from oauth_core.audit import LONGEST_LOGGED, Origin, trace_id_of
+from oauth_core.display_text import is_displayable
 from oauth_core.limits.rate_limits import read_address
 from oauth_core.policy.mcp_request import Call, Message, decoded_name
 from oauth_core.settings.identity_headers import IdentityHeaders
@@ -52,6 +53,9 @@ REQUEST_ID = "portcullis.request_id"
 
 SESSION_ID = "mcp-session-id"
 """The session of a request, in both directions (MCP, streamable HTTP)."""
+
+MCP_METHOD, MCP_NAME, MCP_CLAIMED = "portcullis.mcp_method", "portcullis.mcp_name", "portcullis.mcp_claimed"
+"""Beside it: the MCP method and name of the request, and whether only the caller's headers say so."""
 
 REQUEST_ID_HEADER = "x-request-id"
 """Made by Envoy for each request, and written in its access log."""
@@ -276,6 +280,27 @@ def called(request: IncomingRequest, parsed: ParsedRequest | None) -> tuple[str 
     return method, name and (decoded_name(name) or name), True
 
 
+def encode_called(request: IncomingRequest, parsed: ParsedRequest | None) -> bytes:
+    """Return metadata with what `called` returns, for Envoy's access log: bytes to append to an answer.
+
+    The texts are cut, and have no character that a log could take for the end of a line or show as something else.
+    """
+    method, name, is_claimed = called(request, parsed)
+    encoded = _CLAIMED if is_claimed else b""
+    for key, text in ((MCP_METHOD, method), (MCP_NAME, name)):
+        if text:
+            value = _loggable(text).encode()
+            encoded += _before_value(key, len(value)) + value
+    return encoded
+
+
+def _loggable(text: str) -> str:
+    text = text[:LONGEST_LOGGED]
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(character if is_displayable(character) else "\ufffd" for character in text)
+
+
 def encode_allowed(
     claims: AccessClaims,
     service: str,
@@ -333,14 +358,14 @@ def encode_request_id(text: str) -> bytes:
     `text` is JSON, and ASCII, since Envoy puts it into a body unchanged. It has its own key beside `METADATA`,
     because Envoy merges the metadata of several answers key by key.
     """
-    return _before_request_id(len(text)) + text.encode()
+    return _before_value(REQUEST_ID, len(text)) + text.encode()
 
 
-@lru_cache(maxsize=4096)
-def _before_request_id(length: int) -> bytes:
-    """Return the message without its id, which comes last: it depends only on the length of the id."""
+@lru_cache(maxsize=8192)
+def _before_value(key: str, length: int) -> bytes:
+    """Return a message with one text of `length` bytes as metadata, without this text, which comes last."""
     value = Value(string_value="0" * length)
-    message = pb.CheckResponse(dynamic_metadata=Struct(fields={REQUEST_ID: value})).SerializeToString()
+    message = pb.CheckResponse(dynamic_metadata=Struct(fields={key: value})).SerializeToString()
     return message[: len(message) - length]
 
 
@@ -362,6 +387,11 @@ def encode_session(session: OpenedSession) -> bytes:
             ],
         )
     ).SerializeToString()
+
+
+_CLAIMED = pb.CheckResponse(
+    dynamic_metadata=Struct(fields={MCP_CLAIMED: Value(bool_value=True)})
+).SerializeToString()
 
 
 def encode_refused(response: DenyResponse) -> bytes:

@@ -105,6 +105,11 @@ _LINE = {
             ("oauth_client", "client_id"),
         )
     },
+    # What the request calls; with `mcp_claimed` only the caller's headers say so.
+    **{
+        name: f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:portcullis.{name})%"
+        for name in ("mcp_method", "mcp_name", "mcp_claimed")
+    },
 }
 
 _OWN_REFUSALS = ["RL", "DPE", "OM"]

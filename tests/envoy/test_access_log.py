@@ -6,9 +6,14 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.envoy.check_service import GOOD
+from envoy_data_plane.google.protobuf import Struct
+
+from tests.envoy.check_service import GOOD, allow
 
 if TYPE_CHECKING:
+    from envoy_data_plane.envoy.service.auth.v3 import CheckResponse
+
+    from tests.envoy.check_service import Check
     from tests.envoy.world import World
 
 
@@ -40,3 +45,24 @@ def test_a_forged_identity_is_not_logged(world: World) -> None:
     assert (entry["status"], entry["user"], entry["user_id"]) == (401, None, None)
     assert (entry["decision"], entry["reason"], entry["service"]) == ("denied", "missing_token", "time")
     assert "FORGED" not in text
+
+
+def test_a_line_has_what_the_request_calls_as_one_value_whatever_is_in_it(world: World) -> None:
+    name = 'drop "all"\n{"user":"FORGED"}\x1b[31m\u00fc' + "x" * 300
+    called = {"portcullis.mcp_method": "tools/call", "portcullis.mcp_name": name, "portcullis.mcp_claimed": True}
+
+    def allowing(check: Check) -> CheckResponse:
+        answer = allow()
+        assert answer.dynamic_metadata is not None
+        answer.dynamic_metadata = Struct.from_dict(answer.dynamic_metadata.to_dict() | called)
+        return answer
+
+    world.checks.decide = allowing
+    world.gate.ask("/time/mcp/called", headers=GOOD)
+    entry, _ = _line_of(world, "/time/mcp/called")
+    assert (entry["mcp_method"], entry["mcp_name"], entry["mcp_claimed"]) == ("tools/call", name, True)
+    assert entry["user"] == "ada"
+    world.checks.decide = world.checks.usual
+    world.gate.ask("/time/mcp/plain", headers=GOOD)
+    entry, _ = _line_of(world, "/time/mcp/plain")
+    assert (entry["mcp_method"], entry["mcp_name"], entry["mcp_claimed"]) == (None, None, None)

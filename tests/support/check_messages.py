@@ -93,6 +93,8 @@ class Answer:
     """The fields for the access log."""
     request_id: str | None
     """The id of the request, as JSON, for answers that Envoy makes itself."""
+    called: tuple[str | None, str | None, bool | None]
+    """The MCP method and name for the access log, and whether only headers say so."""
     replaced: dict[str, str] = field(default_factory=dict)
     """Headers of the service's answer that Envoy replaces, where the service sends them."""
 
@@ -142,6 +144,9 @@ def read_answer(message: bytes) -> Answer:
     return Answer(response.status.code, status, headers, (), response.denied_response.body, *_metadata(response))
 
 
-def _metadata(response: CheckResponse) -> tuple[dict[str, str], str | None]:
+def _metadata(
+    response: CheckResponse,
+) -> tuple[dict[str, str], str | None, tuple[str | None, str | None, bool | None]]:
     fields = response.dynamic_metadata.to_dict() if response.dynamic_metadata else {}
-    return fields.get("portcullis", {}), fields.get("portcullis.request_id")
+    method, name, is_claimed = (fields.get(f"portcullis.mcp_{part}") for part in ("method", "name", "claimed"))
+    return fields.get("portcullis", {}), fields.get("portcullis.request_id"), (method, name, is_claimed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -270,3 +271,53 @@ async def test_new_rules_over_arguments_apply_to_the_next_call(key: SigningKey) 
     assert read_answer(await authorizer.check(asked)).status == 200
     authorizer.use(ServiceIndex([BOUNDED]), policy_of(READ))
     assert read_answer(await authorizer.check(asked)).status == 403
+
+
+@pytest.mark.parametrize("service", [SERVICE, RULED])
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_envoy_gets_the_method_and_name_of_a_call_with_their_origin(
+    key: SigningKey, service: Service, is_refused: bool
+) -> None:
+    policy = policy_of(READ, user="nobody") if is_refused else RbacPolicy.from_roles((), (service,))
+    authorizer, _ = await subject(key, service, policy)
+    body = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get_\u00fc"}}
+    ).encode()
+    headers = JSON | {"mcp-method": "tools/call", "mcp-name": "=?base64?Z2V0X8O8?="}
+    answer = read_answer(
+        await authorizer.check(
+            check_request(token=token(key), body=body if service.rules else b"", headers=headers)
+        )
+    )
+    assert answer.status == (403 if is_refused else 200)
+    assert answer.called == ("tools/call", "get_\u00fc", None if service.rules else True)
+
+
+async def test_a_request_that_names_no_method_gives_envoy_none(key: SigningKey) -> None:
+    authorizer, _ = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
+    assert read_answer(await authorizer.check(check_request(token=token(key)))).called == (None, None, None)
+    unknown = read_answer(await authorizer.check(check_request(headers={"mcp-method": "tools/list"})))
+    assert (unknown.status, unknown.called) == (401, ("tools/list", None, True))
+
+
+@pytest.mark.parametrize(
+    ("claimed", "logged"),
+    [
+        ('a\n{"user":"x"}\r\x1b[31m', 'a\ufffd{"user":"x"}\ufffd\ufffd[31m'),
+        ("a\u2028b\u202ec\x85d\u200b", "a\ufffdb\ufffdc\ufffdd\ufffd"),
+        ("\u00fc" * 1000, "\u00fc" * 256),
+        ("x" * 256 + "\n", "x" * 256),
+    ],
+)
+async def test_a_claimed_name_can_forge_no_line_and_fill_no_log(
+    key: SigningKey, claimed: str, logged: str
+) -> None:
+    authorizer, _ = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
+    name = f"=?base64?{base64.b64encode(claimed.encode()).decode()}?="
+    headers = {"mcp-method": "tools/call", "mcp-name": name}
+    answer = read_answer(await authorizer.check(check_request(token=token(key), headers=headers)))
+    assert answer.called == ("tools/call", logged, True)
+    # The same in the field with bytes, which some configurations of Envoy use.
+    raw = [(part, value.encode()) for part, value in headers.items()]
+    answer = read_answer(await authorizer.check(check_request(token=token(key), raw_headers=raw)))
+    assert answer.called == ("tools/call", logged, True)
