@@ -180,6 +180,7 @@ def test_any_legal_id_goes_to_the_client_and_back(gateway: ListingGateway, sessi
     assert gateway.service.asked[-1].headers["mcp-session-id"] == session_id
 
 
+@pytest.mark.requirement("mcp-sessions:visible-ascii")
 @pytest.mark.parametrize("session_ids", [("s-1", "s-2"), ("a b",), ("\xe9",), ("x" * (LONGEST_SESSION_ID + 1),)])
 def test_an_id_that_a_service_may_not_choose_does_not_reach_the_client(
     gateway: ListingGateway, session_ids: tuple[str, ...]

@@ -138,6 +138,7 @@ async def test_a_machine_client_has_sessions_of_its_own(key: SigningKey) -> None
     assert (await ask(key, sealed(), **machine)).status == 404
 
 
+@pytest.mark.requirement("mcp-sessions:no-authentication")
 async def test_the_token_is_refused_before_the_session(key: SigningKey) -> None:
     assert (await ask(key, sealed(subject="person:1"), exp=1)).status == 401
     assert (await ask(key, sealed(subject="person:1"), scope="mcp.notes")).status == 403

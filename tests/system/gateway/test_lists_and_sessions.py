@@ -218,6 +218,7 @@ async def test_real_clients_see_the_short_lists(
 _PING = {"jsonrpc": "2.0", "id": 9, "method": "ping"}
 
 
+@pytest.mark.requirement("mcp-sessions:bound", "mcp-sessions:unknown-404")
 @pytest.mark.parametrize("service", [*FORMS, "plain"])
 async def test_one_person_cannot_use_list_resume_or_end_the_session_of_another(
     gateway: RunningGateway, http: httpx2.AsyncClient, service: str
@@ -239,6 +240,7 @@ async def test_one_person_cannot_use_list_resume_or_end_the_session_of_another(
     gateway.audited("ext_authz", reason="unknown_session", user="hubot", service=service)
 
 
+@pytest.mark.requirement("mcp-sessions:end")
 async def test_the_owner_uses_resumes_and_ends_a_session(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
