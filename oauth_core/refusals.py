@@ -221,6 +221,15 @@ class DenyReason(Reason):
     )
     BODY_BATCH = "body_batch", _NOT_PLAIN
     BODY_NOT_A_MESSAGE = "body_not_a_message", _NOT_PLAIN
+    PARAMS_INVALID = (
+        "params_invalid",
+        _checked(
+            400,
+            ErrorCode.INVALID_REQUEST,
+            "The params are not those that MCP defines for this method.",
+            code=INVALID_PARAMS,
+        ),
+    )
     AMBIGUOUS_NAME = (
         "ambiguous_name",
         _checked(

@@ -34,6 +34,10 @@ _FINITE_DIGITS = 100
 _OF_WRITTEN_NUMBERS = (b"0.", b"0e", b"-0")
 
 
+class TextError(ValueError):
+    """A string has half of a surrogate pair: the grammar of JSON allows it, and it is no text."""
+
+
 class WrittenNumber(float):
     """A number that is no plain integer, with its text, because readers may round it: `1e2`, `0.10`, `-0`."""
 
@@ -69,7 +73,7 @@ class Reader:
         )
 
     def parse(self, body: bytes) -> object:
-        """The value of `body`. Raises `ValueError` with a message fit for the sender."""
+        """The value of `body`. Raises `ValueError` with a message fit for the sender, such as `TextError`."""
         try:
             value: object = jiter.from_json(
                 body, allow_inf_nan=False, cache_mode="keys", catch_duplicate_keys=True
@@ -170,7 +174,7 @@ def _check_text(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError("the body has half of a surrogate pair, which is not a character") from None
+        raise TextError("the body has half of a surrogate pair, which is not a character") from None
 
 
 parse = Reader(deepest=_DEEPEST, longest_integer=_LONGEST_INTEGER).parse

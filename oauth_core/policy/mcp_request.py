@@ -89,6 +89,8 @@ class CallFault(DenyFault):
     BATCH = DenyReason.BODY_BATCH
     NOT_A_MESSAGE = DenyReason.BODY_NOT_A_MESSAGE
     """JSON, but no JSON-RPC 2.0 message as MCP defines it."""
+    INVALID_PARAMS = DenyReason.PARAMS_INVALID
+    """A message whose `params` MCP does not define for its method, or that a service could read in another way."""
     AMBIGUOUS_NAME = DenyReason.AMBIGUOUS_NAME
     """A name that a service could read as another name."""
     AMBIGUOUS_ARGUMENTS = DenyReason.AMBIGUOUS_ARGUMENTS
@@ -186,6 +188,8 @@ def _is_json(content_type: str) -> bool:
 def _read_body(body: bytes, headers: Mapping[str, str], *, with_arguments: bool) -> Session | Call | CallFault:
     try:
         value = (_JSON_WITH_ARGUMENTS if with_arguments else _JSON).parse(body)
+    except strict_json.TextError:
+        return CallFault.NOT_A_MESSAGE  # it is JSON (RFC 8259 section 8.2), but not one that all programs can read
     except ValueError:
         return CallFault.UNREADABLE
     if isinstance(value, list):
@@ -215,10 +219,12 @@ def _read_answer(value: dict[str, object], headers: Mapping[str, str]) -> Sessio
 
 
 def _read_call(value: dict[str, object]) -> Call | CallFault:
-    method, params = value["method"], value.get("params")
-    params = {} if params is None else params  # the same as when it is left out: it contains no name
-    if not isinstance(method, str) or not _METHOD.match(method) or not isinstance(params, dict):
+    method, params = value["method"], value.get("params", {})
+    # Some services read null as no params, and others refuse it: JSON-RPC 2.0 section 4.2 has no such value.
+    if not isinstance(method, str) or not _METHOD.match(method) or not isinstance(params, dict | list):
         return CallFault.NOT_A_MESSAGE
+    if not isinstance(params, dict):
+        return CallFault.INVALID_PARAMS  # JSON-RPC allows a list, and MCP names its params
     match method:
         case "tools/call":
             return _named(method, NameKind.TOOL, params, "name")
@@ -251,13 +257,13 @@ def _read_reference(method: str, params: dict[str, object]) -> Call | CallFault:
     """The subject of a completion: a prompt or a (template of a) resource."""
     reference = params.get("ref")
     if not _is_spelled_once(params, "ref"):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     if reference is None:
         return Call(method, NameKind.PROMPT)
     if not isinstance(reference, dict):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     if not _is_spelled_once(reference, "type"):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     match reference.get("type"):
         case "ref/prompt":
             return _named(method, NameKind.PROMPT, reference, "name")
@@ -276,7 +282,7 @@ def _of_unknown_kind(method: str, reference: dict[str, object]) -> Call | CallFa
     prompt = _named(method, NameKind.PROMPT, reference, "name")
     resource = _named(method, NameKind.RESOURCE, reference, "uri")
     if isinstance(prompt, CallFault) or isinstance(resource, CallFault):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     uris = () if resource.name is None else (resource.name,)
     return Call(method, NameKind.PROMPT, prompt.name, uris, names_more=bool(reference.keys() - {"type"}))
 
@@ -284,11 +290,11 @@ def _of_unknown_kind(method: str, reference: dict[str, object]) -> Call | CallFa
 def _named(method: str, kind: NameKind, members: dict[str, object], member: str) -> Call | CallFault:
     name = members.get(member)
     if not _is_spelled_once(members, member):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     if member not in members:
         return Call(method, kind)
     if not isinstance(name, str):  # some languages convert a list or a number to text
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     if not 0 < len(name) <= LONGEST_NAME or not _is_plain(kind, name):
         return CallFault.AMBIGUOUS_NAME
     return Call(method, kind, name)
@@ -308,12 +314,12 @@ def _read_subscription(method: str, params: dict[str, object]) -> Call | CallFau
     wanted = params.get("notifications")
     wanted = {} if wanted is None else wanted
     if not _is_spelled_once(params, "notifications") or not isinstance(wanted, dict):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     uris = wanted.get("resourceSubscriptions") or []
     if not _is_spelled_once(wanted, "resourceSubscriptions") or not isinstance(uris, list):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     if len(uris) > MOST_URIS or not all(isinstance(uri, str) for uri in uris):
-        return CallFault.NOT_A_MESSAGE
+        return CallFault.INVALID_PARAMS
     forms = [canonical(uri) for uri in uris]
     if (
         sum(MOST_WAYS_TOGETHER if form is None else ways_to_read(form) for form in forms) > MOST_WAYS_TOGETHER

@@ -64,9 +64,13 @@ _WEB_BYTES = 64 * 1024
 _LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 _METHODS = "GET, POST, PUT, DELETE, OPTIONS"
 _REQUEST_HEADERS = (
-    "Authorization, Content-Type, Mcp-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID, DPoP"
+    "Authorization, Content-Type, Mcp-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID, "
+    "DPoP, traceparent, tracestate, baggage"
 )
-_RESPONSE_HEADERS = "WWW-Authenticate, Mcp-Session-Id"
+"""`cross_origin` adds names that begin with `Mcp-Param-`: a list has no patterns, and `*` does not cover
+`Authorization` (Fetch Standard, CORS-preflight fetch).
+"""
+_RESPONSE_HEADERS = "WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version, Retry-After"
 _PREFLIGHT_SECONDS = "600"
 
 _OFF = packed(FilterConfig(disabled=True))

@@ -69,9 +69,7 @@ TOOL = message(name="get_time")
             Call("completion/complete", NameKind.PROMPT, names_more=True),
         ),
         (message("subscriptions/listen", notifications=None), Call("subscriptions/listen")),
-        ('{"jsonrpc":"2.0","id":1,"method":"ping","params":null}', Call("ping")),
         *((message(method), Call(method)) for method in ("vendor:thing", "@x/y~z", "x+y", "x,y;z", "{}", "*")),
-        ('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":null}', Call("tools/call", NameKind.TOOL)),
         ('{"jsonrpc":"2.0","method":"notifications/initialized"}', Call("notifications/initialized")),
         ('{"jsonrpc":"2.0","id":"a","result":{}}', Session.ANSWER),
         ('{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}', Session.ANSWER),
@@ -103,32 +101,52 @@ def test_a_name_or_uri_with_a_long_run_of_combining_marks_is_ambiguous() -> None
         (TOOL.replace('"name": "get_time"', '"name": "a", "x": {"y": 1, "y": 2}'), CallFault.UNREADABLE),
         (TOOL.replace('"name": "get_time"', '"name": "a", "x": -Infinity'), CallFault.UNREADABLE),
         (TOOL.replace('"name": "get_time"', '"name": "a", "x": 1e400'), CallFault.UNREADABLE),
-        (TOOL.replace('"name": "get_time"', '"name": "a", "x": "\\ud800"'), CallFault.UNREADABLE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "x": "\\ud800"'), CallFault.NOT_A_MESSAGE),
         (TOOL.replace('"name": "get_time"', '"name": "a", "x": ' + "[" * 5000 + "]" * 5000), CallFault.UNREADABLE),
         (TOOL.replace('"name": "get_time"', "'name': 'a'"), CallFault.UNREADABLE),
         (TOOL.replace('"name": "get_time"', '"name": "a", // b\n'), CallFault.UNREADABLE),
         (TOOL.replace('"params"', '"Method": "x", "params"'), CallFault.NOT_A_MESSAGE),
-        (TOOL.replace('"name": "get_time"', '"name": "a", "NAME": "b"'), CallFault.NOT_A_MESSAGE),
-        (TOOL.replace('"name": "get_time"', '"name": "a", "name\\u0000": "b"'), CallFault.NOT_A_MESSAGE),
-        (TOOL.replace('"name": "get_time"', '"name": "a", " name": "b"'), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "NAME": "b"'), CallFault.INVALID_PARAMS),
+        (TOOL.replace('"name": "get_time"', '"name": "a", "name\\u0000": "b"'), CallFault.INVALID_PARAMS),
+        (TOOL.replace('"name": "get_time"', '"name": "a", " name": "b"'), CallFault.INVALID_PARAMS),
         (TOOL.replace("2.0", "1.0"), CallFault.NOT_A_MESSAGE),
         (TOOL.replace('"id": 1', '"id": null'), CallFault.NOT_A_MESSAGE),
         (TOOL.replace('"id": 1', '"id": true'), CallFault.NOT_A_MESSAGE),
         (TOOL.replace('"id": 1', '"id": 1.0'), CallFault.NOT_A_MESSAGE),
         (TOOL.replace('"id": 1', '"id": 1, "result": {}'), CallFault.NOT_A_MESSAGE),
-        (TOOL.replace('"get_time"', '["get_time"]'), CallFault.NOT_A_MESSAGE),
-        (message(name=None), CallFault.NOT_A_MESSAGE),
-        (message(Name="get_time"), CallFault.NOT_A_MESSAGE),
-        ('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["get_time"]}', CallFault.NOT_A_MESSAGE),
-        (message("completion/complete", ref={"type": "ref/x", "name": ["a"]}), CallFault.NOT_A_MESSAGE),
-        (message("completion/complete", ref={"type": "ref/x", "Name": "a"}), CallFault.NOT_A_MESSAGE),
+        (TOOL.replace('"get_time"', '["get_time"]'), CallFault.INVALID_PARAMS),
+        (message(name=None), CallFault.INVALID_PARAMS),
+        (message(Name="get_time"), CallFault.INVALID_PARAMS),
+        ('{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["get_time"]}', CallFault.INVALID_PARAMS),
+        (message("completion/complete", ref={"type": "ref/x", "name": ["a"]}), CallFault.INVALID_PARAMS),
+        (message("completion/complete", ref={"type": "ref/x", "Name": "a"}), CallFault.INVALID_PARAMS),
         (
             message("completion/complete", ref={"type": "ref/x", "uri": "file:///a/../b", "name": "a"}),
-            CallFault.NOT_A_MESSAGE,
+            CallFault.INVALID_PARAMS,
         ),
-        (message("completion/complete", ref="ref/prompt"), CallFault.NOT_A_MESSAGE),
+        (message("completion/complete", ref="ref/prompt"), CallFault.INVALID_PARAMS),
         (message("tools/call\n", name="a"), CallFault.NOT_A_MESSAGE),
         ('"tools/call"', CallFault.NOT_A_MESSAGE),
+        *(
+            (f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}', fault)
+            for method in ("ping", "tools/call", "initialize", "subscriptions/listen")
+            for params, fault in (
+                ("null", CallFault.NOT_A_MESSAGE),
+                ("0", CallFault.NOT_A_MESSAGE),
+                ('""', CallFault.NOT_A_MESSAGE),
+                ("false", CallFault.NOT_A_MESSAGE),
+                ("[]", CallFault.INVALID_PARAMS),
+                ("[{}]", CallFault.INVALID_PARAMS),
+            )
+        ),
+        *(
+            (TOOL.replace('"id": 1', f'"id": {value}'), CallFault.NOT_A_MESSAGE)
+            for value in ("1.5", "1e0", "-0.0", "[]", "{}", "[1]", '"\\udc00"')
+        ),
+        *(
+            (TOOL.replace('"id"', f'"{name}": 1, "id"'), CallFault.NOT_A_MESSAGE)
+            for name in ("x", "ID", "", "\\ud800")
+        ),
         ("null", CallFault.NOT_A_MESSAGE),
     ],
 )

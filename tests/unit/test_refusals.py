@@ -132,6 +132,12 @@ def test_every_row_has_a_fitting_status_and_an_audit_rule(reason: Reason) -> Non
 
 
 @pytest.mark.parametrize("reason", sorted(DenyReason))
+def test_a_code_of_json_rpc_is_a_number(reason: DenyReason) -> None:
+    """In the body of an enumeration, the name of a member hides a constant of the same name."""
+    assert reason.row.code is None or type(reason.row.code) is int
+
+
+@pytest.mark.parametrize("reason", sorted(DenyReason))
 def test_every_refusal_of_the_check_is_recorded(reason: DenyReason) -> None:
     assert reason.event is EventKind.ACCESS_DENIED
 

@@ -69,7 +69,9 @@ CORS = (
         f"POST /time/mcp without a token, Origin: {APP}",
         posted("/time/mcp", f"Origin: {APP}", token=False),
         ("401",),
-        says=("access-control-expose-headers: WWW-Authenticate, Mcp-Session-Id",),
+        says=(
+            "access-control-expose-headers: WWW-Authenticate, Mcp-Session-Id, Mcp-Protocol-Version, Retry-After",
+        ),
     ),
 )
 

@@ -336,3 +336,30 @@ def test_two_web_clients_in_one_browser_read_the_same_document(gateway: RunningG
             somebody.go(f"http://localhost:{port}/")
             issuer = somebody.page.evaluate("async url => (await (await fetch(url)).json()).issuer", document)
             assert issuer == gateway.url
+
+
+_CALL = """async (url) => {
+  const sent = {
+    "Content-Type": "application/json", "Authorization": "Bearer none",
+    "Mcp-Protocol-Version": "2026-07-28", "Mcp-Session-Id": "x",
+    "Mcp-Method": "tools/call", "Mcp-Name": "a", "Mcp-Param-Region": "eu", "Mcp-Param-Tenant": "7",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": "a=b", "baggage": "c=d",
+  };
+  const answer = await fetch(url, {method: "POST", headers: sent, body: "{}"});
+  return [answer.status, answer.headers.get("www-authenticate")];
+}"""
+
+
+def test_a_page_of_another_origin_may_send_the_headers_of_mcp_and_read_the_challenge(
+    gateway: RunningGateway, browser: Browser, port: int
+) -> None:
+    """A browser sends no request whose preflight does not allow each of its headers."""
+    page = browser.new_page()
+    try:
+        page.goto(f"http://127.0.0.1:{port}/app")
+        status, challenge = page.evaluate(_CALL, gateway.resource("time"))
+    finally:
+        page.close()
+    assert status == 401
+    assert "resource_metadata" in challenge
