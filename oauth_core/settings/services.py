@@ -8,12 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from oauth_core.limits.call_limits import ServiceLimits, ToolLimit
 from oauth_core.settings.definitions import Setting
-from oauth_core.settings.permission_names import Name
+from oauth_core.settings.permission_names import Name, Text
 from oauth_core.settings.roles import (
     QuotaText,
     RateText,
     ServicePermissions,
-    Text,
     Title,
     call_limits,
 )
