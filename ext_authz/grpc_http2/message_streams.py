@@ -73,6 +73,7 @@ class MessageStream:
         """End the work for this call."""
         if self.task is not None:
             self.task.cancel()
+            self.task = None  # it refers back to this object
         self.answer.close()
 
 

@@ -15,6 +15,8 @@ from ext_authz.service.server import CheckServer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ext_authz.answers.answer_filter import AnswerFilter
+
 HEAD = (
     (b":method", b"POST"),
     (b":scheme", b"http"),
@@ -103,13 +105,16 @@ class FakeTransport:
 class Peer:
     """The client's end. It must be made in a running loop."""
 
-    def __init__(self, *settings: tuple[int, int], greet: bool = True) -> None:
+    def __init__(
+        self, *settings: tuple[int, int], greet: bool = True, answers: AnswerFilter | None = None
+    ) -> None:
+        """`answers` is for calls of the filter on answers."""
         self.authorizer = Authorizer()
         self.health = Health()
         self.transport = FakeTransport()
         failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         server = CheckServer(
-            cast("Any", self.authorizer), self.health, failed, cast("Any", None), cast("Any", None)
+            cast("Any", self.authorizer), self.health, failed, cast("Any", None), cast("Any", answers)
         )
         self.connections: set[Connection] = set()
         self.clock = Clock()
