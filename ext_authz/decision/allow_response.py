@@ -76,13 +76,15 @@ class AllowResponses:
         request: IncomingRequest,
         now: int,
         *,
-        is_stream: bool = False,
+        is_stream: bool | None = None,
     ) -> bytes:
         """Return `response` as it is sent for `request` at second `now`, at which the token has not expired.
 
-        `is_stream` means that the body opens an event stream. If the body was not read, the headers decide.
+        `is_stream` is whether the body opens an event stream; `None` if no body was read, and the headers decide.
         """
-        bound = self._stream_seconds if is_stream or _opens_stream(request) else self._call_seconds
+        if is_stream is None:
+            is_stream = _opens_stream(request)
+        bound = self._stream_seconds if is_stream else self._call_seconds
         return response.lasting(min(bound, claims.exp - now))
 
 

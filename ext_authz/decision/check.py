@@ -300,7 +300,7 @@ class Authorizer:
                 cached.response, cached.until = response, until
         parsed = context.request
         self._record_allowed(claims, service, request, parsed)
-        is_stream = parsed is not None and isinstance(parsed, Call) and parsed.method == LISTEN
+        is_stream = parsed.method == LISTEN if isinstance(parsed, Call) else None
         answer = self._allow_responses.render(response, claims, request, now, is_stream=is_stream)
         answer += answer_metadata.for_answer(service, cached.verdict, request, parsed)
         if isinstance(context.session, OpenedSession):

@@ -285,7 +285,15 @@ def encode_called(request: IncomingRequest, parsed: ParsedRequest | None) -> byt
 
     The texts are cut, and have no character that a log could take for the end of a line or show as something else.
     """
-    method, name, is_claimed = called(request, parsed)
+    what = called(request, parsed)
+    if what is _NOT_CALLED:
+        return b""
+    method, name, is_claimed = what
+    return _encode_called(method and method[:LONGEST_LOGGED], name and name[:LONGEST_LOGGED], is_claimed)
+
+
+@lru_cache(maxsize=2048)
+def _encode_called(method: str | None, name: str | None, is_claimed: bool | None) -> bytes:  # noqa: FBT001 - cached
     encoded = _CLAIMED if is_claimed else b""
     for key, text in ((MCP_METHOD, method), (MCP_NAME, name)):
         if text:
@@ -295,7 +303,6 @@ def encode_called(request: IncomingRequest, parsed: ParsedRequest | None) -> byt
 
 
 def _loggable(text: str) -> str:
-    text = text[:LONGEST_LOGGED]
     if text.isascii() and text.isprintable():
         return text
     return "".join(character if is_displayable(character) else "\ufffd" for character in text)

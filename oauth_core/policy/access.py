@@ -12,17 +12,17 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from oauth_core.policy.mcp_request import CallFault
+from oauth_core.policy.mcp_request import Call, CallFault
 from oauth_core.policy.permissions import Permissions, implied_by, implies
 from oauth_core.policy.rbac import UNLIMITED
 from oauth_core.policy.scopes import of_service
-from oauth_core.policy.tool_rules import RequiredPermissions, required_for, required_for_entry
+from oauth_core.policy.tool_rules import RequiredPermissions, required_for, required_for_entry, required_for_tool
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
     from oauth_core.model import AccessClaims, Service
-    from oauth_core.policy.mcp_request import Call, Session
+    from oauth_core.policy.mcp_request import Session
     from oauth_core.policy.rbac import RbacPolicy
 
 _MOST_WAYS_SHOWN = 3
@@ -121,6 +121,10 @@ def evaluate(
         # A fault that a better body cannot repair comes first, as in a check of the headers before the body.
         entry = entry or evaluate_entry(service, rights)
         return (request or CallFault.MISSING) if entry is AccessResult.GRANTED else entry
+    if held:
+        needed = required_for_tool(service.rules, request) if isinstance(request, Call) else ()
+        if needed and held.issuperset(needed):
+            return AccessResult.GRANTED
     required = required_for(service, request)
     if held and is_enough(required, held):
         return AccessResult.GRANTED

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 _MOST_PREPARED = 1000
 
-_Glob = tuple[str, tuple[str, ...], str, int]
-"""The parts of a pattern: before its first `*`, between others, after the last, and how long they are together."""
+_Rest = tuple[tuple[str, ...], str, int]
+"""What follows the first `*` of a pattern: the parts between others, the last part, and the characters of all."""
 
 
 class DecidingRules:
     """Finds the deciding ones of `rules`."""
 
-    __slots__ = ("_exact", "_globs", "rules")
+    __slots__ = ("_exact", "_globs", "_more_exact", "_with_glob", "rules")
 
     def __init__(self, rules: Sequence[NameRule]) -> None:
         self.rules = rules
@@ -31,26 +31,28 @@ class DecidingRules:
         for rule in rules:
             if "*" not in rule.pattern:
                 self._exact.setdefault(rule.pattern, []).append(rule)
-        globs = [rule for rule in rules if "*" in rule.pattern]
-        self._globs = [(*_split(rule.pattern), rule, _more_exact(globs, rule)) for rule in globs]
+        self._with_glob = [rule for rule in rules if "*" in rule.pattern]
+        self._globs = [(place, *_split(rule.pattern)) for place, rule in enumerate(self._with_glob)]
+        self._more_exact = [
+            frozenset(
+                place for place, other in enumerate(self._with_glob) if is_within(other.pattern, rule.pattern)
+            )
+            for rule in self._with_glob
+        ]
 
     def for_name(self, name: str) -> list[NameRule]:
         """The rules that decide for `name`; empty when none matches."""
         exact = self._exact.get(name)
         if exact is not None:
             return exact  # more exact than each glob that matches this name
-        length = len(name)
         matching = [
             place
-            for place, (first, middle, last, least, _, _) in enumerate(self._globs)
-            if length >= least
-            and name.startswith(first)
-            and name.endswith(last)
-            and (not middle or _has_in_order(name, middle, len(first), length - len(last)))
+            for place, first, rest in self._globs
+            if name.startswith(first) and (rest is None or _ends(name, len(first), rest))
         ]
-        if len(matching) == 1:
-            return [self._globs[matching[0]][4]]
-        return [self._globs[place][4] for place in matching if self._globs[place][5].isdisjoint(matching)]
+        if len(matching) > 1:
+            matching = [place for place in matching if self._more_exact[place].isdisjoint(matching)]
+        return [self._with_glob[place] for place in matching]
 
 
 def decide_among(rules: Sequence[NameRule], name: str) -> list[NameRule]:
@@ -59,19 +61,21 @@ def decide_among(rules: Sequence[NameRule], name: str) -> list[NameRule]:
     return [rule for rule in matching if not any(is_within(other.pattern, rule.pattern) for other in matching)]
 
 
-def _split(pattern: str) -> _Glob:
+def _split(pattern: str) -> tuple[str, _Rest | None]:
+    """The part of `pattern` before its first `*`, and what follows; `None` if anything may follow."""
     first, *middle, last = pattern.split("*")
-    return first, tuple(filter(None, middle)), last, len(pattern.replace("*", ""))
+    parts = tuple(filter(None, middle))
+    return first, (parts, last, len(pattern.replace("*", ""))) if parts or last else None
 
 
-def _more_exact(globs: Sequence[NameRule], rule: NameRule) -> frozenset[int]:
-    return frozenset(place for place, other in enumerate(globs) if is_within(other.pattern, rule.pattern))
-
-
-def _has_in_order(text: str, parts: tuple[str, ...], place: int, end: int) -> bool:
-    """Whether `text` has the parts between these places. The time is linear: the caller chooses the text."""
+def _ends(name: str, place: int, rest: _Rest) -> bool:
+    """Whether `rest` matches the name from `place` on. The time is linear: the caller chooses the name."""
+    parts, last, least = rest
+    if len(name) < least or not name.endswith(last):
+        return False
+    end = len(name) - len(last)
     for part in parts:
-        place = text.find(part, place, end)
+        place = name.find(part, place, end)
         if place < 0:
             return False
         place += len(part)

@@ -155,7 +155,8 @@ def parse_request(message: Message, *, with_arguments: bool = False) -> Session 
 def _fault_of_form(message: Message) -> CallFault | None:
     if message.is_partial:
         return CallFault.PARTIAL
-    if message.headers.get("content-encoding", "identity").lower() != "identity":
+    encoding = message.headers.get("content-encoding")
+    if encoding is not None and encoding.lower() != "identity":
         return CallFault.ENCODED
     if not message.body:
         sent = "transfer-encoding" in message.headers or message.headers.get("content-length", "0").strip("0")

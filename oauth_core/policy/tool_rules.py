@@ -104,6 +104,18 @@ def required_for(service: Service, request: Session | Call) -> RequiredPermissio
     return _with_choices(permissions, with_ways, request) if with_ways else RequiredPermissions(permissions)
 
 
+def required_for_tool(rules: ToolRules, request: Call) -> tuple[str, ...]:
+    """The same for the most frequent request, the call of a tool; empty if only `required_for` knows.
+
+    It is a part of `required_for`, for a fraction of its time.
+    """
+    _, kind, name, uris, names_more, _ = request
+    if kind is not NameKind.TOOL or name is None or uris or names_more or rules.methods or rules.reads_arguments:
+        return ()
+    deciding = _deciding(rules.tools, name)
+    return deciding[0].permissions if len(deciding) == 1 else ()
+
+
 def deciding_with_ways(rules: ToolRules, request: Call) -> list[NameRule]:
     """The rules for the name in `request` that have ways."""
     if not rules.reads_arguments or request.name is None:
