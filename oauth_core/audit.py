@@ -249,6 +249,11 @@ class EventKind(StrEnum):
         Outcome.FAILURE,
         "A checkpoint of another node (`key`) contradicts the one that is kept: its record was rolled back.",
     )
+    AUDIT_RECORD_REFUSED = (
+        "audit.record_refused",
+        Outcome.FAILURE,
+        "A sink (`key`) refused a record for good; the gateway keeps it in a file, and the reason names it.",
+    )
     AUDIT_PRUNED = (
         "audit.pruned",
         Outcome.SUCCESS,

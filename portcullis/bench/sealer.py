@@ -33,7 +33,7 @@ class SealerBenchError(Exception):
 
 @dataclass
 class SealerFigures:
-    """What was measured while events came."""
+    """The figures of one measurement."""
 
     seconds: float = 0.0
     events: int = 0

@@ -29,6 +29,8 @@ class SinkPlace:
     sinks: tuple[AuditSink, ...]
     audit_dir: Path
     metrics_listen: str | None = None
+    settings: SinkSettings | None = None
+    """All of them, with the audit folder."""
 
     @property
     def cursors(self) -> Cursors:
@@ -70,4 +72,5 @@ def sink_options_read_later(command: F) -> F:
 
 def _place(config: Path | None, audit_dir: Path | None) -> SinkPlace:
     settings, folder = present_folder(SinkSettings, config, audit_dir)
-    return SinkPlace(settings.audit_sinks, folder, settings.audit_sinks_metrics_listen)
+    own = settings.model_copy(update={"audit_dir": folder})
+    return SinkPlace(settings.audit_sinks, folder, settings.audit_sinks_metrics_listen, own)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from oauth_core.audit import EventKind
 from oauth_core.errors import SettingsError
 from oauth_core.process import file_lock
+from oauth_core.process.audit_output import AuditOutput, DurableRecorder, open_output
 from portcullis.cli.sink_options import sink_options_read_later
 from portcullis.sinks import metrics
 from portcullis.sinks.metrics import Counts
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from oauth_core.audit_log.signed_notes import VerifierKey
+    from oauth_core.settings import SinkSettings
     from portcullis.cli.sink_options import SinkPlace
+    from portcullis.sinks.records import Record
 
 _STOP_SECONDS = 5.0
 _KEY_SECONDS = 1.0
+WRITER = "sinks"
+"""The writer of its events in the audit record."""
 _STAY_SECONDS = 60.0
 
 
@@ -77,6 +83,8 @@ def _run(place: SinkPlace, stopping: threading.Event, stack: ExitStack, *, once:
     key = _key(place, stopping, is_patient=not once)
     if key is None:
         return
+    refusals = _Refusals(place.settings)
+    stack.callback(refusals.close)
     shippers = [
         Shipper(
             sink.name,
@@ -87,6 +95,7 @@ def _run(place: SinkPlace, stopping: threading.Event, stack: ExitStack, *, once:
             place.cursors,
             report,
             counts=counts,
+            on_refused=refusals.record,
         )
         for sink in place.sinks
     ]
@@ -106,6 +115,30 @@ def _run(place: SinkPlace, stopping: threading.Event, stack: ExitStack, *, once:
     stopping.wait()
     for thread in threads:
         thread.join(_STOP_SECONDS)
+
+
+class _Refusals:
+    """Records refused records as events. It opens the audit record when there is one; several threads use it."""
+
+    def __init__(self, settings: SinkSettings | None) -> None:
+        self._settings = settings
+        self._output: AuditOutput | None = None
+        self._lock = threading.Lock()
+
+    def record(self, sink: str, record: Record, fault: str) -> None:
+        with self._lock:
+            try:
+                if self._output is None and self._settings is not None:
+                    self._output = open_output(self._settings, WRITER)
+                if self._output is not None:
+                    reason = f"{record.id}: {fault}"
+                    DurableRecorder(self._output).record(EventKind.AUDIT_RECORD_REFUSED, key=sink, reason=reason)
+            except (SettingsError, OSError, ValueError) as error:
+                report(f"{sink}: a refused record is not in the audit record: {error}")
+
+    def close(self) -> None:
+        if self._output is not None:
+            self._output.close()
 
 
 def _hold(place: SinkPlace, stack: ExitStack) -> None:

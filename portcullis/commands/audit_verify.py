@@ -16,6 +16,7 @@ from oauth_core.audit_log.signed_notes import NoteError, VerifierKey
 from oauth_core.errors import SettingsError
 from oauth_core.process import private_files
 from portcullis.audit import record_files
+from portcullis.audit.beginnings import Beginning
 from portcullis.audit.proofs import EventName, Proof, ProofError, has_event, stored_frame
 from portcullis.audit.seal_key import KeyFileError, SealKey, read_verifier
 from portcullis.audit.sealed_folder import NAME, notes_in, read_note
@@ -70,7 +71,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 )
 @time_options
 @click.option("--event", metavar="NODE/WRITER/BOOT/SEQUENCE", help="Make a proof of this one event instead.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The file of the proof.")
+@click.option(
+    "--beginning",
+    is_flag=True,
+    help="Make a file for `audit verify-received --begin`: of the first kept checkpoint, or of the newest one.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file of the proof or the beginning."
+)
 @as_json
 def command(
     *,
@@ -82,6 +90,7 @@ def command(
     timestamp_ca: Path | None,
     wanted: EventFilter,
     event: str | None,
+    beginning: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -99,12 +108,16 @@ def command(
     folder = sealed or audit_dir / NAME
     key = _key(key_text, audit_dir, sealed)
     notes = [note for path in kept for note in _notes_in(path)]
-    if event is not None:
-        proof = _prove(audit_dir, folder, key, notes, event).encode()
+    if event is not None or beginning:
+        made = (
+            _beginning(audit_dir, folder, key, notes)
+            if event is None
+            else _prove(audit_dir, folder, key, notes, event).encode()
+        )
         if output is None:
-            click.echo(proof, nl=False)
+            click.echo(made, nl=False)
         else:
-            private_files.write(output, proof)
+            private_files.write(output, made)
         return
     if sealed is None:
         beside = SealKey(key_of(audit_dir)).checkpoint
@@ -185,6 +198,20 @@ def _as_json(report: Report) -> dict[str, object]:
 
 
 # -- one event -------------------------------------------------------------------------------------------------
+
+
+def _beginning(audit_dir: Path, folder: Path, key: VerifierKey, notes: list[KeptNote]) -> str:
+    """Return the text of the beginning of what comes after the first kept checkpoint, or after the newest one."""
+    try:
+        note = notes[0].note if notes else read_note(folder / "checkpoint")
+        checkpoint = open_checkpoint(note, key)
+        made = Beginning.of(TreeReader(folder, checkpoint.size), note, checkpoint).encode()
+        Beginning.decode(made, key)  # a tree with a changed tile gives wrong hashes
+    except (NoteError, TreeError, UnicodeDecodeError) as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        raise SettingsError([f"{error.filename or audit_dir}: {error.strerror}"]) from None
+    return made
 
 
 def _prove(audit_dir: Path, folder: Path, key: VerifierKey, notes: list[KeptNote], event: str) -> Proof:

@@ -15,12 +15,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from oauth_core.audit_log import frames, merkle
+from oauth_core.audit_log import frames
 from oauth_core.audit_log.checkpoints import open_checkpoint
 from oauth_core.audit_log.entries import EntryError, FaultEntry, FrameEntry, parse_entry
 from oauth_core.audit_log.frames import FrameError, FrameKind
 from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.crypto.digests import sha256
+from portcullis.audit.beginnings import Beginning, GrowingTree
 from portcullis.sinks.records import RecordKind, line_text
 from portcullis.sinks.sealed_records import tree_name
 
@@ -65,11 +66,17 @@ class Proof:
     """Records of other trees."""
     time: str = ""
     """The time of the newest proven checkpoint."""
+    begins: int = 0
+    """Entries before the part that is proven."""
+    refused: list[str] = field(default_factory=list)
+    """Records that the sink refused for good and does not have: they are in the file of refused ones."""
+    end: Beginning | None = None
+    """The beginning of what comes after the newest proven checkpoint."""
 
     @property
     def is_complete(self) -> bool:
         """Whether something is proven, and nothing contradicts it."""
-        return bool(self.entries) and not self.findings
+        return self.entries > self.begins and not self.findings
 
     def find(self, sentence: str) -> None:
         """Note a finding."""
@@ -79,22 +86,45 @@ class Proof:
             self.more_findings += 1
 
 
-def prove(records: Iterable[Record], key: VerifierKey, kept: Iterable[str] = ()) -> Proof:
-    """Prove what the records show; `kept` are notes of checkpoints that were kept elsewhere."""
-    proof = Proof()
+def prove(
+    records: Iterable[Record],
+    key: VerifierKey,
+    kept: Iterable[str] = (),
+    *,
+    begin: Beginning | None = None,
+    refused: Iterable[Record] = (),
+) -> Proof:
+    """Prove what the records show; `kept` are notes of checkpoints that were kept elsewhere.
+
+    With `begin` only entries from there on must be there. `refused` are records that the gateway kept because the
+    sink refused them: each that the sink does not have is named in the proof.
+    """
+    proof = Proof(begins=0 if begin is None else begin.checkpoint.size)
     with closing(sqlite3.connect("")) as database:  # a temporary file
         database.executescript(_TABLES)
         _store(database, records, tree_name(key), proof)
+        _store(database, refused, tree_name(key), proof, are_refused=True)
         notes = [note for (note,) in database.execute("SELECT note FROM notes")]
-        _prove(database, _opened([*notes, *kept], key, proof), proof)
+        if begin is not None:
+            notes.append(begin.note)
+        _prove(database, _opened([*notes, *kept], key, proof), proof, begin)
     return proof
 
 
 # -- what is there ---------------------------------------------------------------------------------------------
 
 
-def _store(database: sqlite3.Connection, records: Iterable[Record], tree: str, proof: Proof) -> None:
+def _store(
+    database: sqlite3.Connection,
+    records: Iterable[Record],
+    tree: str,
+    proof: Proof,
+    *,
+    are_refused: bool = False,
+) -> None:
     for number, record in enumerate(records):
+        if are_refused and not _is_there(database, record):
+            proof.refused.append(record.id)
         if record.kind is RecordKind.EVENT:
             _store_event(database, record, proof)
         if record.tree != tree:
@@ -110,6 +140,18 @@ def _store(database: sqlite3.Connection, records: Iterable[Record], tree: str, p
         if number % _COMMIT_EVERY == 0:
             database.commit()
     database.commit()
+
+
+def _is_there(database: sqlite3.Connection, record: Record) -> bool:
+    """Whether a record of the sink has the same place as this one."""
+    if record.kind is RecordKind.EVENT:
+        place = (f"{record.node}/{record.writer}/{record.boot}", record.sequence)
+        query = "SELECT 1 FROM events WHERE boot = ? AND sequence = ?"
+        return database.execute(query, place).fetchone() is not None
+    if record.kind is RecordKind.FRAME:
+        query = "SELECT 1 FROM frames WHERE place = ? AND part = ?"
+        return database.execute(query, (record.index, record.part)).fetchone() is not None
+    return database.execute("SELECT 1 FROM entries WHERE place = ?", (record.index,)).fetchone() is not None
 
 
 def _store_event(database: sqlite3.Connection, record: Record, proof: Proof) -> None:
@@ -142,60 +184,33 @@ def _store_part(database: sqlite3.Connection, record: Record, proof: Proof) -> N
     proof.repeated += not database.execute("INSERT OR IGNORE INTO frames VALUES (?, ?, ?, ?)", row).rowcount
 
 
-def _opened(notes: Iterable[str], key: VerifierKey, proof: Proof) -> dict[int, list[Checkpoint]]:
-    """The checkpoints that the key has signed, by their sizes."""
-    found: dict[int, list[Checkpoint]] = {}
+def _opened(notes: Iterable[str], key: VerifierKey, proof: Proof) -> dict[int, list[tuple[Checkpoint, str]]]:
+    """The checkpoints that the key has signed with their notes, by their sizes."""
+    found: dict[int, list[tuple[Checkpoint, str]]] = {}
     for note in notes:
         try:
             checkpoint = open_checkpoint(note, key)
         except NoteError as error:
             proof.find(f"forged: a checkpoint: {error}")
             continue
-        found.setdefault(checkpoint.size, []).append(checkpoint)
+        found.setdefault(checkpoint.size, []).append((checkpoint, note))
     return found
 
 
 # -- what it proves --------------------------------------------------------------------------------------------
 
 
-class _GrowingTree:
-    """The root of a tree to which entries are added one by one: the hashes of its complete subtrees."""
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._hashes: list[bytes] = []
-
-    def add(self, entry: bytes) -> None:
-        found, size = merkle.leaf_hash(entry), self.size
-        while size & 1:
-            found, size = merkle.node_hash(self._hashes.pop(), found), size >> 1
-        self._hashes.append(found)
-        self.size += 1
-
-    def root(self) -> bytes:
-        if not self._hashes:
-            return merkle.EMPTY_ROOT
-        found = self._hashes[-1]
-        for before in reversed(self._hashes[:-1]):
-            found = merkle.node_hash(before, found)
-        return found
-
-
-def _prove(database: sqlite3.Connection, checkpoints: dict[int, list[Checkpoint]], proof: Proof) -> None:
-    newest = max(checkpoints, default=0)
-    if not newest:
-        proof.find("missing: there is no checkpoint that the key has signed, so nothing can be proven")
-    tree = _GrowingTree()
-    for place, text in _entries(database, newest, proof):
-        tree.add(text.encode())
-        for checkpoint in checkpoints.get(place + 1, ()):
-            if checkpoint.root != tree.root():
-                proof.find(f"altered: the first {place + 1} entries do not have the root of the checkpoint")
-            else:
-                proof.entries, proof.time = place + 1, checkpoint.time
+def _prove(
+    database: sqlite3.Connection,
+    checkpoints: dict[int, list[tuple[Checkpoint, str]]],
+    proof: Proof,
+    begin: Beginning | None,
+) -> None:
+    _prove_roots(database, checkpoints, proof, begin)
     closed: dict[str, int] = {}
     covered = 0
-    for place, text in database.execute("SELECT place, entry FROM entries ORDER BY place"):
+    query = "SELECT place, entry FROM entries WHERE place >= ? ORDER BY place"
+    for place, text in database.execute(query, (proof.begins,)):
         if place >= proof.entries:
             break
         try:
@@ -217,11 +232,36 @@ def _prove(database: sqlite3.Connection, checkpoints: dict[int, list[Checkpoint]
             proof.find(f"added: {count} events of {boot} are behind its end")
 
 
+def _prove_roots(
+    database: sqlite3.Connection,
+    checkpoints: dict[int, list[tuple[Checkpoint, str]]],
+    proof: Proof,
+    begin: Beginning | None,
+) -> None:
+    """Compare the roots of the entries with those that were signed."""
+    newest = max(checkpoints, default=0)
+    if newest <= proof.begins:
+        proof.find("missing: there is no checkpoint that the key has signed, so nothing can be proven")
+    tree = GrowingTree() if begin is None else GrowingTree(proof.begins, begin.hashes)
+    proof.entries = proof.begins
+    for checkpoint, _ in checkpoints.get(proof.begins, ()):
+        if checkpoint.root != tree.root():
+            proof.find(f"altered: the first {proof.begins} entries do not have the root of the checkpoint")
+    for place, text in _entries(database, newest, proof):
+        tree.add(text.encode())
+        for checkpoint, note in checkpoints.get(place + 1, ()):
+            if checkpoint.root != tree.root():
+                proof.find(f"altered: the first {place + 1} entries do not have the root of the checkpoint")
+            else:
+                proof.entries, proof.time = place + 1, checkpoint.time
+                proof.end = Beginning(note, checkpoint, tuple(tree.hashes))
+
+
 def _entries(database: sqlite3.Connection, size: int, proof: Proof) -> Iterator[tuple[int, str]]:
     """Yield the entries below `size` up to the first one that is missing; note all that are."""
-    following, is_whole = 0, True
-    query = "SELECT place, entry FROM entries WHERE place < ? ORDER BY place"
-    for place, entry in database.execute(query, (size,)):
+    following, is_whole = proof.begins, True
+    query = "SELECT place, entry FROM entries WHERE place >= ? AND place < ? ORDER BY place"
+    for place, entry in database.execute(query, (following, size)):
         if place != following:
             proof.find(f"missing: entries {following} to {place - 1} of the tree")
             is_whole = False

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"([a-z][a-z0-9-]{0,31})\.json\Z")
 _MOST = 64 * 1024
+_MOST_REFUSED = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Cursor:
     fault: str = ""
     """Why the last attempt failed; empty if it did not."""
     failing_since: str = ""
+    refusals: int = 0
+    """How often the sink has refused the next record alone, one attempt after the other."""
 
     def with_fault(self, fault: str, now: str) -> Cursor:
         """The cursor after a failed attempt."""
@@ -99,12 +104,33 @@ class Cursors:
         private_files.sync_folder(self.folder)
         return True
 
+    def refused(self, name: str) -> Path:
+        """The file of the records that a sink refused for good: a line of JSON for each."""
+        return self.folder / f"{name}.refused.jsonl"
+
+    def set_aside(self, name: str, record: bytes) -> None:
+        """Append a record to that file, so that it is on the disk."""
+        path = self.refused(name)
+        handle = record_files.descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            size = os.fstat(handle).st_size
+            if size + len(record) > _MOST_REFUSED:
+                raise OSError(errno.EFBIG, "it is full: keep it elsewhere, and remove it here", str(path))
+            if os.write(handle, record + b"\n") <= len(record):
+                os.ftruncate(handle, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        private_files.sync_folder(self.folder)
+
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
 
 def _cursor(name: str, content: Any) -> Cursor:
     values = {key: content[key] for key in ("size", "events", "rejected")}
+    values["refusals"] = content.get("refusals", 0)  # former versions wrote none
     texts = {key: content[key] for key in ("tree", "root", "checkpoint_time", "sent", "fault", "failing_since")}
     index, events = content["place"]["index"], content["place"]["events"]
     if not all(type(value) is int and value >= 0 for value in (*values.values(), index, events)):

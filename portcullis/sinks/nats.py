@@ -83,7 +83,8 @@ class NatsSender:
         except stream_errors.APIError as error:
             raise NotTakenError(f"the stream refuses the records (code {error.err_code})") from None
         except errors.MaxPayloadError:
-            raise NotTakenError("a record is longer than max_payload of the server allows") from None
+            fault = "a record is longer than max_payload of the server allows"
+            raise NotTakenError(fault, is_refused=True) from None
         except errors.SecureConnRequiredError:
             self._drop()
             raise NotTakenError("the server offers no TLS") from None

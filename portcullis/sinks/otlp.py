@@ -24,7 +24,7 @@ from portcullis.outgoing import posting
 from portcullis.outgoing.retry_after import seconds_of
 from portcullis.sinks.meaning import Severity, meaning_of
 from portcullis.sinks.records import RecordKind
-from portcullis.sinks.sending import ATTEMPT_SECONDS, NotTakenError
+from portcullis.sinks.sending import ATTEMPT_SECONDS, REFUSALS, NotTakenError
 
 if TYPE_CHECKING:
     import ssl
@@ -56,7 +56,6 @@ _TEXTS = frozenset({"user.id"})
 _LATEST = 2**64 - 1
 """The latest time that fits into a log record, in nanoseconds since the epoch: in the year 2554."""
 _MOST_ANSWER = 64 * 1024
-_TOO_LARGE = 413
 
 
 class OtlpSender:
@@ -95,7 +94,7 @@ class OtlpSender:
             raise NotTakenError(
                 f"it answers {answer.status}",
                 retry_after=seconds_of(answer.retry_after, self._now()),
-                is_too_large=answer.status == _TOO_LARGE and len(records) > 1,
+                is_refused=answer.status in REFUSALS,
             )
         return _rejected(answer.body)
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from portcullis.sinks.records import Record
 
+REFUSALS = frozenset({400, 413, 422})
+"""Statuses of HTTP by which a receiver refuses what was sent. Others can be about the address or a token."""
 ATTEMPT_SECONDS = 30.0
 """The time limit of an attempt."""
 
@@ -16,13 +18,14 @@ ATTEMPT_SECONDS = 30.0
 class NotTakenError(Exception):
     """A sink did not take the records. The message says why and shows no secret.
 
-    `retry_after` is the time in seconds that the sink asks for. `is_too_large`: fewer records may be taken.
+    `retry_after` is the time in seconds that the sink asks for. `is_refused`: the reason is what was sent. Then
+    fewer records may be taken, and one record alone may never be.
     """
 
-    def __init__(self, fault: str, *, retry_after: float | None = None, is_too_large: bool = False) -> None:
+    def __init__(self, fault: str, *, retry_after: float | None = None, is_refused: bool = False) -> None:
         super().__init__(fault)
         self.retry_after = retry_after
-        self.is_too_large = is_too_large
+        self.is_refused = is_refused
 
 
 class Sender(Protocol):

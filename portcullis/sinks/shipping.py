@@ -6,6 +6,7 @@ sink has a thread of its own, so that none waits for another one.
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ STEP_SECONDS = 1.0
 MOST_RECORDS = 500
 MOST_BYTES = 1024 * 1024
 """Records of a batch, and about how many bytes they have."""
+MOST_REFUSALS = 10
+"""Refusals of one record alone, after which it is put aside: some five minutes."""
 CHECKPOINT_EVERY = timedelta(minutes=1)
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
@@ -54,6 +57,8 @@ class Shipper:
     now: Callable[[], datetime] = _utc
     share: Callable[[], float] = field(default=secrets.SystemRandom().random)
     counts: Counts = field(default_factory=Counts)
+    on_refused: Callable[[str, Record, str], None] = lambda _sink, _record, _fault: None
+    """Gets each record that was put aside: the sink, the record, and the fault."""
     most: int = MOST_RECORDS
     """Records of a batch. Fewer for a while, after the sink found a batch too large."""
 
@@ -95,9 +100,11 @@ class Shipper:
         try:
             has_sent = self._send_next(is_last=is_last)
         except NotTakenError as error:
-            if error.is_too_large and self.most > 1:
-                self.most //= 2
+            if error.is_refused and (sent := min(self.most, len(self._waiting))) > 1:
+                self.most = sent // 2
                 return 0.0
+            if error.is_refused and self._waiting:
+                return self._refused(str(error), error.retry_after)
             return self._failed(str(error), error.retry_after)
         except (UnusableRecordError, OSError) as error:
             text = str(error) if isinstance(error, UnusableRecordError) else f"{error.filename}: {error.strerror}"
@@ -197,6 +204,7 @@ class Shipper:
                 cursor,
                 events=cursor.events + events,
                 rejected=cursor.rejected + rejected,
+                refusals=0,
                 sent=moments.recorded(self.now()),
             )
         )
@@ -213,6 +221,36 @@ class Shipper:
         wait = self._backoff.delay * (1 - self.share() / 2)
         self._backoff.grow()
         return max(wait, min(retry_after or 0.0, _LONGEST_RETRY_AFTER))
+
+    def _refused(self, fault: str, retry_after: float | None) -> float:
+        """Count a refusal of the next record alone. After many, put it aside if the sink takes something else."""
+        cursor = self.cursor
+        refusals = cursor.refusals + 1
+        if refusals < MOST_REFUSALS:
+            self._save(replace(cursor, refusals=refusals))
+            return self._failed(fault, retry_after)
+        record, following = self._waiting[0]
+        try:
+            # A sink that refuses everything has another reason than this record.
+            newest = self.records.checkpoint()
+            if newest is None:
+                return self._failed(fault, retry_after)
+            note, checkpoint = newest
+            kind = RecordKind.CHECKPOINT
+            self.sender.send([Record(kind, self.records.tree, note, index=checkpoint.size, time=checkpoint.time)])
+            line = {**record.document(), "refused": {"time": moments.recorded(self.now()), "fault": fault}}
+            self.cursors.set_aside(self.name, json.dumps(line, separators=(",", ":")).encode("ascii"))
+        except NotTakenError:
+            return self._failed(f"{fault}, also to a checkpoint alone", retry_after)
+        except (UnusableRecordError, OSError) as error:
+            return self._failed(f"a refused record cannot be put aside: {error}", None)
+        self._waiting = self._waiting[1:]
+        self._waits_from = cursor.tree, following
+        self._took(replace(cursor, place=following), [record], 1)
+        path = self.cursors.refused(self.name)
+        self.report(f"{self.name}: {fault} to record {record.id}, {refusals} times; it is in {path} now")
+        self.on_refused(self.name, record, fault)
+        return 0.0
 
     def _save(self, cursor: Cursor) -> None:
         """Keep the cursor. If the disk refuses it, sending goes on, and a restart sends some records again."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from oauth_core.crypto.digests import sha256
 from portcullis.outgoing import posting, signed_webhooks
 from portcullis.outgoing.retry_after import seconds_of
-from portcullis.sinks.sending import ATTEMPT_SECONDS, NotTakenError
+from portcullis.sinks.sending import ATTEMPT_SECONDS, REFUSALS, NotTakenError
 
 if TYPE_CHECKING:
     import ssl
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from portcullis.sinks.records import Record
 
 TYPE = "audit.records"
-_TOO_LARGE = 413
 
 
 class WebhookSender:
@@ -53,7 +52,7 @@ class WebhookSender:
             raise NotTakenError(
                 f"it answers {answer.status}",
                 retry_after=seconds_of(answer.retry_after, self._now()),
-                is_too_large=answer.status == _TOO_LARGE and len(records) > 1,
+                is_refused=answer.status in REFUSALS,
             )
         return 0
 

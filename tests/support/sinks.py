@@ -22,7 +22,7 @@ from tests.support.audit_segments import BOOT, NODE, SegmentWriter, event
 from tests.support.http_servers import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from click.testing import Result
@@ -103,6 +103,8 @@ class OtlpReceiver:
     """The number of refused records in each answer."""
     most: int = 10**9
     """The largest number of records in a request; with more the answer is 413."""
+    refuses: Callable[[LogRecord], bool] = lambda _record: False
+    """A request with such a record gets the answer 400."""
     attempts: int = 0
     requests: list[ExportLogsServiceRequest] = field(default_factory=list)
     authorization: set[str] = field(default_factory=set)
@@ -148,6 +150,7 @@ def receiving_otlp() -> Iterator[OtlpReceiver]:
             found.attempts += 1
             found.authorization.add(self.headers.get("Authorization", ""))
             status = 413 if len(records_of(request)) > found.most else found.status
+            status = 400 if any(map(found.refuses, records_of(request))) else status
             answer = ExportLogsServiceResponse()
             if found.rejected:
                 answer.partial_success.rejected_log_records = found.rejected

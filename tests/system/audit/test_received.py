@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from google.protobuf.json_format import MessageToJson
 
 from oauth_core.audit_log.signed_notes import Signer
+from oauth_core.errors import SettingsError
 from portcullis.cli.main import cli
 from tests.support.alerts import SECRET, receiving
 from tests.support.audit_segments import SegmentWriter, event
@@ -189,6 +190,83 @@ def test_a_checkpoint_that_was_kept_elsewhere_shows_that_the_newest_part_is_miss
     result = world.verify(encoded(records), "--checkpoint", str(kept))
     assert result.exit_code == 1
     assert "missing: entries 7 to 7 of the tree" in result.stdout
+
+
+def test_a_part_is_proven_without_the_records_before_it(world: ReceivedWorld) -> None:
+    first = world.received("entries")
+    end = world.root / "end"
+    assert world.verify(encoded(first), "--end", str(end)).exit_code == 0
+    world.happen(2, 3)
+    later = [one for one in world.received("entries") if one not in first]
+    assert world.verify(encoded(later)).exit_code == 1, "without a beginning, everything must be there"
+    result = world.verify(encoded(later), "--begin", str(end), "--end", str(world.root / "next"))
+    assert result.exit_code == 0, result.output
+    assert "proven from entry 7 on" in result.stdout
+    assert "Complete: 2 entries with 5 events" in result.stdout
+    world.happen(1)
+    last = [one for one in world.received("entries") if one not in (*first, *later)]
+    assert world.verify(encoded(last), "--begin", str(world.root / "next")).exit_code == 0
+    for missing in (one for one in later if one["kind"] == "event"):
+        rest = [one for one in later if one is not missing]
+        assert world.verify(encoded(rest), "--begin", str(end)).exit_code == 1
+
+
+def test_the_gateway_makes_the_beginning_of_a_part(world: ReceivedWorld) -> None:
+    world.received("entries")
+    kept, begin = world.root / "kept.txt", world.root / "begin"
+    kept.write_text(world.sealed.folder.checkpoint.read_text(encoding="utf-8"), encoding="utf-8")
+    world.happen(4)
+    later = [one for one in world.received("entries") if one.get("index", 7) >= 7 or one.get("sequence", 0) > 6]
+    options = [
+        "--audit-dir",
+        str(world.audit_dir),
+        "--checkpoint",
+        str(kept),
+        "--beginning",
+        "--output",
+        str(begin),
+    ]
+    made = CliRunner().invoke(cli, ["audit", "verify", *options])
+    assert made.exit_code == 0, made.output
+    result = world.verify(encoded(later), "--begin", str(begin))
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hashes": []},
+        {"hashes": ["AAAA"]},
+        {"hashes": ["A" * 43 + "="] * 3},
+        {"hashes": [7]},
+        {"hashes": None},
+        {"checkpoint": "no note"},
+        {"checkpoint": 7},
+        {"format": "another"},
+    ],
+)
+def test_an_altered_beginning_is_refused(world: ReceivedWorld, changed: dict[str, Any]) -> None:
+    lines = encoded(world.received("entries"))
+    end = world.root / "end"
+    assert world.verify(lines, "--end", str(end)).exit_code == 0
+    end.write_text(json.dumps(json.loads(end.read_text(encoding="utf-8")) | changed), encoding="utf-8")
+    assert isinstance(world.verify(lines, "--begin", str(end)).exception, SettingsError)
+
+
+def test_a_record_that_the_sink_refused_is_named_and_completes_the_proof(world: ReceivedWorld) -> None:
+    records = world.received("entries")
+    refused = next(one for one in records if one.get("sequence") == 2)
+    file = world.root / "hook.refused.jsonl"
+    file.write_text(json.dumps({**refused, "refused": {"time": "", "fault": "it answers 400"}}) + "\n")
+    rest = encoded([one for one in records if one is not refused])
+    assert world.verify(rest).exit_code == 1
+    result = world.verify(rest, "--refused", str(file))
+    assert result.exit_code == 0, result.output
+    assert f"refused: {refused['id']}: the sink does not have it" in result.stdout
+    assert "refused:" not in world.verify(encoded(records), "--refused", str(file)).stdout
+    altered = {**refused, "line": refused["line"].replace("{", "{ ", 1)}
+    file.write_text(json.dumps(altered) + "\n")
+    assert "two contents" in world.verify(encoded(records), "--refused", str(file)).stdout
 
 
 def test_without_a_checkpoint_nothing_is_proven(world: ReceivedWorld) -> None:

@@ -14,14 +14,17 @@ from click.testing import CliRunner
 from oauth_core.audit_log.checkpoints import open_checkpoint
 from portcullis.audit.sealer import Sealer
 from portcullis.cli.main import cli
+from portcullis.sinks.shipping import MOST_REFUSALS
+from tests.support.audit_record import recorded
 from tests.support.audit_segments import SegmentWriter, event
 from tests.support.sinks import TOKEN, OtlpReceiver, SinkWorld, attributes, places, receiving_otlp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from click.testing import Result
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 
 @pytest.fixture
@@ -160,6 +163,76 @@ def test_records_that_a_sink_refuses_permanently_are_counted_and_not_repeated(
     assert "a secret of the receiver" not in result.output
     assert world.states()["siem"]["rejected"] == len(collector.requests)
     assert "REFUSED" in world.run("sinks").stdout
+
+
+def refuses_event(number: int) -> Callable[[LogRecord], bool]:
+    return lambda record: attributes(record).get("portcullis.sequence") == number
+
+
+def test_a_record_that_a_sink_never_takes_is_put_aside_after_many_refusals(
+    world: SinkWorld, collector: OtlpReceiver
+) -> None:
+    collector.refuses = refuses_event(3)
+    world.happen(2, 3)
+    for _ in range(MOST_REFUSALS - 1):
+        assert world.ship().exit_code == 1
+    assert [number for number, _ in collector.events()] == [1, 2]
+    assert world.states()["siem"]["fault"] == "it answers 400"
+    result = world.ship()
+    assert result.exit_code == 0, result.output
+    assert [number for number, _ in collector.events()] == [1, 2, 4, 5]
+    file = world.audit_dir / "sinks" / "siem.refused.jsonl"
+    assert str(file) in result.stderr
+    (kept,) = map(json.loads, file.read_text().splitlines())
+    assert (kept["sequence"], kept["line"]) == (3, world.lines()[3])
+    assert kept["refused"]["fault"] == "it answers 400"
+    state = world.states()["siem"]
+    assert (state["rejected"], state["fault"], state["lag_events"]) == (1, "", 0)
+    (event,) = (one for one in recorded(world.audit_dir, "sinks") if one["event"] == "audit.record_refused")
+    assert (event["key"], event["outcome"]) == ("siem", "failure")
+    assert f"{kept['id']}: it answers 400" == event["reason"]
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_no_record_is_put_aside_for_a_sink_that_refuses_all_of_them(
+    world: SinkWorld, collector: OtlpReceiver, status: int
+) -> None:
+    collector.status = status
+    world.happen(3)
+    for _ in range(MOST_REFUSALS + 2):
+        assert world.ship().exit_code == 1
+    assert not (world.audit_dir / "sinks" / "siem.refused.jsonl").exists()
+    assert world.states()["siem"]["fault"] == f"it answers {status}, also to a checkpoint alone"
+    collector.status = 200
+    assert world.ship().exit_code == 0
+    assert dict(collector.events()) == world.lines()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+def test_other_answers_than_refusals_put_nothing_aside(
+    world: SinkWorld, collector: OtlpReceiver, status: int
+) -> None:
+    world.happen(1)
+    collector.status = status
+    for _ in range(MOST_REFUSALS + 1):
+        assert world.ship().exit_code == 1
+    assert world.states()["siem"]["rejected"] == 0
+    assert not (world.audit_dir / "sinks" / "siem.refused.jsonl").exists()
+
+
+def test_a_refused_record_waits_while_it_cannot_be_put_aside(world: SinkWorld, collector: OtlpReceiver) -> None:
+    collector.refuses = refuses_event(1)
+    world.happen(2)
+    file = world.audit_dir / "sinks" / "siem.refused.jsonl"
+    file.parent.mkdir()
+    file.symlink_to(world.root / "elsewhere")
+    for _ in range(MOST_REFUSALS + 1):
+        assert world.ship().exit_code == 1
+    assert "cannot be put aside" in world.states()["siem"]["fault"]
+    assert not (world.root / "elsewhere").exists()
+    file.unlink()
+    assert world.ship().exit_code == 0
+    assert [number for number, _ in collector.events()] == [2]
 
 
 def test_records_after_an_old_cursor_are_sent_again_with_the_same_id(
