@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from ext_authz.decision import envoy_messages
+from ext_authz.decision import answer_metadata, envoy_messages
 from ext_authz.decision.check import Authorizer, Unrecorded
 from ext_authz.decision.dpop_replay import certificate_of
 from ext_authz.decision.key_cache import KeyCache
@@ -34,6 +34,7 @@ from oauth_core.policy.decision import (
     StaticInput,
     TokenStatus,
     Unverified,
+    Verdict,
     decide,
     evaluate_token,
 )
@@ -173,9 +174,10 @@ class World:
         if isinstance(token, Verified) and service is not None:
             token = evaluate_token(StaticInput(token.claims, service, POLICY))
         parsed = None
-        if service is not None and service.rules is not None:
+        if service is not None and service.rules is not None and isinstance(token, Verdict):
             parsed = parse_request(envoy_messages.message_of(request), with_arguments=True)
         request_id = id_of(request.http.raw_body) if request.http is not None else None
+        named = envoy_messages.encode_called(request, parsed)
         context = DecisionContext(
             service, token, status, service_status, self.now, request.routed_as, parsed, certificate=shown
         )
@@ -184,13 +186,15 @@ class World:
                 assert service is not None
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
                 answer = envoy_messages.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
+                assert isinstance(token, Verdict)
+                answer += answer_metadata.for_answer(service, token, request, parsed) + named
                 if service.rules is None or request_id is None:
                     return answer
                 return answer + envoy_messages.encode_request_id(id_text(request_id))
             case Deny(reason, whose, detail, scopes):
                 metadata = envoy_messages.encode_metadata(reason, whose, service.name if service else None)
                 refused = deny_response(reason, service, detail, scopes).answering(request_id)
-                return envoy_messages.encode_refused(refused) + metadata
+                return envoy_messages.encode_refused(refused) + metadata + named
 
     # -- events between requests
 
