@@ -34,7 +34,7 @@ MOST_DIGITS = 15
 MOST_MEMBERS = 256
 """Members of an object that a condition looks into."""
 
-MOST_ITEMS = 1000
+MOST_ITEMS = 256
 """Items of a list of which a condition looks at each."""
 
 
@@ -181,8 +181,8 @@ def _of_glob(globs: Sequence[str], value: object) -> _Result:
 def _of_paths(paths: Sequence[tuple[str, ...]], value: object) -> _Result:
     if not isinstance(value, str):
         return _Result.FAILS
-    results = [path_matches(pattern, value) for pattern in paths]
-    return _Result.AMBIGUOUS if None in results else _held(True in results)
+    result = path_matches(paths, value)
+    return _Result.AMBIGUOUS if result is None else _held(result)
 
 
 def _of_list(one_of: Sequence[str | bool | Decimal], value: object) -> _Result:

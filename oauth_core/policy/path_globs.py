@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
 from oauth_core.policy.globs import glob_matches
 from oauth_core.policy.text_readings import readings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ANY_FOLDERS = "**"
 _AMBIGUOUS = re.compile(r'[\\%?#*{}$<>|":`\u00a5\u20a9\u2044\u2215\u2216\u29f5\u29f8\u29f9]|~[0-9]')
@@ -20,15 +24,17 @@ variables, sets of names, short names (`PROGRA~1`), and letters that are a slash
 """
 
 
-def path_matches(pattern: tuple[str, ...], path: str) -> bool | None:
-    """Whether `path` matches the pattern with these segments; `None` if the path is ambiguous.
+def path_matches(patterns: Sequence[tuple[str, ...]], path: str) -> bool | None:
+    """Whether `path` matches one of the patterns with these segments; `None` if the path is ambiguous.
 
     `*` stands for any characters within a segment, and `**` for one or more segments. One slash at the end of a
     path means the same as none.
     """
     found = [_segments_of(reading) for reading in readings_of(path) or ("",)]
+    if None in found:
+        return None
     # Also for the form in which characters are folded: two full-width dots, or one letter with two dots, are `..`.
-    return None if None in found else all(_matches(pattern, segments) for segments in found if segments)
+    return all(any(_matches(pattern, segments) for pattern in patterns) for segments in found if segments)
 
 
 def pattern_of(text: str) -> tuple[str, ...]:
@@ -36,7 +42,7 @@ def pattern_of(text: str) -> tuple[str, ...]:
     if text.count(_ANY_FOLDERS) > 1 or (_ANY_FOLDERS in text and _ANY_FOLDERS not in text.split("/")):
         raise ValueError(f"{text!r} may have one **, as a whole segment: /public/**")
     # A letter in the place of each star: what is left must be a path.
-    if path_matches(tuple(text.split("/")), text.replace("*", "x")) is None or text.endswith("/"):
+    if path_matches((), text.replace("*", "x")) is None or text.endswith("/"):
         raise ValueError(f"{text!r} matches no path, because no path may have these characters or segments")
     return tuple(text.split("/"))
 

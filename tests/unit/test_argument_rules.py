@@ -216,7 +216,7 @@ def test_a_path_that_programs_could_read_differently_matches_no_pattern(path: st
     ],
 )
 def test_a_path_glob_matches_within_segments_and_over_folders(pattern: str, path: str, matches: bool) -> None:
-    assert path_matches(pattern_of(pattern), path) is matches
+    assert path_matches([pattern_of(pattern)], path) is matches
 
 
 _segments = st.sampled_from(["a", "b.txt", "..", ".", "", "%2e%2e", "..%2f", "%5c", "x\\..", "..;y", "~", "c:"])
@@ -247,7 +247,7 @@ READERS: tuple[Callable[[str], str], ...] = (
 def test_a_path_that_matches_stays_within_its_folder_for_every_reader(path: str, pattern: str) -> None:
     """The law of safety: each reader resolves the path by its own rules and ends below the folder."""
     for text in (path, f"/p/{path}", f"p/{path}"):
-        if not path_matches(pattern_of(pattern), text):
+        if not path_matches([pattern_of(pattern)], text):
             continue
         for read in READERS:
             resolved = posixpath.normpath(read(text))
