@@ -26,6 +26,7 @@ rights (`client_cache.token_status`, `compose.yaml`).
 | `ended:client:<id>` | `1`: the same for a client | as the client, `backup_days` at most |
 | `ended:invite:<id>` | `1`: the same for an initial access token | as the token |
 | `ended:consents:<GitHub id>` | `1`: the same for consents of this person | a year |
+| `ended:person:<GitHub id>` | the second of an erasure: no older backup brings the person back | five years |
 | `ended:key:<id>` | `1`: the same for a signing key | five years |
 | `paused` | why sign-ins are paused | until an operator resumes |
 | `client-grants:<id>` | sorted set: ids of the grants of a client by expiry | as the longest of them |
@@ -350,6 +351,11 @@ def ended_invite(token_id: str) -> str:
 def ended_consents(github_id: int) -> str:
     """Key of the tombstone of a person's deleted consents."""
     return f"ended:consents:{github_id}"
+
+
+def ended_person(github_id: int) -> str:
+    """Key of the tombstone of a person's erased profile, mail address and notices."""
+    return f"ended:person:{github_id}"
 
 
 def ended_key(kid: str) -> str:

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from portcullis.backup.key import BackupKey
 
 _REASON = "a backup is being restored"
+_OF_PERSON = ("user", "contact", "notices")
+"""The families of records that an erasure of a person removes, and that a person can have again."""
+_CLOCKS_SECONDS = 60
+"""The difference of the clocks of two machines that is allowed for."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ async def restore(
     count: Counter[str] = Counter()
     for entries in read_pieces(file, header, line, key):
         codes = [_adopted(entry, ring) for entry in entries] if info.adopts else entries
-        merged = [_merged(entry, shut_out, newer) for entry in codes]
+        merged = [_merged(entry, shut_out, newer, header.created_at) for entry in codes]
         count += await snapshot.put([entry for entry in merged if entry is not None])
         progress(count.total())
     await schema.bring_up(header.schema, ring.record_key, newer)
@@ -221,8 +225,11 @@ async def _version(schema: SchemaStore) -> int | None:
         return None
 
 
-def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) -> Entry | None:
-    """The part of an entry to write into Redis; `None` if Redis has a newer record or its tombstone."""
+def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str], created_at: int) -> Entry | None:
+    """The part of an entry to write into Redis; `None` if Redis has a newer record or its tombstone.
+
+    `created_at` is the second of the backup.
+    """
     kind = family(entry.key)
     if entry.key in newer:
         return None
@@ -231,6 +238,11 @@ def _merged(entry: Entry, shut_out: Mapping[str, str], newer: frozenset[str]) ->
         return None if left is None else replace(entry, value=left)
     if kind == "jwks" or _tombstone_of(entry.key) in shut_out:
         return None
+    if kind in _OF_PERSON:
+        erased_at = shut_out.get(f"ended:person:{entry.key.partition(':')[2]}")
+        # A person who signed in again after the erasure is in later backups.
+        if erased_at is not None and (not erased_at.isdecimal() or created_at <= int(erased_at) + _CLOCKS_SECONDS):
+            return None
     return entry
 
 
@@ -250,20 +262,22 @@ def _tombstone_of(key: str) -> str | None:
             return None
 
 
-def _record_of(tombstone: str) -> str | None:
-    """The key of the record of a tombstone, unless the record is a grant or a signing key."""
+def _records_of(tombstone: str) -> tuple[str, ...]:
+    """The keys of the records of a tombstone, unless it is of a grant or a signing key."""
+    if tombstone.startswith("ended:person:"):
+        return tuple(f"{kind}:{tombstone.rpartition(':')[2]}" for kind in _OF_PERSON)
     for kind in ("client", "initial-access-token", "consents"):
         name = tombstone.rpartition(":")[2]
         if _tombstone_of(f"{kind}:{name}") == tombstone:
-            return f"{kind}:{name}"
-    return None
+            return (f"{kind}:{name}",)
+    return ()
 
 
 async def _end_revoked(redis: Redis, ring: KeyRingStore, *, tombstones_before: Container[str]) -> int:
     """End the grants that a revocation cutoff or a tombstone voids, the backup's own too; return their number.
 
-    Delete also clients, initial access tokens and consents that were ended during the restore. Older tombstones
-    (`tombstones_before`) kept their records out already; a record that exists beside one is newer than it.
+    Delete also clients, initial access tokens, consents and people that were ended during the restore. Older
+    tombstones (`tombstones_before`) kept their records out already; a record that exists beside one is newer.
     """
     grants = GrantStore(redis, ring.record_key, client_lifetime=0)  # 0: leave the clients as they are
     made, ended = await revocation_cutoffs.all_cutoffs(redis), 0
@@ -277,7 +291,7 @@ async def _end_revoked(redis: Redis, ring: KeyRingStore, *, tombstones_before: C
         ):
             ended += await grants.end(grant_id)
     for tombstone in shut_out:
-        if tombstone not in tombstones_before and (record := _record_of(tombstone)) is not None:
+        for record in () if tombstone in tombstones_before else _records_of(tombstone):
             async with guarded():
                 await redis.delete(record)
     return ended

@@ -47,7 +47,7 @@ STAYS = {
     "ended rights": "Numbers without a name, so that no backup and no program brings ended access back.",
     "listed login": "Which account a login in the settings means, so that no other account takes over the login.",
     "audit record": "It proves who did what, and is kept by its retention: `portcullis audit prune`.",
-    "backups": "Delete old backups: a restore brings back notices and a mail address.",
+    "backups": "Delete old ones: they have these records. A restore into an empty Redis brings them back.",
 }
 """The records that `erase` leaves, with the reasons."""
 
@@ -97,10 +97,10 @@ def erase(settings: WebSettings, user: str, reason: str | None, *, yes: bool, as
         for one in await tokens.all():
             if one.token.issued_to is not None and one.token.issued_to.github_id == github_id:
                 await tokens.revoke(one.token.token_id)
+        await users.erase(github_id)
         await mail_queue(redis, settings).erase(github_id)
         await ContactStore(redis, settings.record_key).remove(github_id)
         await notice_store(redis, settings).erase(github_id)
-        await users.erase(github_id)
         return person, ended
 
     intent = Intent(EventKind.USER_ERASED, user, reason)

@@ -16,18 +16,20 @@ from oauth_core.store.connection import guarded
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-# KEYS: tombstone. ARGV: milliseconds.
+# KEYS: tombstone. ARGV: milliseconds, value.
 _WRITE = """
 redis.call('DEL', KEYS[1])
-return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+return redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[1])
 """
 _NO_END = -1
 
 
-async def write(redis: Redis, key: str, *, lifetime_ms: int = keyspace.CUTOFF_LIFETIME * 1000) -> None:
+async def write(
+    redis: Redis, key: str, *, lifetime_ms: int = keyspace.CUTOFF_LIFETIME * 1000, value: str = "1"
+) -> None:
     """Write a tombstone at `key`, to be kept for `lifetime_ms` milliseconds. Raises `StoreUnavailableError`."""
     async with guarded():
-        await redis.register_script(_WRITE)([key], [lifetime_ms])
+        await redis.register_script(_WRITE)([key], [lifetime_ms, value])
 
 
 async def delete_record(redis: Redis, key: str) -> int:

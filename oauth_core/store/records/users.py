@@ -7,6 +7,7 @@ another.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from oauth_core.model import Block, KnownUser
 from oauth_core.store import keyspace
 from oauth_core.store.codec import Codec, SignedCodec
 from oauth_core.store.connection import guarded
+from oauth_core.store.records import tombstones
 from oauth_core.store.scanning import scan
 
 if TYPE_CHECKING:
@@ -92,7 +94,12 @@ class UserStore:
         return sorted(by_id.values(), key=lambda known: (known.user.login.lower(), known.user.github_id))
 
     async def erase(self, github_id: int) -> None:
-        """Remove the record of a person's last sign-in. A block stays."""
+        """Remove the record of a person's last sign-in. A block stays.
+
+        A tombstone keeps older backups from bringing the person back. Call it before other records are erased.
+        """
+        erased_at = str(int(time.time()))
+        await tombstones.write(self._redis, keyspace.ended_person(github_id), value=erased_at)
         async with guarded():
             await self._redis.delete(keyspace.user(github_id))
 

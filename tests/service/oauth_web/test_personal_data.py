@@ -89,7 +89,7 @@ async def test_erasure_ends_all_access_and_leaves_only_required_data(
     assert (await client.refresh(client_id, tokens["refresh_token"])).status_code == 400
     assert "Sign in to see" in (await client.http.get(f"{web.issuer}/account")).text
     left = await keys_of(redis, github_id)
-    assert left <= {"cut:user", "ended:consents"}, "only what keeps ended rights ended"
+    assert left <= {"cut:user", "ended:consents", "ended:person"}, "only what keeps ended rights ended"
     found = exported(web, str(github_id))
     assert [name for name, value in found.items() if value not in (None, [], 0)] == ["id"]
 

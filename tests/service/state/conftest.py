@@ -50,7 +50,8 @@ def web() -> Iterator[WebServer]:
 async def client(web: WebServer) -> AsyncIterator[OAuthClient]:
     """A client with its own browser, on a server where nothing was revoked yet."""
     with web.redis.client() as redis:
-        if noted := [*redis.keys("cut:*"), *redis.keys("block:*"), *redis.keys("ended:consents:*")]:
+        patterns = ("cut:*", "block:*", "ended:consents:*", "ended:person:*")
+        if noted := [key for pattern in patterns for key in redis.keys(pattern)]:
             redis.delete(*noted)
     async with OAuthClient(web.issuer) as client:
         yield client

@@ -112,6 +112,40 @@ async def test_a_restore_removes_no_mail_address_and_brings_those_of_the_backup_
         redis.delete(before, since)
 
 
+async def test_an_older_backup_does_not_bring_an_erased_person_back(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path]
+) -> None:
+    await signed_in(client)
+    with web.redis.client() as redis:
+        (key,) = (key for key in redis.keys("user:*") if "octocat" in str(redis.get(key)))
+        github_id = int(key.partition(":")[2])
+        redis.set(keyspace.contact(github_id), "an address, sealed")
+        redis.set("user:1", redis.get(key))  # another person, who was not erased
+        of_person = [keyspace.user(github_id), keyspace.contact(github_id), keyspace.notices(github_id)]
+        assert redis.exists(*of_person) == 3
+        old = backup()
+        operate(web, "users", "erase", f"id:{github_id}", "--yes")
+        redis.delete("user:1")
+        operate(web, "restore", str(old), "--force")
+        assert redis.exists(*of_person) == 0
+        assert redis.exists("user:1") == 1
+        redis.delete("user:1")
+
+
+async def test_a_later_backup_brings_a_person_back_who_signed_in_again_after_the_erasure(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path]
+) -> None:
+    await signed_in(client)
+    with web.redis.client() as redis:
+        (key,) = (key for key in redis.keys("user:*") if "octocat" in str(redis.get(key)))
+        tombstone = keyspace.ended_person(int(key.partition(":")[2]))
+        redis.set(tombstone, 1_000_000_000)  # long before this backup
+        file = backup()
+        redis.delete(key)
+        operate(web, "restore", "--force", str(file))
+        assert redis.exists(key) == 1
+
+
 @pytest.mark.parametrize("way", ["nothing", "forget", "forget-all", "disconnect"])
 async def test_a_consent_that_a_person_forgot_after_the_backup_is_not_restored(
     web: WebServer, client: OAuthClient, backup: Callable[[], Path], way: str

@@ -15,11 +15,13 @@ from oauth_core.store.maintenance.schema import VERSION
 from oauth_core.store.maintenance.snapshot import Snapshot
 from oauth_core.store.records import revocation_cutoffs, tombstones
 from oauth_core.store.records.key_ring import KeyRingStore
+from oauth_core.store.records.users import UserStore
 from portcullis.backup.key import BackupKey
 from portcullis.backup.restoring import RestoreResult, examine, paused, restore
 from tests.service.state.commands import operate
 from tests.service.state.sign_ins import grant_of, signed_in
 from tests.support import forks
+from tests.support.master_key import RECORD_KEY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -134,6 +136,26 @@ async def test_after_an_interruption_another_backup_replaces_the_records_of_the_
             await restored(web, older, monkeypatch, lambda: asyncio.sleep(0))
     operate(web, "restore", "--force", str(newer))
     assert operate(web, "clients", "permissions", client_id).stdout == "none\n"
+
+
+async def test_a_person_who_is_erased_during_a_restore_is_not_brought_back(
+    web: WebServer, client: OAuthClient, backup: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await signed_in(client)
+    with web.redis.client() as redis:
+        (key,) = (key for key in redis.keys("user:*") if "octocat" in str(redis.get(key)))
+        github_id = int(key.partition(":")[2])
+        file = backup()
+
+        async def erase() -> None:
+            # A command that began before the restore.
+            async with redis_of(web) as (connection, _):
+                await UserStore(connection, RECORD_KEY, lifetime=1).erase(github_id)
+
+        await restored(web, file, monkeypatch, erase)
+        of_person = (key, keyspace.contact(github_id), keyspace.notices(github_id))
+        assert not redis.exists(*of_person)
+        assert redis.exists(keyspace.ended_person(github_id))
 
 
 async def test_revoking_a_refresh_token_before_its_grant_is_restored_is_not_reported_as_success(

@@ -103,7 +103,15 @@ NO_CREDENTIAL = {
         "cutoff_of_clients_of",
         "cutoff_of_unredeemed",
     ),
-    *("ended_key", "ended_invite", "ended_grant", "ended_client", "ended_consents", "sibling_grants"),
+    *(
+        "ended_key",
+        "ended_invite",
+        "ended_grant",
+        "ended_client",
+        "ended_consents",
+        "ended_person",
+        "sibling_grants",
+    ),
 }
 
 
