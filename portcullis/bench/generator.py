@@ -48,7 +48,7 @@ class SocketConnection:
         """Connect; raises `GeneratorError`."""
         target = load.target
         self.state = Connection(
-            request_builder.request_builder_for(target.kind, target.url, with_body=target.with_body),
+            request_builder.request_builder_for(target.kind, target.url, body=target.body),
             answer_check.checker_for(target.kind, identity=target.identity),
             streams=load.streams,
         )

@@ -12,7 +12,7 @@ from portcullis.bench.latency import Histogram
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from portcullis.bench.request_builder import Kind
+    from portcullis.bench.request_builder import Body, Kind
 
 Mode = Literal["closed", "open", "once"]
 """`closed`: always as many under way as allowed. `open`: at a rate. `once`: closed, and each token just once."""
@@ -23,14 +23,14 @@ class Target:
     """The server under load: a check service (`check`) or the Envoy before it (`http`).
 
     `address` is `host:port` or `unix:/path`, `url` the public URL of the MCP service in question. With `identity`
-    answers must name the caller; with `with_body` requests contain the call's body.
+    answers must name the caller; `body` is what requests contain: nothing, a call or a request for a list.
     """
 
     address: str
     kind: Kind
     url: str
     identity: bool = True
-    with_body: bool = False
+    body: Body = ""
 
 
 @dataclass(frozen=True, slots=True)

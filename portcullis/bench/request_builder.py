@@ -33,6 +33,10 @@ _BODY = (
 )
 """A call of a tool, as clients send it."""
 
+_LIST_BODY = b'{"jsonrpc":"2.0","id":17,"method":"tools/list","params":{}}'
+Body = Literal["", "call", "list"]
+_BODIES: dict[Body, bytes] = {"": b"", "call": _BODY, "list": _LIST_BODY}
+
 _GRPC_HEAD_BYTES = 5
 _SCHEME = b"Bearer "
 
@@ -47,17 +51,17 @@ class RequestBuilder(Protocol):
         """The bytes of the request that count against the windows of flow control."""
 
 
-def request_builder_for(kind: Kind, url: str, *, with_body: bool = False) -> RequestBuilder:
+def request_builder_for(kind: Kind, url: str, *, body: Body = "") -> RequestBuilder:
     """The request builder for the MCP service whose public URL is `url`."""
-    return (CheckRequestBuilder if kind == "check" else HttpRequestBuilder)(url, with_body=with_body)
+    return (CheckRequestBuilder if kind == "check" else HttpRequestBuilder)(url, body=body)
 
 
 class CheckRequestBuilder:
     """A gRPC call of `Check` (github.com/grpc/grpc, PROTOCOL-HTTP2)."""
 
-    def __init__(self, url: str, *, with_body: bool = False) -> None:
+    def __init__(self, url: str, *, body: Body = "") -> None:
         self._url = url
-        self._body = _BODY if with_body else b""
+        self._body = _BODIES[body]
         self._block = _block(
             (":method", "POST"),
             (":scheme", "http"),
@@ -110,16 +114,16 @@ class CheckRequestBuilder:
 class HttpRequestBuilder:
     """A client's POST. Without tool rules there is no body: Envoy asks before it reads one."""
 
-    def __init__(self, url: str, *, with_body: bool = False) -> None:
+    def __init__(self, url: str, *, body: Body = "") -> None:
         parts = urlsplit(url)
-        self._body = _BODY if with_body else b""
+        self._body = _BODIES[body]
         self._block = _block(
             (":method", "POST"),
             (":scheme", parts.scheme),
             (":path", parts.path or "/"),
             (":authority", parts.netloc),
             *_CLIENT.items(),
-            *([("content-length", str(len(self._body)))] if with_body else ()),
+            *([("content-length", str(len(self._body)))] if body else ()),
         )
         self._name = b"\x00" + http2_codec.text(b"authorization")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portcullis.bench.fixture import BenchFixture
+    from portcullis.bench.request_builder import Body
 
 OURS = "portcullis"
 VARIANTS = {
@@ -28,9 +29,14 @@ VARIANTS = {
     "metrics": "with metrics",
     "audit": "with the audit record",
     "second-worker": "with a second worker",
+    "no-answer-filters": "without the filters on answers",
+    "lists": "lists, filtered",
 }
 """Variants of our own service, and the name of each in the report."""
 
+_BODIES: dict[str, Body] = {"tool-rules": "call", "lists": "list"}
+WITH_RULES = frozenset(_BODIES)
+"""Variants whose fixture has tool rules (`BenchFixture.with_tool_rules`)."""
 _HEALTH_SECONDS = 2.0
 _CACHED_TOKENS = 100_000
 
@@ -83,7 +89,7 @@ def portcullis(fixture: BenchFixture, options: ServiceOptions, url: str) -> Iter
     if options.variant == "audit":
         environment["AUDIT_DIR"] = f"{fixture.folder}/audit"
     command = [sys.executable, "-m", "ext_authz", *options.arguments()]
-    target = Target(address, "check", url, with_body=options.variant == "tool-rules")
+    target = Target(address, "check", url, body=_BODIES.get(options.variant or "", ""))
     with children.running(name, command, environment, fixture.folder, lambda: is_serving(address)) as pid:
         yield MeasuredService(name, target, fixture.pool, {"service": pid, "redis": fixture.redis_pid})
 

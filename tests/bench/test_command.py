@@ -149,6 +149,10 @@ def test_the_whole_chain_gives_the_service_the_identity_of_the_caller(tmp_path: 
         (("--workers", "1"), {"tool-rules": "with tool rules", "second-worker": "with a second worker"}),
         (("--through-envoy",), {"tool-rules": "with tool rules", "metrics": "with metrics"}),
         (("--workers", "1"), {"audit": "with the audit record"}),
+        (
+            ("--through-envoy",),
+            {"no-answer-filters": "without the filters on answers", "lists": "lists, filtered"},
+        ),
     ],
 )
 def test_the_cost_of_an_option_is_measured_next_to_the_service_without_it(
@@ -172,7 +176,7 @@ def test_the_service_with_tool_rules_refuses_calls_without_a_body(tmp_path: Path
         with portcullis(place.with_tool_rules(), rules, fixture.RESOURCE) as subject:
             share = Load(subject.target, place.pool, 0, 1, connections=1, streams=1, mode="once", seconds=20)
             assert process_group.run(share).verdicts == {ALLOWED: 1}
-            without = replace(share, target=replace(subject.target, with_body=False))
+            without = replace(share, target=replace(subject.target, body=""))
             assert process_group.run(without).verdicts == {"refused with 400": 1}
 
 

@@ -92,13 +92,13 @@ def test_a_check_contains_the_token_and_the_url_of_its_service() -> None:
 
 
 def test_a_check_with_a_body_is_one_that_tool_rules_can_decide_and_the_call_has_the_same_body() -> None:
-    message = CheckRequestBuilder(URL, with_body=True).message(ENTRY)
+    message = CheckRequestBuilder(URL, body="call").message(ENTRY)
     request = envoy_messages.decode(message[5:])
     assert request is not None
     assert mcp_request.parse_request(envoy_messages.message_of(request)) == Call(
         "tools/call", NameKind.TOOL, "get_page"
     )
-    frames = list(FrameReader().feed(HttpRequestBuilder(URL, with_body=True).frames(1, ENTRY)))
+    frames = list(FrameReader().feed(HttpRequestBuilder(URL, body="call").frames(1, ENTRY)))
     assert [(frame.kind, bool(frame.flags & http2_codec.END_STREAM)) for frame in frames] == [
         (http2_codec.HEADERS, False),
         (http2_codec.DATA, True),

@@ -33,7 +33,7 @@ def test_all_callers_together_have_a_limit_too() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, MOST_BYTES_OF_ONE)), max_size=30))
-def test_nothing_is_left_after_the_last_answer_ends(answers: list[tuple[str, int]]) -> None:
+def test_the_last_answer_that_ends_leaves_no_bytes(answers: list[tuple[str, int]]) -> None:
     memory = AnswerMemory()
     for caller, size in answers:
         assert memory.open(caller)

@@ -76,10 +76,7 @@ class BenchOptions:
             yield "jwt_authn is a part of Envoy: give --through-envoy too"
         if len(set(self.names)) < len(self.names):
             yield "a --peer is given twice"
-        if len(set(self.variants)) < len(self.variants):
-            yield "a --with is given twice"
-        if "second-worker" in self.variants and self.workers is None:
-            yield "--with second-worker needs to know how many there are without it: give --workers 1"
+        yield from self._faults_of_variants()
         if self.cold and self.floods:
             yield "--flood needs callers whose tokens are known: leave --cold out"
         if self.cold and self.is_open:
@@ -97,6 +94,14 @@ class BenchOptions:
         for address in filter(None, (self.address, *self.names)):
             if not (self.owned or is_near(address)):
                 yield f"{address} is not this machine; load only what is yours, and say so: --i-own-this-host"
+
+    def _faults_of_variants(self) -> Iterator[str]:
+        if len(set(self.variants)) < len(self.variants):
+            yield "a --with is given twice"
+        if "second-worker" in self.variants and self.workers is None:
+            yield "--with second-worker needs to know how many there are without it: give --workers 1"
+        if "no-answer-filters" in self.variants and not self.through_envoy:
+            yield "--with no-answer-filters is about filters of Envoy: give --through-envoy too"
 
     def _faults_of_elsewhere(self) -> Iterator[str]:
         if self.address is None:

@@ -81,7 +81,7 @@ def _here(
     progress("starting what is measured")
     services = []
     for variant in (None, *options.variants):
-        where = fixture.with_tool_rules() if variant == "tool-rules" else fixture
+        where = fixture.with_tool_rules() if variant in target.WITH_RULES else fixture
         service_options = ServiceOptions(options.transport, options.workers, variant)
         services.append((stack.enter_context(target.portcullis(where, service_options, RESOURCE)), where))
     names = peers.resolve(options.names, through_envoy=options.through_envoy)

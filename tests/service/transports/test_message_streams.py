@@ -167,7 +167,7 @@ async def test_one_caller_has_a_limit_of_open_answers_and_others_have_places() -
     assert json.loads(body_of(answers(peer, again))[0]) == json.loads(SEEN)
 
 
-async def test_what_an_answer_holds_is_released_however_it_ends() -> None:
+async def test_the_bytes_of_an_answer_are_released_however_it_ends() -> None:
     kept = answer_filter()
     peer = Peer(answers=kept)
     for stream in (1, 3, 5, 7):
@@ -208,7 +208,7 @@ async def test_a_stream_gets_new_room_only_while_the_peer_takes_what_it_gets() -
     assert http2_codec.number(room.payload) >= STREAM_WINDOW // 2
 
 
-async def test_a_peer_that_takes_nothing_cannot_make_this_server_hold_more_than_its_share() -> None:
+async def test_a_peer_that_takes_nothing_makes_this_server_hold_no_more_than_its_share() -> None:
     kept = answer_filter()
     peer = Peer(answers=kept)
     events = b": " + b"x" * 16_000 + b"\n\n"
