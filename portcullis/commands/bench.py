@@ -125,8 +125,8 @@ def command() -> None:
     multiple=True,
     type=click.Choice(list(target.VARIANTS)),
     help="Measure ourselves again beside it, in turns: with rules for tools, which read the body, with metrics "
-    "switched on, with the audit record, with one worker more, without Envoy's filters on answers, or with requests "
-    "for lists in place of calls. Repeat for several.",
+    "switched on, with the audit record, with one worker more, without Envoy's filters on answers, or with "
+    "requests for lists in place of calls. Repeat for several.",
 )
 @click.option(
     "--revocation",

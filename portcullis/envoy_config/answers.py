@@ -74,8 +74,15 @@ _FORWARDED = (":status", "content-type", "content-encoding", _SESSION_ID)
 
 
 def answer_filters(settings: EnvoySettings) -> list[HttpFilter]:
-    """The filters, in their order. They stand after the checks, whose metadata they need."""
-    has_rules = any(service.rules is not None for service in settings.resolved_services)
+    """The filters, in their order. They stand after the checks, whose metadata they need.
+
+    A filter that no service needs is left out: Envoy makes every filter for every request. `filter_lists` may be
+    turned on while Envoy runs, so the first filter is there for every service with rules. Without the second, a
+    session whose binding begins later is refused.
+    """
+    services = settings.resolved_services
+    has_lists = any(service.rules is not None for service in services)
+    has_sessions = any(service.bind_sessions for service in services)
     send, skip = ProcessingModeHeaderSendMode.SEND, ProcessingModeHeaderSendMode.SKIP
     lists = ProcessingMode(
         request_header_mode=skip,
@@ -85,9 +92,13 @@ def answer_filters(settings: EnvoySettings) -> list[HttpFilter]:
     )
     sessions = ProcessingMode(request_header_mode=skip, response_header_mode=send)
     return [
-        *([_filter(LISTS, lists, _without_metadata(_LIST))] if has_rules else []),
+        *([_filter(LISTS, lists, _without_metadata(_LIST))] if has_lists else []),
         # The second is known only with the answer, and the filter has no part in the request.
-        _filter(SESSIONS, sessions, _without_metadata(_SESSION), _without_header(_SESSION_ID)),
+        *(
+            [_filter(SESSIONS, sessions, _without_metadata(_SESSION), _without_header(_SESSION_ID))]
+            if has_sessions
+            else []
+        ),
     ]
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from oauth_core.settings import WEB_PATHS, EnvoySettings
 from oauth_core.settings.envoy import SMALLEST_BODY_BUFFER
 from oauth_core.settings.roles import PermissionSettings
+from oauth_core.settings.services import ServiceSettings
 from portcullis.envoy_config import bootstrap, render, to_yaml
 from portcullis.envoy_config.checks import BODIES, CHECK, CHECKS, REFUSALS
 from portcullis.envoy_config.locations import LOCATIONS
@@ -285,3 +286,16 @@ def test_the_example_is_up_to_date() -> None:
 def test_the_folder_of_the_example_is_no_python_package() -> None:
     """The Envoy wheel installs a package of that name; ours would hide it."""
     assert not (ROOT / "envoy" / "__init__.py").exists()
+
+
+def test_a_filter_on_answers_that_no_service_needs_is_left_out() -> None:
+    def names(**fields: Any) -> list[str]:
+        service = ServiceSettings(name="time", url="/time/mcp", upstream="http://127.0.0.1:1/mcp", **fields)
+        filters = _manager(EnvoySettings(issuer="https://gate.example.com", services=(service,)))["http_filters"]
+        return [each["name"] for each in filters if "extension_config" in each["typed_config"]]
+
+    rules = PermissionSettings.model_validate({"tools": {"*": "mcp.time.all"}})
+    assert names() == ["portcullis.sessions"]
+    assert names(bind_sessions=False) == []
+    assert names(permissions=rules) == ["portcullis.lists", "portcullis.sessions"]
+    assert names(permissions=rules, filter_lists=False, bind_sessions=False) == ["portcullis.lists"]
