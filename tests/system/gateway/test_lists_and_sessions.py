@@ -15,8 +15,9 @@ from fastmcp.client.transports import StreamableHttpTransport
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from tests.support.gateway import RunningGateway, running_gateway
-from tests.support.mcp_clients import INITIALIZE, MCP_HEADERS, bearer
+from oauth_core.policy.session_binding import OpenedSession, SessionSealer, read_session_keys
+from tests.support.gateway import RunningGateway, operate, running_gateway
+from tests.support.mcp_clients import INITIALIZE, MCP_HEADERS, bearer, claims_of
 from tests.support.oauth_client import OAuthClient
 from tests.support.project import ROOT
 from tests.system.gateway.ruled_service import token_of
@@ -261,6 +262,16 @@ async def test_a_new_token_of_the_person_keeps_the_session(
     await owner.begin()
     owner.token = await token_of(gateway, "octocat", "mcp.plain", "plain")
     assert (await owner.ask("ping")).status_code == 200
+
+
+async def test_the_command_prints_the_key_that_seals_sessions(
+    gateway: RunningGateway, http: httpx2.AsyncClient
+) -> None:
+    owner = await person(gateway, http, "octocat", "plain")
+    await owner.begin()
+    sealer = SessionSealer(*read_session_keys(operate(gateway, "keys", "session-key")["session_key"]))
+    opened = sealer.open("plain", f"person:{claims_of(owner.token)['sub']}", owner.session or "")
+    assert isinstance(opened, OpenedSession)
 
 
 async def test_a_session_of_one_service_is_unknown_at_another(
