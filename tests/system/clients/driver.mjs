@@ -1,20 +1,23 @@
-// What the programs around the two TypeScript SDKs share: an OAuth provider that keeps everything in memory and
-// opens BROWSER, and the conversation with the test: a line of tools, then a line for each call.
+// What the programs around the libraries from npm share: an OAuth provider that keeps everything in a file under HOME
+// and opens BROWSER, and the conversation with the test: a line of tools, then a line for each call.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { basename } from "node:path";
 import { createInterface } from "node:readline";
 
-export class MemoryProvider {
-  #kept = {};
+const FILE = `${process.env.HOME}/credentials.json`;
+
+export class FileProvider {
+  #kept = read();
   #callbacks = [];
   #waiting = [];
 
   // With `--client-metadata-url URL` on the command line, the URL of the document that the client is known by.
   static async listening() {
-    const provider = new MemoryProvider();
+    const provider = new FileProvider();
     const option = process.argv.indexOf("--client-metadata-url");
     if (option > 0) provider.clientMetadataUrl = process.argv[option + 1];
     provider.server = createServer((request, response) => {
@@ -38,16 +41,27 @@ export class MemoryProvider {
   }
 
   clientInformation() { return this.#kept.client; }
-  saveClientInformation(client) { this.#kept.client = client; }
+  saveClientInformation(client) { this.#keep({ client }); }
+  // Without this, the AI SDK takes it for a client that was registered beforehand, and never registers again.
+  isClientInformationDynamicallyRegistered() { return this.#kept.client !== undefined; }
   tokens() { return this.#kept.tokens; }
-  saveTokens(tokens) { this.#kept.tokens = tokens; }
+  saveTokens(tokens) { this.#keep({ tokens }); }
   codeVerifier() { return this.#kept.verifier; }
-  saveCodeVerifier(verifier) { this.#kept.verifier = verifier; }
+  saveCodeVerifier(verifier) { this.#keep({ verifier }); }
   discoveryState() { return this.#kept.discovery; }
-  saveDiscoveryState(discovery) { this.#kept.discovery = discovery; }
+  saveDiscoveryState(discovery) { this.#keep({ discovery }); }
 
   invalidateCredentials(scope) {
-    for (const name of scope === "all" ? Object.keys(this.#kept) : [scope]) delete this.#kept[name];
+    const names = scope === "all" ? Object.keys(this.#kept) : [scope];
+    this.#keep(Object.fromEntries(names.map((name) => [name, undefined])));
+  }
+
+  // Other processes of the same application read the file.
+  #keep(changes) {
+    Object.assign(this.#kept, changes);
+    const draft = `${FILE}.${process.pid}`;
+    writeFileSync(draft, JSON.stringify(this.#kept));
+    renameSync(draft, FILE);
   }
 
   redirectToAuthorization(url) {
@@ -58,6 +72,15 @@ export class MemoryProvider {
   cameBack() {
     const parameters = this.#callbacks.shift();
     return parameters ? Promise.resolve(parameters) : new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}
+
+function read() {
+  try {
+    return JSON.parse(readFileSync(FILE, "utf-8"));
+  } catch (error) {
+    if (error.code !== "ENOENT") throw error;
+    return {};
   }
 }
 

@@ -1,6 +1,6 @@
 """FastMCP's client, unmodified, as a separate program: `python -m tests.system.clients.fastmcp_program URL`.
 
-With `--client-metadata-url URL` it uses its metadata document.
+With `--client-metadata-url URL` it uses its metadata document. It keeps its credentials in files under HOME.
 
 It signs in with the program in `BROWSER`. Then it calls each line of standard input, `["tool", {arguments}]`,
 and prints the result as a line of JSON: `{"structured": …, "text": […]}`. The first line that it prints is the
@@ -12,13 +12,26 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 from fastmcp import Client
 from fastmcp.client.auth import OAuth
+from key_value.aio.stores.filetree import (
+    FileTreeStore,
+    FileTreeV1CollectionSanitizationStrategy,
+    FileTreeV1KeySanitizationStrategy,
+)
 
 
 async def _serve(url: str, document: str | None) -> None:
-    async with Client(url, auth=OAuth(client_metadata_url=document) if document else "oauth") as client:
+    folder = Path.home() / "credentials"
+    folder.mkdir(exist_ok=True)
+    store = FileTreeStore(
+        data_directory=folder,
+        key_sanitization_strategy=FileTreeV1KeySanitizationStrategy(folder),
+        collection_sanitization_strategy=FileTreeV1CollectionSanitizationStrategy(folder),
+    )
+    async with Client(url, auth=OAuth(token_storage=store, client_metadata_url=document)) as client:
         _tell([tool.name for tool in await client.list_tools()])
         while line := await asyncio.to_thread(sys.stdin.readline):
             tool, arguments = json.loads(line)

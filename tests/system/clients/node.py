@@ -1,10 +1,12 @@
 """The Node that runs the clients from npm: the one on PATH if it is new enough, else the one in the environment.
 
-As a program: `node.py check` succeeds if there is one, `node.py npm ARGUMENT…` runs npm with it.
+As a program: `node.py check` succeeds if there is one, `node.py npm FOLDER ARGUMENT…` runs npm with it in a
+folder, which is relative to that of this file.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -36,6 +38,12 @@ def folder() -> Path:
     raise NoNodeError(f"Node {_LEAST[0]}.{_LEAST[1]} or later is needed; `make test-clients` brings one")
 
 
+def version_of(package: str) -> str:
+    """The version of a package from npm that is installed."""
+    manifest = MODULES / package / "package.json"
+    return str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
+
+
 def path() -> str:
     """The value of `PATH` with which `node` is that one."""
     return f"{folder()}{os.pathsep}{os.environ['PATH']}"
@@ -59,7 +67,7 @@ def main() -> int:
     # Beside a Node that pip installed, `npm` is a copy that does not find its own files.
     npm = folder().parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     command = [folder() / "node", npm] if npm.exists() else ["npm"]
-    return subprocess.run([*command, *sys.argv[2:]], cwd=HERE, env=environ, check=False).returncode
+    return subprocess.run([*command, *sys.argv[3:]], cwd=HERE / sys.argv[2], env=environ, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,20 +1,15 @@
-"""The six clients: which program each is, which version, and how to make it connect and call a tool.
-
-    async with kind.connected(url, person) as client:
-        await client.call("whoami")
-
-Entering the block connects, signs in where the gateway asks for it, and lists the tools.
-"""
+"""How a client is started, and how a test makes it call a tool."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import os
 from abc import ABC, abstractmethod
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.project import ROOT
@@ -22,11 +17,13 @@ from tests.system.clients import node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.system.clients.person import Person
 
+HERE = Path(__file__).parent
 _PATIENCE = 60.0
+_NOWHERE = "http://127.0.0.1:9"
+"""A proxy that does not exist, for every address beyond loopback."""
 
 
 class ClientFailedError(Exception):
@@ -42,68 +39,96 @@ class ConnectedClient(ABC):
     async def call(self, tool: str, **arguments: str) -> dict[str, Any]:
         """The structured result of a tool. Raises `ClientFailedError`."""
 
+    async def call_signed_in(self, tool: str) -> dict[str, Any]:
+        """The same; a client that does not sign in by itself signs in again if the call fails."""
+        return await self.call(tool)
+
 
 @dataclass(frozen=True)
-class Kind:
-    """One client: `name` for people, `package` where it is published, `registry` being PyPI or npm."""
+class Visit:
+    """One start of a client: the service, its person, and the URL of its metadata document if it uses one.
 
-    name: str
-    package: str
-    registry: str
+    The person's folder is its home, and the program at its `BROWSER` is the person.
+    """
+
+    url: str
+    person: Person
+    document: str | None = None
 
     @property
-    def version(self) -> str:
-        """The version that is installed."""
-        if self.registry == "PyPI":
-            return version(self.package)
-        manifest = node.MODULES / self.package / "package.json"
-        return str(json.loads(manifest.read_text(encoding="utf-8"))["version"])
+    def home(self) -> Path:
+        """The folder with everything that the client keeps."""
+        return self.person.browser.parent
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Its environment: it can reach addresses of loopback only, and reports nothing about its use."""
+        return {
+            "PATH": node.path(),
+            "HOME": str(self.home),
+            "BROWSER": str(self.person.browser),
+            "DO_NOT_TRACK": "1",
+            "HTTPS_PROXY": _NOWHERE,
+            "https_proxy": _NOWHERE,
+            "HTTP_PROXY": _NOWHERE,
+            "http_proxy": _NOWHERE,
+            "NO_PROXY": "localhost,127.0.0.1,::1",
+            "no_proxy": "localhost,127.0.0.1,::1",
+        }
+
+    def openers(self) -> Path:
+        """A folder with the commands that open a page on each system, which are the person here."""
+        folder = self.home / "openers"
+        folder.mkdir(exist_ok=True)
+        for name in ("open", "xdg-open"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(self.person.browser)
+        return folder
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The arguments that name the document."""
+        return ("--client-metadata-url", self.document) if self.document else ()
+
+
+Starter = Callable[[Visit], AbstractAsyncContextManager[ConnectedClient]]
+
+
+def line_program(*command: str) -> Starter:
+    """A client around which there is a program of ours: see `fastmcp_program`."""
 
     @asynccontextmanager
-    async def connected(
-        self, url: str, person: Person, document: str | None = None
-    ) -> AsyncIterator[ConnectedClient]:
-        """This client, connected to `url`. Raises `ClientFailedError` if it cannot connect.
-
-        `document` is the URL of its metadata document, if it uses one.
-        """
-        home = person.browser.parent
-        environ = {"PATH": node.path(), "HOME": str(home), "BROWSER": str(person.browser)}
-        options = ("--client-metadata-url", document) if document else ()
-        if self.package == "@modelcontextprotocol/inspector":
-            yield await _Inspector.connecting(url, environ, home, options)
-            return
-        command = (*_command(self.package, url), *options)
-        async with _running(command, environ, home / "client.log") as program:
-            client = _McpRemote(program) if self.package == "mcp-remote" else _LineProgram(program)
+    async def start(visit: Visit) -> AsyncIterator[ConnectedClient]:
+        async with _running((*command, visit.url, *visit.options), visit) as program:
+            client = _LineProgram(program)
             await client.connect()
             yield client
 
-
-KINDS = (
-    Kind("Python SDK", "mcp", "PyPI"),
-    Kind("FastMCP", "fastmcp", "PyPI"),
-    Kind("mcp-remote", "mcp-remote", "npm"),
-    Kind("TypeScript client", "@modelcontextprotocol/client", "npm"),
-    Kind("TypeScript SDK 1.x", "@modelcontextprotocol/sdk", "npm"),
-    Kind("Inspector, command line", "@modelcontextprotocol/inspector", "npm"),
-)
+    return start
 
 
-def _command(package: str, url: str) -> tuple[str, ...]:
-    match package:
-        case "mcp":
-            return (sys.executable, "-m", "tests.system.clients.python_sdk_program", url)
-        case "fastmcp":
-            return (sys.executable, "-m", "tests.system.clients.fastmcp_program", url)
-        case "mcp-remote":
-            return ("node", str(node.MODULES / "mcp-remote" / "dist" / "proxy.js"), url)
-        case "@modelcontextprotocol/client":
-            return ("node", str(node.HERE / "typescript_client.mjs"), url)
-        case "@modelcontextprotocol/sdk":
-            return ("node", str(node.HERE / "typescript_sdk.mjs"), url)
-        case _:
-            raise AssertionError(package)
+@asynccontextmanager
+async def mcp_remote(visit: Visit) -> AsyncIterator[ConnectedClient]:
+    """mcp-remote, as a desktop app starts it."""
+    command = ("node", str(node.MODULES / "mcp-remote" / "dist" / "proxy.js"), visit.url, *visit.options)
+    async with _running(command, visit) as program:
+        client = _McpRemote(program)
+        await client.connect()
+        yield client
+
+
+@asynccontextmanager
+async def inspector(visit: Visit) -> AsyncIterator[ConnectedClient]:
+    """The command line of the Inspector."""
+    yield await _Inspector.connecting(visit)
+
+
+@asynccontextmanager
+async def mcporter(visit: Visit) -> AsyncIterator[ConnectedClient]:
+    """mcporter's command line."""
+    client = _Mcporter(visit)
+    await client.connect()
+    yield client
 
 
 class _Program:
@@ -128,15 +153,16 @@ class _Program:
         return json.loads(line)
 
     def _said(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")[-4000:]
+        return _end_of(self._log)
 
 
 @asynccontextmanager
-async def _running(command: tuple[str, ...], environ: dict[str, str], log: Path) -> AsyncIterator[_Program]:
+async def _running(command: tuple[str, ...], visit: Visit) -> AsyncIterator[_Program]:
+    log = visit.home / "client.log"
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             *command,
-            env=environ,
+            env=visit.environ,
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -214,16 +240,14 @@ class _McpRemote(ConnectedClient):
 class _Inspector(ConnectedClient):
     """The Inspector's command line: a new process for each request, with its state in files."""
 
-    def __init__(self, url: str, environ: dict[str, str], home: Path, options: tuple[str, ...]) -> None:
-        self._url, self._log, self._options = url, home / "client.log", options
+    def __init__(self, visit: Visit) -> None:
+        self._url, self._log, self._options = visit.url, visit.home / "client.log", visit.options
         # Otherwise it needs a terminal and the keychain of a desktop.
-        self._environ = environ | {"MCP_AUTO_OPEN_ENABLED": "true", "MCP_INSPECTOR_SECRET_STORE": "file"}
+        self._environ = visit.environ | {"MCP_AUTO_OPEN_ENABLED": "true", "MCP_INSPECTOR_SECRET_STORE": "file"}
 
     @classmethod
-    async def connecting(
-        cls, url: str, environ: dict[str, str], home: Path, options: tuple[str, ...]
-    ) -> _Inspector:
-        client = cls(url, environ, home, options)
+    async def connecting(cls, visit: Visit) -> _Inspector:
+        client = cls(visit)
         client.tools = [tool["name"] for tool in (await client._run("tools/list"))["tools"]]
         return client
 
@@ -238,25 +262,74 @@ class _Inspector(ConnectedClient):
         program = (
             node.MODULES / "@modelcontextprotocol" / "inspector" / "clients" / "launcher" / "build" / "index.js"
         )
-        with self._log.open("ab") as errors:
-            process = await asyncio.create_subprocess_exec(
-                *("node", str(program), "--cli", "--transport", "http", "--server-url", self._url),
-                *("--format", "json", *self._options, "--method", method, *arguments),
-                env=self._environ,
-                cwd=ROOT,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
-            )
-        try:
-            told, _ = await asyncio.wait_for(process.communicate(), _PATIENCE)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise ClientFailedError("the Inspector did not end") from None
-        if process.returncode != 0:
-            raise ClientFailedError(self._log.read_text(encoding="utf-8", errors="replace")[-4000:])
+        told = await output(
+            *("node", str(program), "--cli", "--transport", "http", "--server-url", self._url),
+            *("--format", "json", *self._options, "--method", method, *arguments),
+            environ=self._environ,
+            log=self._log,
+        )
         # It prints the URL for the person on the same output, before its one line of JSON.
-        result = json.loads(told.decode().strip().splitlines()[-1])["result"]
+        result = json.loads(told.strip().splitlines()[-1])["result"]
         assert isinstance(result, dict)
         return result
+
+
+class _Mcporter(ConnectedClient):
+    """mcporter's command line: a new process for each request, with its state in files."""
+
+    def __init__(self, visit: Visit) -> None:
+        self._log, self._config = visit.home / "client.log", visit.home / "mcporter.json"
+        server: dict[str, Any] = {"url": visit.url, "auth": "oauth"}
+        self._config.write_text(json.dumps({"mcpServers": {"it": server}, "imports": []}), encoding="utf-8")
+        self._environ = visit.environ | {"PATH": f"{visit.openers()}{os.pathsep}{node.path()}"}
+
+    async def connect(self) -> None:
+        # Alone, it would not sign in to make a list.
+        await self._output("auth", "it")
+        listed = await self._run("list", "it", "--json")
+        self.tools = [tool["name"] for tool in listed["tools"]]
+
+    async def call(self, tool: str, **arguments: str) -> dict[str, Any]:
+        """See `ConnectedClient.call`."""
+        given = [f"{name}={value}" for name, value in arguments.items()]
+        return await self._run("call", f"it.{tool}", *given)
+
+    async def _output(self, *arguments: str) -> str:
+        program = node.MODULES / "mcporter" / "dist" / "cli.js"
+        command = ("node", str(program), "--config", str(self._config), *arguments)
+        return await output(*command, environ=self._environ, log=self._log)
+
+    async def _run(self, *arguments: str) -> dict[str, Any]:
+        told = await self._output(*arguments)
+        result = json.loads(told[told.index("{") :])
+        assert isinstance(result, dict)
+        return result
+
+
+async def output(*command: str, environ: dict[str, str], log: Path, patience: float = _PATIENCE) -> str:
+    """The output of a program, when it has ended. Raises `ClientFailedError` if it fails or does not end."""
+    with log.open("ab") as errors:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=environ,
+            cwd=environ["HOME"],
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+        )
+    try:
+        told, _ = await asyncio.wait_for(process.communicate(), patience)
+    except TimeoutError:
+        raise ClientFailedError(f"it did not end\n{_end_of(log)}") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = told.decode(errors="replace")
+    if process.returncode != 0:
+        raise ClientFailedError(f"{text[-2000:]}\n{_end_of(log)}")
+    return text
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-4000:]

@@ -1,6 +1,6 @@
 """The Python SDK's client, unmodified: `python -m tests.system.clients.python_sdk_program URL`.
 
-With `--client-metadata-url URL` it uses its metadata document.
+With `--client-metadata-url URL` it uses its metadata document. It keeps its credentials in files under HOME.
 
 Its lines are those of `tests.system.clients.fastmcp_program`: a line of tools, then a line for each call.
 """
@@ -11,17 +11,53 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
-
-from portcullis.doctor.client import SessionStorage
+from mcp.shared.auth import (
+    AuthorizationCodeResult,
+    OAuthClientInformationFull,
+    OAuthClientMetadata,
+    OAuthToken,
+)
 
 _DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nConnected."
+
+
+class FileStorage:
+    """The storage that an application gives to the SDK: one file for each of the two records."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokens, self._client = folder / "tokens.json", folder / "client.json"
+
+    async def get_tokens(self) -> OAuthToken | None:
+        """The tokens, or `None` before the sign-in."""
+        return OAuthToken.model_validate_json(self._tokens.read_text()) if self._tokens.exists() else None
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        """Keep new tokens."""
+        _replace(self._tokens, tokens.model_dump_json(exclude_none=True))
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        """The registration, or `None` before it."""
+        if not self._client.exists():
+            return None
+        return OAuthClientInformationFull.model_validate_json(self._client.read_text())
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        """Keep a registration."""
+        _replace(self._client, client_info.model_dump_json(exclude_none=True))
+
+
+def _replace(path: Path, text: str) -> None:
+    # Other processes of the same application read this file.
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
 
 
 async def _serve(url: str, document: str | None) -> None:
@@ -50,7 +86,7 @@ async def _serve(url: str, document: str | None) -> None:
         provider = OAuthClientProvider(
             url,
             metadata,
-            SessionStorage(),
+            FileStorage(Path.home()),
             redirect_handler=redirect,
             callback_handler=callback,
             client_metadata_url=document,

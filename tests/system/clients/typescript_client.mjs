@@ -1,10 +1,10 @@
 // The TypeScript client 2.x, as its documentation shows it: `node typescript_client.mjs URL`. See driver.mjs.
 
 import { Client, StreamableHTTPClientTransport, UnauthorizedError } from "@modelcontextprotocol/client";
-import { MemoryProvider, converse } from "./driver.mjs";
+import { FileProvider, converse } from "./driver.mjs";
 
 const url = new URL(process.argv[2]);
-const provider = await MemoryProvider.listening();
+const provider = await FileProvider.listening();
 let transport;
 
 // To sign in and to be asked for more are two visits to the browser, and a third would be one too many.

@@ -3,10 +3,10 @@
 import { UnauthorizedError } from "@modelcontextprotocol/sdk/client/auth.js";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
-import { MemoryProvider, converse } from "./driver.mjs";
+import { FileProvider, converse } from "./driver.mjs";
 
 const url = new URL(process.argv[2]);
-const provider = await MemoryProvider.listening();
+const provider = await FileProvider.listening();
 let transport;
 
 // To sign in and to be asked for more are two visits to the browser, and a third would be one too many.

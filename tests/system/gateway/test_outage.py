@@ -5,18 +5,16 @@ the outage ends.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.mcp_clients import probe
+from tests.support.outages import silent
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx2
     from redis import Redis
@@ -26,17 +24,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0
 _IN_A_ROW = 20
-
-
-@contextmanager
-def silent(redis: Redis) -> Iterator[None]:
-    """Redis answers nothing inside this block."""
-    pid = int(redis.info("server")["process_id"])
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def _answers_until_ok(http: httpx2.AsyncClient, resource: str, token: str) -> AsyncIterator[httpx2.Response]:
