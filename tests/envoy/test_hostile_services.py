@@ -86,7 +86,9 @@ def test_a_broken_list_becomes_an_error_and_the_next_list_is_good(gateway: Listi
     text = answer.body.decode()
     assert HIDDEN not in text
     error = text.strip().rpartition("data: ")[2]
-    assert json.loads(error)["error"]["data"]["error"] == "bad_answer"
+    # A service that sends without end may also use up the memory for answers before one is too large.
+    busy = {"temporarily_unavailable"} if "endless" in name else set()
+    assert json.loads(error)["error"]["data"]["error"] in {"bad_answer"} | busy
     assert json.loads(error)["id"] == 7
     gateway.forget()
     assert gateway.ask().json == SEEN

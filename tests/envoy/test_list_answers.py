@@ -166,9 +166,10 @@ def test_a_list_without_an_end_is_refused_and_the_service_need_not_write_it(
     gateway.service.script = endless
     answer = gateway.ask()
     text = answer.body.decode().partition("data: ")[2] or answer.body.decode()
-    assert json.loads(text)["error"]["data"]["error"] == "bad_answer"
+    # The memory for answers may be used up before the answer is too large.
+    assert json.loads(text)["error"]["data"]["error"] in {"bad_answer", "temporarily_unavailable"}
     assert json.loads(text)["id"] == 7
-    assert answer.status == (502 if content_type == "application/json" else 200)
+    assert answer.status in ({502, 503} if content_type == "application/json" else {200})
     assert stopped.wait(timeout=60)
 
 

@@ -258,7 +258,9 @@ def test_media_type_parameters_are_accepted_and_unknown_reference_types_are_left
 
     assert status(call("get_note"), 'Application/JSON; profile="a;b"') == 200
     assert status(call("get_note"), "application/json; charset=utf-7") == 415
-    for params in (None, {}, {"ref": None}, {"ref": {"type": "ref/x"}}):
+    no_params = json.dumps(CALL | {"method": "completion/complete", "params": None}).encode()
+    assert status(no_params, scope="mcp.memory.read") == 400
+    for params in ({}, {"ref": None}, {"ref": {"type": "ref/x"}}):
         asked = json.dumps(CALL | {"method": "completion/complete", "params": params}).encode()
         assert status(asked, scope="mcp.memory.read") == 200, params
     named = {"ref": {"type": "ref/x", "name": "a"}}
