@@ -134,6 +134,7 @@ def _parameters(world: World, asked: str, origin: str = APP) -> list[str]:
     return sorted(name for name in _names(allowed) if "param" in name)
 
 
+@pytest.mark.requirement("sep-2243:parameters")
 def test_a_page_may_send_headers_for_tool_parameters(world: World) -> None:
     """MCP revision 2026-07-28: headers that begin with `Mcp-Param-` may repeat the parameters of a tool."""
     assert _parameters(world, "authorization,mcp-param-region,Mcp-Param-Tenant_Id") == [

@@ -69,6 +69,7 @@ def test_a_caller_cannot_drop_the_true_identity_with_the_connection_header(world
 
 
 @pytest.mark.requirement("mcp:no-passthrough")
+@pytest.mark.requirement("best-practices:passthrough")
 def test_the_token_reaches_the_authorization_server_but_no_service(world: World) -> None:
     world.gate.ask("/time/mcp", headers=GOOD)
     assert "authorization" not in world.only_received().headers

@@ -99,11 +99,13 @@ WRONG_KEYS: tuple[object, ...] = (
         ({"headers": {"crit": ["b64"], "b64": True}}, ProofFault.MALFORMED),
     ],
 )  # fmt: skip
+@pytest.mark.requirement("sep-1932:window")
 def test_a_proof_with_one_fault_is_refused(given_: dict[str, Any], fault: ProofFault) -> None:
     assert verdict(made(**given_)) is fault
 
 
 @pytest.mark.requirement("rfc9449:check")
+@pytest.mark.requirement("sep-1932:algorithms")
 def test_symmetric_and_unsigned_proofs_are_refused() -> None:
     header = {"typ": "dpop+jwt", "jwk": {"kty": "oct", "k": "AAAA"}}
     claims = {"htm": "POST", "htu": URL, "iat": NOW, "jti": "x"}

@@ -245,10 +245,12 @@ def test_a_plain_uri_is_accepted(uri: str) -> None:
         ({"mcp_name": ""}, False),
     ],
 )
+@pytest.mark.requirement("sep-2243:agree")
 def test_headers_must_agree_with_the_body(headers: dict[str, str], fits: bool) -> None:
     assert (sent(TOOL, **headers) is not CallFault.HEADER_MISMATCH) is fits
 
 
+@pytest.mark.requirement("sep-2243:without-name")
 def test_a_name_header_without_a_name_in_the_body_is_a_mismatch() -> None:
     assert sent(message("ping"), mcp_name="get_time") is CallFault.HEADER_MISMATCH
     assert sent('{"jsonrpc":"2.0","id":1,"result":{}}', mcp_method="ping") is CallFault.HEADER_MISMATCH

@@ -48,6 +48,7 @@ async def test_a_bound_token_is_allowed_with_a_fresh_proof_for_each_request(key:
 
 
 @pytest.mark.requirement("rfc9449:resource", "rfc9449:no-downgrade", "rfc9449:ath")
+@pytest.mark.requirement("sep-1932:validate")
 async def test_a_bound_token_is_refused_without_a_proof_of_its_key(key: SigningKey) -> None:
     sink = Recorder()
     subject, token = await authorizer(key, sink), mint(key, dpop_key=thumbprint(OWN))
@@ -81,6 +82,7 @@ async def test_a_bound_token_is_refused_without_a_proof_of_its_key(key: SigningK
 
 
 @pytest.mark.requirement("rfc9449:replay")
+@pytest.mark.requirement("sep-1932:replay")
 async def test_a_proof_cannot_be_used_twice(key: SigningKey) -> None:
     sink = Recorder()
     subject, token = await authorizer(key, sink), mint(key, dpop_key=thumbprint(OWN))

@@ -30,6 +30,7 @@ async def pressed(client: OAuthClient, form: dict[str, str], decision: str) -> h
     "oauth21:consent-phishing",
     "rfc7591:shown",
 )
+@pytest.mark.requirement("best-practices:consent-page")
 async def test_the_consent_page_shows_the_client_the_services_and_the_redirect_host(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -49,6 +50,7 @@ async def test_the_consent_page_shows_the_client_the_services_and_the_redirect_h
 
 
 @pytest.mark.requirement("complaints:fastmcp-2302", "oauth21:clickjacking")
+@pytest.mark.requirement("best-practices:consent-frame")
 async def test_the_page_cannot_be_framed_and_its_policy_allows_the_redirect(client: OAuthClient) -> None:
     registration = await client.register()
     page = await client.http.get(client.authorize_url(registration.client_id, CHALLENGE))
@@ -230,6 +232,7 @@ async def test_an_error_is_redirected_to_a_client_that_a_person_has_allowed(
         assert (await client.http.post(f"{web.issuer}/revoke", data=given)).status_code == 200
 
 
+@pytest.mark.requirement("best-practices:redirect-uri")
 async def test_the_consent_of_a_person_covers_the_redirect_uri_they_used_and_no_later_one(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -345,6 +348,7 @@ async def test_an_answered_form_is_refused_in_another_browser_and_later(
 
 
 @pytest.mark.requirement("mcp:deputy-consent", "oauth21:csrf")
+@pytest.mark.requirement("best-practices:consent-csrf")
 async def test_another_browser_can_neither_submit_nor_consume_the_form(client: OAuthClient) -> None:
     registration = await client.register()
     form = {

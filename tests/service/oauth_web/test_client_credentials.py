@@ -34,6 +34,7 @@ async def asked(client: OAuthClient, machine: dict[str, Any], **form: str | list
     return await client.token({"grant_type": "client_credentials", **proof, **form})
 
 
+@pytest.mark.requirement("sep-1046:secret")
 async def test_a_machine_client_gets_a_token_with_itself_as_the_subject_and_no_person(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -49,6 +50,7 @@ async def test_a_machine_client_gets_a_token_with_itself_as_the_subject_and_no_p
     assert claims["jti"] in live_tokens(web)
 
 
+@pytest.mark.requirement("sep-1046:secret")
 async def test_a_machine_client_may_authenticate_with_the_basic_header(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -68,6 +70,7 @@ async def test_a_machine_client_may_authenticate_with_the_basic_header(
         ({"scope": "mcp.time offline_access"}, "mcp.time", ["time"]),
     ],
 )
+@pytest.mark.requirement("sep-1046:scope")
 async def test_a_token_has_no_more_than_the_requested_scope_and_resources(
     web: WebServer, client: OAuthClient, form: dict[str, Any], scope: str, services: list[str]
 ) -> None:
@@ -81,6 +84,7 @@ async def test_a_token_has_no_more_than_the_requested_scope_and_resources(
     assert (claims["scope"], audience) == (scope, [named[name] for name in services])
 
 
+@pytest.mark.requirement("sep-1046:scope")
 async def test_a_machine_client_gets_nothing_beyond_the_operators_choice(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -103,6 +107,7 @@ async def test_a_wrong_secret_is_refused(web: WebServer, client: OAuthClient) ->
 
 @pytest.mark.requirement("oauth21:client-credentials")
 @pytest.mark.parametrize("method", ["none", "client_secret_post"])
+@pytest.mark.requirement("sep-1046:registered")
 async def test_a_self_registered_client_cannot_use_client_credentials(client: OAuthClient, method: str) -> None:
     """Registration is open to all: rights without a person would be rights for all."""
     registration = await client.register(

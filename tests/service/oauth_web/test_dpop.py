@@ -128,6 +128,7 @@ async def test_a_code_can_be_bound_to_a_key(client: OAuthClient) -> None:
 
 
 @pytest.mark.requirement("rfc9449:metadata")
+@pytest.mark.requirement("sep-1932:registered")
 async def test_a_client_that_registers_for_dpop_must_send_a_proof(web: WebServer, client: OAuthClient) -> None:
     registration = await client.register(dpop_bound_access_tokens=True)
     assert registration.document["dpop_bound_access_tokens"] is True

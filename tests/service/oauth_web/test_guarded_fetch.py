@@ -67,6 +67,7 @@ async def with_resolver(
 
 
 @pytest.mark.requirement("mcp:cimd-security")
+@pytest.mark.requirement("best-practices:ssrf")
 async def test_the_connection_goes_to_the_address_that_was_checked(publisher: Publisher) -> None:
     """A name that changes after the check, as in DNS rebinding, is not looked up a second time."""
     answers = iter([["127.0.0.1"], ["10.0.0.1"], ["10.0.0.1"]])
@@ -158,6 +159,7 @@ async def test_the_connection_goes_to_the_port_of_the_url(
         ["2002:a00:1::1"], ["8.8.8.8."], ["169.254.169.254"], ["168.63.129.16"],
     ],
 )  # fmt: skip
+@pytest.mark.requirement("best-practices:ssrf")
 async def test_a_name_with_one_special_address_is_refused(
     publisher: Publisher, connected: list[tuple[str, int]], answers: list[str], allow_loopback: bool
 ) -> None:
@@ -204,6 +206,7 @@ async def test_a_proxy_of_the_environment_is_not_used(
     assert (await fetched(publisher, publisher.url("/a.json"), "127.0.0.1")).body
 
 
+@pytest.mark.requirement("best-practices:ssrf")
 async def test_plain_http_is_allowed_on_loopback_only(publisher: Publisher) -> None:
     with running_publisher(tls=False) as plain:
         plain.put("/a.json", {})

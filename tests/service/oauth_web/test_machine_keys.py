@@ -39,6 +39,7 @@ async def asked(client: OAuthClient, assertion: str) -> httpx2.Response:
     return await client.token({"grant_type": "client_credentials", **as_form(assertion)})
 
 
+@pytest.mark.requirement("sep-1046:assertion")
 async def test_a_machine_client_with_a_key_gets_tokens_only_by_assertion(
     web: WebServer, client: OAuthClient, tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ class Memory:
         raise AssertionError(f"{client_info.client_id} is not registered by the SDK")
 
 
+@pytest.mark.requirement("sep-1046:assertion")
 async def test_the_python_sdk_signs_in_as_a_machine_client_with_its_key(
     web: WebServer, client: OAuthClient, tmp_path: Path
 ) -> None:

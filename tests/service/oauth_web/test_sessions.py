@@ -66,6 +66,7 @@ async def test_within_a_session_a_device_needs_consent_each_time(client: OAuthCl
         assert (await polled(client, client_id, codes["device_code"])).status_code == 200
 
 
+@pytest.mark.requirement("best-practices:consent-cookie")
 async def test_the_cookie_has_the_attributes_that_protect_it(client: OAuthClient) -> None:
     registration = await client.register()
     callback = await client.at_callback(client.authorize_url(registration.client_id, CHALLENGE))
@@ -75,6 +76,7 @@ async def test_the_cookie_has_the_attributes_that_protect_it(client: OAuthClient
     assert "Domain" not in header
 
 
+@pytest.mark.requirement("best-practices:consent-cookie")
 async def test_with_tls_the_cookie_has_the_host_prefix(web: WebServer) -> None:
     github = {"GITHUB_URL": "https://github.example", "GITHUB_API_URL": "https://api.github.example"}
     with another_web(web, {"ISSUER": "https://gw.example", **github}) as address:
@@ -282,6 +284,7 @@ async def test_a_request_for_more_than_the_remembered_consent_shows_the_page(
     assert (await client.http.get(url)).status_code == 200
 
 
+@pytest.mark.requirement("best-practices:consent-per-client")
 async def test_a_remembered_consent_is_valid_for_its_user_only(client: OAuthClient) -> None:
     client_id = await remembered(client)
     await signed_in(client, "monalisa")
@@ -290,6 +293,7 @@ async def test_a_remembered_consent_is_valid_for_its_user_only(client: OAuthClie
     assert "Allow as monalisa" in page.text
 
 
+@pytest.mark.requirement("best-practices:consent-per-client")
 async def test_another_client_with_the_same_name_needs_its_own_consent(
     web: WebServer, client: OAuthClient
 ) -> None:
@@ -314,6 +318,7 @@ async def test_consent_to_a_loopback_app_is_never_remembered(client: OAuthClient
     assert (await client.http.get(url)).status_code == 200
 
 
+@pytest.mark.requirement("best-practices:redirect-uri")
 async def test_a_changed_registration_ends_a_remembered_consent(client: OAuthClient) -> None:
     registration = await client.register(
         redirect_uris=[HTTPS], client_name="Honest", token_endpoint_auth_method="client_secret_basic"

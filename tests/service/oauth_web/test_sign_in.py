@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHALLENGE = Pkce.fresh().challenge
 
 
+@pytest.mark.requirement("best-practices:state")
 async def test_the_redirect_to_github_has_its_own_state_and_pkce(client: OAuthClient) -> None:
     registration = await client.register()
     answer = await client.consent(client.authorize_url(registration.client_id, CHALLENGE))
@@ -88,6 +89,7 @@ async def test_a_callback_in_another_browser_is_refused_and_consumed(client: OAu
 @pytest.mark.parametrize(
     "query", ["", "?state=unknown&code=x", "?code=x", "?state=a&state=b&code=x", "?state=%00", "?state=%ff"]
 )
+@pytest.mark.requirement("best-practices:state")
 async def test_a_callback_without_a_valid_state_is_a_page_with_400(client: OAuthClient, query: str) -> None:
     answer = await client.http.get(f"{client.issuer}/callback{query}")
     assert answer.status_code == 400

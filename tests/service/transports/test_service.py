@@ -166,6 +166,7 @@ def test_a_token_without_the_scope_is_403_and_the_challenge_names_it(authz: Auth
 
 
 @pytest.mark.requirement("mcp:audience")
+@pytest.mark.requirement("best-practices:passthrough")
 def test_a_token_for_one_service_is_refused_at_another(authz: AuthzProcess, issue: Issue) -> None:
     token = issue(aud=(TIME,), scope="mcp.time mcp.notes")
     assert ask(authz, token=token).status == 200

@@ -154,6 +154,7 @@ async def test_the_sdk_calls_the_tools_that_its_user_may_use(gateway: RunningGat
 
 
 @pytest.mark.requirement("mcp:scope-consistency")
+@pytest.mark.requirement("best-practices:scope-minimization")
 async def test_the_challenge_names_all_scopes_that_a_new_consent_can_give(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
@@ -226,6 +227,7 @@ async def reader_token(gateway: RunningGateway) -> str:
     return _tokens[key]
 
 
+@pytest.mark.requirement("sep-2243:encoded")
 async def test_headers_that_agree_with_the_body_are_accepted(
     gateway: RunningGateway, http: httpx2.AsyncClient
 ) -> None:
