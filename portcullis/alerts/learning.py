@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEVELS = {UNUSUAL_REQUESTS: "medium", UNUSUAL_HOUR: "informational"}
 TITLES = {UNUSUAL_REQUESTS: "More calls than usual", UNUSUAL_HOUR: "Calls at an unusual hour"}
-_REASONS = {
+REASONS = {
     UNUSUAL_REQUESTS: "In one hour a person, or a client that acts as itself, made far more calls than before. "
     "A stolen token, or a model that follows instructions in what it read, shows like this.",
     UNUSUAL_HOUR: "A person, or a client that acts as itself, made calls in an hour of the day in which it made "
@@ -87,7 +87,7 @@ class Learner:
         now = self.now()
         raised = moments.recorded(datetime.fromtimestamp(now, UTC))
         activity, judgement = unusual.activity, unusual.judgement
-        for rule, because in _reasons(unusual):
+        for rule, because in because_of(unusual):
             if not any(reaches(LEVELS[rule], lowest) for lowest in self.lowest.values()):
                 continue
             caller = activity.caller
@@ -102,14 +102,14 @@ class Learner:
                 rule=rule,
                 title=TITLES[rule],
                 level=LEVELS[rule],
-                reason=_REASONS[rule],
+                reason=REASONS[rule],
                 subject=f"{name} {value}",
                 gateway=self.issuer,
                 node=self.node,
                 because=because,
                 events=judgement.calls,
-                first=asdict(_place(activity.first)),
-                last=asdict(_place(activity.last)),
+                first=asdict(place_of(activity.first)),
+                last=asdict(place_of(activity.last)),
                 values={field: asdict(each) for field, each in values.items()},
                 false_alarms=_FALSE_ALARMS[rule],
                 extent=(f"portcullis audit timeline user:{value} --since -1d",) if is_person else (),
@@ -118,7 +118,7 @@ class Learner:
             outbox.add(Found(alert, alert.subject, activity.last.time), self.lowest, now=now, window=self.window)
 
 
-def _reasons(unusual: Unusual) -> Iterator[tuple[str, str]]:
+def because_of(unusual: Unusual) -> Iterator[tuple[str, str]]:
     """The rules that an hour fulfils, each with its numbers in words."""
     judgement, baseline = unusual.judgement, unusual.baseline
     if judgement.is_excessive:
@@ -132,5 +132,5 @@ def _reasons(unusual: Unusual) -> Iterator[tuple[str, str]]:
         yield UNUSUAL_HOUR, f"calls at {hour} UTC, and none at or beside this hour on {baseline.days} days before"
 
 
-def _place(event: StoredEvent) -> EventPlace:
+def place_of(event: StoredEvent) -> EventPlace:
     return EventPlace(f"{event.node}/{event.writer}/{event.boot}/{event.sequence}", event.time)

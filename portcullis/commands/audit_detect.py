@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from portcullis.alerts.learning import LEVELS, REASONS, TITLES, because_of, place_of
 from portcullis.audit import moments
 from portcullis.audit.shown import printable
 from portcullis.cli.audit_folder import audit_dir_option
@@ -21,12 +22,17 @@ from portcullis.cli.json_option import as_json
 from portcullis.cli.locations_option import location_databases
 from portcullis.cli.printed_lines import until_the_reader_goes
 from portcullis.detection.labels import LABELS, listed
+from portcullis.detection.past import PastHours
+from portcullis.detection.profiles import HOUR_SECONDS, ProfilesError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from portcullis.audit.filters import EventFilter
+    from portcullis.audit.sealing import Sealing
     from portcullis.detection.detecting import Detection, Finding
+    from portcullis.detection.profiles import Unusual
 
 FOUND = 3
 _PERIOD = timedelta(days=1)
@@ -38,6 +44,12 @@ _PERIOD = timedelta(days=1)
 @click.option(
     "--unsealed", "with_unsealed", is_flag=True, help="Look at events too that no checkpoint covers (yet)."
 )
+@click.option(
+    "--baselines",
+    "with_baselines",
+    is_flag=True,
+    help="Judge each whole hour by the baseline of each person and client too. They learn the 14 days before.",
+)
 @as_json
 @audit_dir_option
 def command(
@@ -47,12 +59,14 @@ def command(
     folders: tuple[Path, ...],
     *,
     with_unsealed: bool,
+    with_baselines: bool,
     as_json: bool,
 ) -> None:
     """Run the detection rules over the events of a period: the last day, unless --since and --until say otherwise.
 
     Only sealed events count, unless --unsealed is given. A rule that needs history reads events before the period
-    too; `portcullis audit rules` says how many days. With --json each finding is one line of JSON.
+    too; `portcullis audit rules` says how many days. With --baselines hours are judged too, and found as
+    `unusual_requests` and `unusual_hour`. With --json each finding is one line of JSON.
 
     Exits with 0 if nothing was found, with 3 if there are findings, with 1 if a part of the record could not be
     read, a rule could not be run, or nothing is sealed, and with 2 for wrong usage or a file of rules that cannot
@@ -72,15 +86,81 @@ def command(
         detection.run(audit_dir, rules, sealing, with_unsealed=with_unsealed, locations=databases)
     except OSError as error:
         raise click.ClickException(f"the events cannot be kept for the rules: {error.strerror or error}") from None
+    past = PastHours(since, until) if with_baselines else None
+    unusual = [] if past is None else _unusual(past, audit_dir, sealing, detection, with_unsealed=with_unsealed)
     with until_the_reader_goes():
         for finding in detection.findings:
             click.echo(json.dumps(document(finding)) if as_json else "\n".join([*lines(finding), ""]))
+        for each in unusual:
+            click.echo("\n".join(json.dumps(one) if as_json else _lines_of(one) for one in _documents(each)))
         sys.stdout.flush()
+    if past is not None:
+        _summary_of_hours(past, len(unusual))
     _summary(detection, len(rules), sealing.sentence(), with_unsealed=with_unsealed)
     exit_if_incomplete(detection.reading)
     if detection.faults or (not with_unsealed and not sealing.is_known):
         sys.exit(1)
-    sys.exit(FOUND if detection.findings else 0)
+    sys.exit(FOUND if detection.findings or unusual else 0)
+
+
+def _unusual(
+    past: PastHours, audit_dir: Path, sealing: Sealing, detection: Detection, *, with_unsealed: bool
+) -> list[Unusual]:
+    """The hours that are unusual for their person or client. Raises `ClickException` where a disk is full."""
+    if not with_unsealed and not sealing.is_known:
+        return []
+    try:
+        return past.unusual(audit_dir, sealing, detection.reading, with_unsealed=with_unsealed)
+    except (ProfilesError, OSError) as error:
+        raise click.ClickException(f"baselines cannot be kept for the hours: {error}") from None
+
+
+def _documents(unusual: Unusual) -> Iterator[dict[str, Any]]:
+    """An unusual hour as findings in JSON, with the members of those of rules."""
+    activity = unusual.activity
+    caller = activity.caller
+    is_person = caller.user_id is not None
+    name, value = ("user_id", str(caller.user_id)) if is_person else ("client_id", str(caller.client_id))
+    values = {name: {"shown": [value], "count": 1}}
+    if activity.login is not None:
+        values["user"] = {"shown": [activity.login], "count": 1}
+    for rule, because in because_of(unusual):
+        yield {
+            "rule": rule,
+            "id": None,
+            "title": TITLES[rule],
+            "level": LEVELS[rule],
+            "reason": REASONS[rule],
+            "condition": because,
+            "group": {name: value},
+            "metric": activity.calls,
+            "events": activity.calls,
+            "values": values,
+            "first": asdict(place_of(activity.first)),
+            "last": asdict(place_of(activity.last)),
+            "sealed": activity.is_sealed,
+            "tags": [],
+        }
+
+
+def _lines_of(found: dict[str, Any]) -> str:
+    """An unusual hour for people."""
+    reason = textwrap.wrap(found["reason"], 110, initial_indent="  ", subsequent_indent="  ")
+    lines = [f"{found['level'].upper()}  {found['title']}  ({found['rule']})", *reason]
+    lines.append(f"  because   {found['condition']}")
+    lines += [f"  {LABELS[name]:<9} {listed(one['shown'], one['count'])}" for name, one in found["values"].items()]
+    lines += [
+        f"  {label:<9} {found[label]['time']}  {printable(found[label]['place'])}" for label in ("first", "last")
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _summary_of_hours(past: PastHours, unusual: int) -> None:
+    text = f"Baselines: {past.judged} hours judged, {unusual} of a person or client unusual"
+    if past.unsealed_from is not None:
+        moment = datetime.fromtimestamp(past.unsealed_from * HOUR_SECONDS, UTC)
+        text += f"; hours from {moments.recorded(moment)} on are not judged, because they are not all sealed"
+    click.echo(f"{text}.", err=True)
 
 
 def _summary(detection: Detection, rules: int, sealing: str, *, with_unsealed: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from math import sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 LEAST_DAYS, LEAST_HOURS = 5, 20
 """A baseline judges after so many different days and hours with calls."""
@@ -47,6 +47,8 @@ class Judgement:
 class Baseline:
     """The numbers that are kept for one person or client."""
 
+    peak_factor: ClassVar[float] = PEAK_FACTOR
+
     mean: float = 0.0
     """The mean of the roots of the counts of active hours, newer ones with more weight."""
     spread: float = 0.0
@@ -65,7 +67,7 @@ class Baseline:
         bound = None
         if self.days >= LEAST_DAYS and self.hours >= LEAST_HOURS:
             root = self.mean + SPREADS * max(self.spread, _LEAST_SPREAD)
-            bound = int(max(root * root, PEAK_FACTOR * self.peak, LEAST_CALLS))
+            bound = int(max(root * root, self.peak_factor * self.peak, LEAST_CALLS))
         of_day = hour % HOURS
         near = (self.by_hour[(of_day + step) % HOURS] for step in (-1, 0, 1))
         is_new = self.days >= _LEAST_DAYS_FOR_HOURS and all(weight < _RARE for weight in near)

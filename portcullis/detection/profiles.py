@@ -71,6 +71,7 @@ class Activity:
     calls: int
     first: StoredEvent
     last: StoredEvent
+    is_sealed: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,14 @@ def hour_of(seconds: float) -> int:
 class Profiles:
     """The profiles in the file `path`. An hour is learnt whole or not at all, and once."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises `ProfilesError`."""
+    def __init__(self, path: Path, *, is_lasting: bool = True) -> None:
+        """With `is_lasting` every hour is flushed to the disk. Raises `ProfilesError`."""
         self._path = path
         try:
             os.close(private_files.descriptor(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW))
             self._database = sqlite3.connect(path, isolation_level=None)
+            if not is_lasting:
+                self._database.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY;")
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version not in {0, _VERSION}:
                 raise ProfilesError(f"{path}: it is of another version ({version}) of this program")
@@ -152,9 +155,9 @@ class Profiles:
 
 
 def activities_of(
-    audit_dir: Path, hour: int, sealing: Sealing, reading: Reading
+    audit_dir: Path, hour: int, sealing: Sealing, reading: Reading, *, with_unsealed: bool = False
 ) -> tuple[dict[str, Activity], bool]:
-    """Return the calls of each caller in an hour, and whether all of the events are sealed."""
+    """Return the calls of each caller in an hour, and whether all of the events are sealed, or need not be."""
     since, until = (
         moments.recorded(datetime.fromtimestamp(each * HOUR_SECONDS, UTC)) for each in (hour, hour + 1)
     )
@@ -162,7 +165,8 @@ def activities_of(
     found: dict[str, Activity] = {}
     counts: Counter[str] = Counter()
     for event in events(audit_dir, NeededEvents(((need, since),), until), reading):
-        if not sealing.covers(event):
+        is_sealed = sealing.covers(event)
+        if not is_sealed and not with_unsealed:
             return {}, False
         caller = _caller_of(event.fields)
         if caller is None or (caller.key not in found and len(found) >= _MOST_COUNTED):
@@ -171,9 +175,11 @@ def activities_of(
         activity = found.get(caller.key)
         if activity is None:
             login = event.fields.get("user")
-            found[caller.key] = Activity(caller, login if isinstance(login, str) else None, 1, event, event)
+            name = login if isinstance(login, str) else None
+            found[caller.key] = Activity(caller, name, 1, event, event, is_sealed)
             continue
         activity.calls = counts[caller.key]
+        activity.is_sealed &= is_sealed
         activity.first = min(activity.first, event, key=lambda one: one.time)
         activity.last = max(activity.last, event, key=lambda one: one.time)
     return found, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from portcullis.alerts.learning import Learner
 from portcullis.alerts.outbox import Outbox
 from portcullis.audit import moments
 from portcullis.audit.sealing import Sealing
+from portcullis.cli.main import cli
 from portcullis.detection import profiles
 from portcullis.detection.baselines import Baseline
 from portcullis.detection.profiles import FILE_NAME, Profiles
@@ -26,6 +29,8 @@ from tests.support.audit_segments import SegmentWriter
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from click.testing import Result
 
 DAY = 24
 MONA: dict[str, Any] = {"user": "mona", "user_id": 7, "client_id": "editor"}
@@ -260,3 +265,55 @@ def test_a_profile_goes_after_ninety_days_without_a_call(tmp_path: Path) -> None
 
 def test_recorded_times_are_those_of_the_hour() -> None:
     assert profiles.hour_of(datetime(1970, 1, 2, 1, 59, tzinfo=UTC).timestamp()) == 25
+
+
+# -- over the past -----------------------------------------------------------------------------------------------
+
+
+def detect(learning: Learning, since: str, until: str, *options: str) -> Result:
+    """Run `portcullis audit detect` with baselines and one rule, which finds nothing here."""
+    place = ("--audit-dir", str(learning.world.audit_dir), "--since", since, "--until", until)
+    rule = ("--rule", "refresh_token_reuse", "--baselines", "--json")
+    return CliRunner().invoke(cli, ["audit", "detect", *place, *rule, *options])
+
+
+def test_hours_of_the_past_are_judged_by_what_was_known_then(learning: Learning) -> None:
+    learning.call(START.replace(hour=3), 300)
+    learning.world.seal()
+    result = detect(learning, "2026-11-30T00:00:00Z", "2026-11-30T06:00:00Z")
+    assert result.exit_code == 3, result.output
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(one["rule"], one["group"], one["events"]) for one in found] == [
+        ("unusual_requests", {"user_id": "7"}, 300),
+        ("unusual_hour", {"user_id": "7"}, 300),
+    ]
+    assert found[0]["condition"].startswith("300 calls in one hour, more than 60; usual are 6 in an hour")
+    assert "Baselines: 6 hours judged, 1 of a person or client unusual." in result.stderr
+    before = detect(learning, "2026-11-29T00:00:00Z", "2026-11-30T00:00:00Z")
+    assert (before.exit_code, before.stdout) == (0, ""), "the burst comes later"
+    assert list(learning.world.audit_dir.parent.glob(f"{FILE_NAME}*")) == [], "nothing is kept"
+
+
+def test_hours_of_the_past_that_are_not_sealed_are_judged_with_the_option_only(learning: Learning) -> None:
+    learning.world.seal()
+    learning.call(START.replace(hour=3), 300)
+    period = ("2026-11-30T00:00:00Z", "2026-11-30T06:00:00Z")
+    result = detect(learning, *period)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "hours from 2026-11-30T03:00:00.000000Z on are not judged" in result.stderr
+    unsealed = detect(learning, *period, "--unsealed")
+    assert unsealed.exit_code == 3
+    assert {json.loads(line)["rule"] for line in unsealed.stdout.splitlines()} == {
+        "unusual_requests",
+        "unusual_hour",
+    }
+
+
+def test_an_unusual_hour_of_the_past_is_shown_to_people_with_its_numbers(learning: Learning) -> None:
+    learning.call(START.replace(hour=3), 300)
+    place = ("--audit-dir", str(learning.world.audit_dir), "--since", "2026-11-30T00:00:00Z")
+    period = (*place, "--until", "2026-11-30T06:00:00Z", "--baselines", "--unsealed")
+    result = CliRunner().invoke(cli, ["audit", "detect", *period])
+    assert "MEDIUM  More calls than usual  (unusual_requests)" in result.stdout
+    assert "  people    mona" in result.stdout
+    assert "  because   300 calls in one hour, more than 60" in result.stdout

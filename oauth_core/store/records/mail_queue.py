@@ -45,7 +45,7 @@ _MAIL = SealedCodec(QueuedMail)
 
 
 class MailResult(StrEnum):
-    """What became of an attempt to send a mail, or of a mail without one."""
+    """The result of an attempt to send a mail, or of a mail for which there was none."""
 
     SENT = "sent"
     """The mail server took it."""

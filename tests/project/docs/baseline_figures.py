@@ -1,18 +1,24 @@
-"""Compares the baselines of detection with other detectors on made traces, and writes the figures into a page.
+"""Compares the baselines of detection with other detectors on made and public traces, for a page.
 
-`python -m tests.project.docs.baseline_figures` writes `docs/baselines.md` again; it takes about a minute and needs
-`river` (BSD-3-Clause), which is no dependency of the project: `pip install river` before.
+`python -m tests.project.docs.baseline_figures` writes the figures of made traces into `docs/baselines.md` again.
+With `--nab FOLDER` it writes those of the Numenta Anomaly Benchmark in that folder, which is no part of the
+project. It takes about a minute and needs `river` (BSD-3-Clause), which is no dependency of the project.
 """
 
 from __future__ import annotations
 
+import argparse
+import csv
 import importlib
+import json
 import random
 import re
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import exp, log, sqrt
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +31,12 @@ if TYPE_CHECKING:
 PAGE = ROOT / "docs" / "baselines.md"
 PEOPLE, DAYS, SEED = 400, 60, 20261130
 THEFT_DAYS = range(20, DAYS)
-_MARKED = re.compile(r"(<!-- figures -->\n).*?(<!-- end -->)", re.DOTALL)
+_NAB = (
+    "realTweets/*.csv",
+    "realAWSCloudwatch/elb_request_count_8c0756.csv",
+    "realKnownCause/nyc_taxi.csv",
+)
+"""The series of the benchmark that count events. The others are temperatures, loads and prices."""
 
 
 class Detector(Protocol):
@@ -77,11 +88,17 @@ def trace(rng: random.Random) -> Iterator[Hour]:
                 yield Hour(day * 24 + hour, calls, extra)
 
 
-class Ours:
-    """The baseline of the product."""
+class _OneHighest(Baseline):
+    """The baseline with the highest hour itself in place of three times it."""
 
-    def __init__(self) -> None:
-        self._baseline = Baseline()
+    peak_factor = 1.0
+
+
+class Ours:
+    """The baseline of the product, or a variant of it."""
+
+    def __init__(self, kind: type[Baseline] = Baseline) -> None:
+        self._baseline = kind()
 
     def sees(self, calls: int, hour: int) -> bool:
         found = self._baseline.judge(calls, hour).is_excessive
@@ -165,6 +182,7 @@ def detectors() -> dict[str, Callable[[], Detector]]:
     """A maker of each detector, by its name in the page."""
     found: dict[str, Callable[[], Detector]] = {
         "**baseline** (roots, mean and spread, highest hour)": Ours,
+        "baseline with once the highest hour, not three times": lambda: Ours(_OneHighest),
         "robust z-score above 6": lambda: RobustZ(6),
         "robust z-score above 12": lambda: RobustZ(12),
         "robust z-score above 25": lambda: RobustZ(25),
@@ -172,9 +190,9 @@ def detectors() -> dict[str, Callable[[], Detector]]:
         "Poisson tail below 10⁻¹⁰⁰": lambda: PoissonTail(1e-100),
     }
     anomaly: Any = importlib.import_module("river.anomaly")
-    for limit in (0.9999, 0.999999):
-        found[f"`river` GaussianScorer above {limit}"] = lambda limit=limit: OfRiver(  # type: ignore[misc]
-            anomaly.GaussianScorer(window_size=200, grace_period=20), limit, of_values=True
+    for power, digits in ((4, "⁴"), (6, "⁶"), (12, "¹²")):
+        found[f"`river` GaussianScorer above 1 - 10⁻{digits}"] = lambda power=power: OfRiver(  # type: ignore[misc]
+            anomaly.GaussianScorer(window_size=200, grace_period=20), 1 - 10**-power, of_values=True
         )
     for limit in (0.9, 0.97):
         found[f"`river` HalfSpaceTrees above {limit}"] = lambda limit=limit: OfRiver(  # type: ignore[misc]
@@ -211,10 +229,79 @@ def figures() -> str:
     return "".join(rows)
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Series:
+    """A public series by the hour: its counts, and the hours of its known anomalies."""
+
+    hours: tuple[Hour, ...]
+    anomalies: tuple[range, ...]
+
+    @property
+    def usual_days(self) -> float:
+        """Days outside the anomalies, as far as there are hours with events."""
+        return sum(not self.is_anomaly(hour.hour) for hour in self.hours) / 24
+
+    def is_anomaly(self, hour: int) -> bool:
+        """Return whether the hour is part of a known anomaly."""
+        return any(hour in anomaly for anomaly in self.anomalies)
+
+
+def _hour(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) // 3600
+
+
+def public_series(folder: Path) -> list[Series]:
+    """Read the counts of the benchmark in `folder`. Raises `OSError` if it is not there."""
+    windows = json.loads((folder / "labels" / "combined_windows.json").read_text(encoding="utf-8"))
+    found = []
+    for path in sorted(path for pattern in _NAB for path in (folder / "data").glob(pattern)):
+        counts: Counter[int] = Counter()
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                counts[_hour(row["timestamp"])] += round(float(row["value"]))
+        known = windows[path.relative_to(folder / "data").as_posix()]
+        anomalies = tuple(range(_hour(begin), _hour(end) + 1) for begin, end in known)
+        hours = tuple(Hour(hour, calls) for hour, calls in sorted(counts.items()) if calls)
+        found.append(Series(hours, anomalies))
+    return found
+
+
+def public_figures(folder: Path) -> str:
+    """The table of the public series."""
+    series = public_series(folder)
+    known = sum(len(one.anomalies) for one in series)
+    days = sum(one.usual_days for one in series)
+    rows = [
+        f"{len(series)} series with {days:.0f} days outside {known} known anomalies:\n\n",
+        "| detector | false alarms per 1,000 series-days | anomalies with an alarm |\n",
+        "|---|---|---|\n",
+    ]
+    for name, make in detectors().items():
+        false = found = 0
+        for one in series:
+            detector = make()
+            alarms = [hour.hour for hour in one.hours if detector.sees(hour.calls, hour.hour)]
+            false += sum(not one.is_anomaly(hour) for hour in alarms)
+            found += sum(any(hour in anomaly for hour in alarms) for anomaly in one.anomalies)
+        rows.append(f"| {name} | {1000 * false / days:.0f} | {100 * found / known:.0f} % |\n")
+    return "".join(rows)
+
+
+def write(mark: str, made: str) -> None:
+    """Replace the figures behind the comment `mark` in the page."""
+    marked = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- end -->)", re.DOTALL)
     page = PAGE.read_text(encoding="utf-8")
-    made = figures()
-    PAGE.write_text(_MARKED.sub(lambda found: f"{found[1]}{made}{found[2]}", page), encoding="utf-8")
+    PAGE.write_text(marked.sub(lambda found: f"{found[1]}{made}{found[2]}", page), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the figures of docs/baselines.md again.")
+    parser.add_argument("--nab", type=Path, help="The folder of the Numenta Anomaly Benchmark.")
+    folder = parser.parse_args().nab
+    if folder is None:
+        write("figures", figures())
+    else:
+        write("public figures", public_figures(folder))
 
 
 if __name__ == "__main__":

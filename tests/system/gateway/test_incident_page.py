@@ -11,13 +11,15 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 
+from oauth_core.process import private_files
+from tests.support.alerts import GATEWAY, SECRET, receiving
 from tests.support.authz_process import wait_for_news
 from tests.support.mcp_clients import claims_of, probe
 from tests.support.oauth_client import OAuthClient, Pkce
@@ -26,6 +28,7 @@ from tests.support.project import ROOT
 from tests.support.refreshes import let_pass_since_refreshes
 
 if TYPE_CHECKING:
+    from tests.support.alerts import Receiver
     from tests.support.gateway import RunningGateway
 
 PAGE = (ROOT / "docs" / "incidents.md").read_text(encoding="utf-8")
@@ -142,6 +145,71 @@ def test_each_command_that_stops_an_incident_has_one_that_shows_its_extent() -> 
         assert extent.startswith("`portcullis audit ")
 
 
+def test_each_command_of_the_example_that_ends_access_is_followed_by_one_that_shows_its_extent() -> None:
+    ends = re.compile(r"portcullis (users (block|revoke)|clients (disable|revoke|delete)|(grants|tokens) revoke)")
+    found = [following for command, following in pairwise([*EXAMPLE, ""]) if ends.match(command)]
+    assert len(found) >= 2
+    assert [one for one in found if not one.startswith("portcullis audit ")] == []
+
+
+def test_each_section_with_a_command_that_stops_something_shows_its_extent() -> None:
+    stops = re.compile(r"^ {4}portcullis (services disable|pause|clients disable|users accept)", re.MULTILINE)
+    sections = [section for section in PAGE.split("\n## ") if stops.search(section)]
+    assert len(sections) == 4
+    assert [section.splitlines()[0] for section in sections if "`portcullis audit " not in section] == []
+
+
+def alert_about(theft: Theft, receiver: Receiver) -> dict[str, Any]:
+    """Run the program for alerts over the record of the gateway; the alert about the grant of the theft."""
+    secret = private_files.write(theft.folder / "hook.secret", SECRET)
+    (theft.folder / "alerts.toml").write_text(
+        f'{GATEWAY}[audit]\ndir = "{theft.gateway.state_dir}/audit"\n[alerts]\n'
+        f'outbox = "{theft.folder}/alerts.sqlite3"\n[[alerts.destinations]]\nname = "hook"\nkind = "webhook"\n'
+        f'url = "{receiver.url}"\nsecret_file = "{secret}"\n',
+        encoding="utf-8",
+    )
+
+    def found() -> list[dict[str, Any]]:
+        theft.run("portcullis alerts run --once --config alerts.toml")
+        alerts = [one.data for one in receiver.received]
+        return [one for one in alerts if one["rule"] == "refresh_token_reuse" and theft.grant_id in one["subject"]]
+
+    until(found, "the alert")
+    return found()[0]
+
+
+async def account_page(theft: Theft) -> str:
+    """The account page of the victim."""
+    async with OAuthClient(theft.gateway.url) as browser:
+        to_github = await browser.http.post(f"{browser.issuer}/account/sign-in")
+        await browser.http.get(await browser.from_github(to_github, VICTIM))
+        return (await browser.http.get(f"{browser.issuer}/account")).text
+
+
+async def test_the_theft_causes_an_alert_with_working_commands_and_the_person_reads_what_happened(
+    theft: Theft,
+) -> None:
+    with receiving() as receiver:
+        alert = alert_about(theft, receiver)
+    assert f"portcullis audit timeline grant:{theft.grant_id}" in alert["extent"]
+    for command in alert["extent"]:
+        assert theft.grant_id in theft.run(f"{command} --json"), command
+    stops = [
+        command for command in EXAMPLE if re.match("portcullis (users (un)?block|clients (dis|en)able)", command)
+    ]
+    assert len(stops) == 4
+    for command in stops:
+        theft.run(command)
+
+    async def is_told() -> bool:
+        page = await account_page(theft)  # a sign-in within the second of the block is void
+        return all(text in page for text in ("its key was used twice", "You were blocked", "stolen laptop"))
+
+    async with asyncio.timeout(60):
+        while not await is_told():
+            pass
+
+
 async def test_a_stolen_refresh_token_is_found_ended_and_shown_with_the_commands_of_the_page(theft: Theft) -> None:
     outputs = {command: theft.run(command) for command in EXAMPLE}
     found = [
@@ -149,6 +217,13 @@ async def test_a_stolen_refresh_token_is_found_ended_and_shown_with_the_commands
         for line in outputs["portcullis audit search --event refresh.reused --since -1d --json"].splitlines()
     ]
     assert (theft.grant_id, VICTIMS_ADDRESS) in {(one["grant_id"], one["source"]) for one in found}
+
+    (detected,) = (text for command, text in outputs.items() if "audit detect" in command)
+    assert "(refresh_token_reuse)" in detected
+    assert theft.grant_id in detected
+    of_the_client = outputs["portcullis audit timeline client:CLIENT_ID --since -7d"]
+    assert "client.disabled" in of_the_client
+    assert "leaks its tokens" in of_the_client
 
     timeline = theft.events("portcullis audit timeline grant:GRANT_ID")
     done = [one for one in timeline if one["outcome"] != "intent"]
