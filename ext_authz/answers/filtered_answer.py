@@ -95,8 +95,8 @@ class FilteredAnswer:
             if not await self._owner.large.wait(self._context.subject):
                 sent += self._refuse(DenyReason.LISTS_BUSY)
                 break
-            found = self._waiting.popleft()
-            if self._held <= VERY_LARGE:
+            found = self._next_waiting()
+            if self._held - self._unsent <= VERY_LARGE:
                 sent += self._filtered(found)
                 continue
             async with self._owner.thread:
@@ -203,13 +203,25 @@ class FilteredAnswer:
             body = b"event: message\ndata: " + _response(reason, context).body.encode() + b"\n\n"
         return envoy_processing.pass_body(body or b"", is_last=True)
 
+    def _next_waiting(self) -> Part | Trailers:
+        """Return what waits, all parts of the body as one."""
+        first = self._waiting.popleft()
+        if isinstance(first, Trailers):
+            return first
+        data, is_last = [first.data], first.is_last
+        while self._waiting and isinstance(part := self._waiting[0], Part):
+            self._waiting.popleft()
+            data.append(part.data)
+            is_last = is_last or part.is_last
+        return Part(b"".join(data), is_last)
+
     def _take_headers(self) -> list[bytes]:
         headers, self._headers, self._is_passed = self._headers, None, True
         return [] if headers is None else [headers]
 
     def _is_large(self, found: Part | Trailers) -> bool:
         is_due = self._is_stream or isinstance(found, Trailers) or found.is_last
-        return is_due and self._held > LARGE
+        return is_due and self._held - self._unsent > LARGE
 
     def _hold(self, more: int) -> bool:
         self._held += more

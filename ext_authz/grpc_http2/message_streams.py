@@ -84,7 +84,7 @@ class MessageStreams:
         self._calls = calls
         self._outgoing = outgoing
         self._broken = broken
-        # Calls that wait for the peer to take our messages before they give it new room.
+        # Calls that give the peer no new room before it takes our messages, or before their turn has come.
         self._without_room: dict[int, MessageStream] = {}
 
     def open(self, stream: int, call: Call) -> MessageStream:
@@ -157,7 +157,7 @@ class MessageStreams:
     def _renew(self, stream: int, state: MessageStream) -> None:
         if state.taken < _RENEWED_FROM:
             return
-        if self._outgoing.unsent(stream):
+        if self._outgoing.unsent(stream) or state.answer.is_late:
             self._without_room[stream] = state
             return
         self._without_room.pop(stream, None)
@@ -168,6 +168,7 @@ class MessageStreams:
         try:
             self._send(stream, state, await state.answer.catch_up())
             self._account(stream, state)
+            self._renew(stream, state)
         except CallError as error:
             self._broken(stream, error)
         except Exception:  # noqa: BLE001 - as in `take`

@@ -252,3 +252,19 @@ async def test_a_connection_that_ends_leaves_no_reference_cycles() -> None:
     gc.collect()
     await connect()
     assert gc.collect() == 0
+
+
+async def test_a_stream_gets_no_new_room_while_it_waits_for_its_turn() -> None:
+    peer = opened()
+    peer.send(head(1, OPENING), data(1, messages(headers("text/event-stream"), part(b": " + b"x" * LARGE))))
+    sent = 0
+    while sent < STREAM_WINDOW // 2:
+        peer.send(data(1, messages(part(b"x" * 8000))))
+        sent += 8000
+
+    def room() -> list[Frame]:
+        return [each for each in peer.frames() if each.kind == http2_codec.WINDOW_UPDATE and each.stream == 1]
+
+    assert room() == []
+    while not room():
+        await settle()
