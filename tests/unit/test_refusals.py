@@ -139,7 +139,8 @@ def test_a_code_of_json_rpc_is_a_number(reason: DenyReason) -> None:
 
 @pytest.mark.parametrize("reason", sorted(DenyReason))
 def test_every_refusal_of_the_check_is_recorded(reason: DenyReason) -> None:
-    assert reason.event is EventKind.ACCESS_DENIED
+    is_limit = reason.row.status == 429
+    assert reason.event is (EventKind.RATE_LIMITED if is_limit else EventKind.ACCESS_DENIED)
 
 
 def test_the_errors_of_bearer_tokens_have_a_challenge() -> None:
