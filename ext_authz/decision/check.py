@@ -227,7 +227,7 @@ class Authorizer:
             if taken is False:
                 return None
             if taken is not True:
-                return self._refuse_limited(request, context, service, taken, begun), False
+                return self._refuse_limited(request, context, service, cached, taken, begun), False
         try:
             answer = self._allow(service, cached, context, request)
         except NotRecordedError:
@@ -242,6 +242,7 @@ class Authorizer:
         self, request: IncomingRequest, context: DecisionContext, begun: float
     ) -> tuple[DecisionContext, tuple[bytes, bool]]:
         """Do what `_conclude` does, for a request that needs permits of Redis. Returns the last context too."""
+        cached = None
         for _ in range(_MOST_QUESTIONS):
             charges = _charges_of(context)
             if charges:
@@ -252,25 +253,33 @@ class Authorizer:
             if concluded is not None:
                 return context, concluded
         service, charges = context.service, _charges_of(context)
-        if service is None or not charges:
+        if service is None or cached is None or not charges:
             raise AssertionError("permits are needed for an allowed request alone")
         refused = Refused(charges[0], _LOST_RACE)
-        return context, (self._refuse_limited(request, context, service, refused, begun), False)
+        return context, (self._refuse_limited(request, context, service, cached, refused, begun), False)
 
-    def _refuse_limited(
-        self, request: IncomingRequest, context: DecisionContext, service: Service, refused: Refused, begun: float
+    def _refuse_limited(  # noqa: PLR0917 - all that a refusal needs
+        self,
+        request: IncomingRequest,
+        context: DecisionContext,
+        service: Service,
+        cached: CachedVerdict,
+        refused: Refused,
+        begun: float,
     ) -> bytes:
-        """Refuse a request that may pass, for want of a permit."""
-        claims = context.claims
-        if claims is None:
-            raise AssertionError("limits are those of known callers")
-        deny = limited(refused.charge, claims, refused.wait)
+        """Refuse a request that may pass, for want of a permit. It must cost less than a request that passes."""
+        deny = limited(refused.charge, cached.verdict.claims, refused.wait)
         is_repeated = self._limit_refusals.is_repeated(refused.charge)
         # A caller that goes on calling gets its answer without the id, so that it costs one check and not two.
         if not is_repeated and check_steps.continues_to_refusal(deny, request, context):
             return check_steps.TO_REFUSAL
         self._limit_refusals.record(deny, refused.charge, request, service.name, context.request)
-        return self._encode_refusal(deny, request, service, begun, context)
+        metadata = cached.limited
+        if metadata is None or metadata[0] is not deny.reason:
+            encoded = envoy_messages.encode_metadata(deny.reason, deny.claims, service.name)
+            metadata = cached.limited = (deny.reason, encoded)
+        answer = self._encode_refusal(deny, request, service, begun, context) + metadata[1]
+        return answer + envoy_messages.encode_called(request, context.request)
 
     def _refuse_unrecorded(self, request: IncomingRequest, context: DecisionContext, begun: float) -> bytes:
         """Refuse a request that may pass, because it cannot be recorded."""
@@ -328,7 +337,9 @@ class Authorizer:
                 reason=deny.reason,
                 parsed=parsed,
             )
-        return self._encode_refusal(deny, request, service, begun, context)
+        answer = self._encode_refusal(deny, request, service, begun, context)
+        answer += envoy_messages.encode_metadata(deny.reason, deny.claims, service and service.name)
+        return answer if request is None else answer + envoy_messages.encode_called(request, parsed)
 
     def _encode_refusal(
         self,
@@ -338,7 +349,7 @@ class Authorizer:
         begun: float,
         context: DecisionContext | None,
     ) -> bytes:
-        name = None if service is None else service.name
+        """Return the answer without its metadata, and count it."""
         service = _under_requested_url(service, request)
         # The required scopes may depend on the token; everything else is the same for all callers.
         kind = (deny.reason, None if service is None else service.resource, deny.detail, deny.retry_after)
@@ -354,10 +365,7 @@ class Authorizer:
                     self._refusals.clear()
                 self._refusals[kind] = answer
         self.meter.refused(deny.reason, begun)
-        answer += envoy_messages.encode_metadata(deny.reason, deny.claims, name)
-        if request is None:
-            return answer
-        return answer + envoy_messages.encode_called(request, None if context is None else context.request)
+        return answer
 
     def _fail(self, begun: float) -> bytes:
         self._log.exception("check.failed")

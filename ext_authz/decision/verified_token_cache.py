@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from oauth_core.model import AccessClaims, Service
     from oauth_core.policy.decision import Verdict
     from oauth_core.policy.rbac import RbacPolicy
+    from oauth_core.refusals import DenyReason
 
 _MOST_REJECTED = 10_000
 """The number of rejected tokens in the cache; about 200 bytes each."""
@@ -44,15 +45,17 @@ _LASTING = frozenset(
 class CachedVerdict:
     """The verdict on a token at one service, and its allow response, once there was one.
 
-    The response may be used again before second `until`.
+    The response may be used again before second `until`. `limited` is the metadata of the last refusal by a limit,
+    after its reason.
     """
 
-    __slots__ = ("response", "until", "verdict")
+    __slots__ = ("limited", "response", "until", "verdict")
 
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
         self.response: AllowResponse | None = None
         self.until = 0
+        self.limited: tuple[DenyReason, bytes] | None = None
 
 
 class CachedToken:

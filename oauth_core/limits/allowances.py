@@ -11,7 +11,7 @@ caller. `oauth_core.store.records.call_permits` has the same arithmetic as a scr
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 SECOND = 1_000_000
@@ -40,11 +40,12 @@ class CallRate:
 
     count: int
     seconds: int
+    each: int = field(init=False, repr=False)
+    """Microseconds after which one permit comes back, rounded up."""
 
-    @property
-    def each(self) -> int:
-        """Microseconds after which one permit comes back, rounded up."""
-        return -(-self.seconds * SECOND // self.count)
+    def __post_init__(self) -> None:
+        """Compute `each` once: every call needs it."""
+        object.__setattr__(self, "each", -(-self.seconds * SECOND // self.count))
 
     @property
     def hold(self) -> int:

@@ -44,7 +44,7 @@ def tool_charges_of(
     request: Session | Call | CallFault | None,
 ) -> tuple[Charge, ...]:
     """The permits that `request` needs in addition, by the `limits` of tools at `service`."""
-    if not isinstance(request, Call) or request.kind is not NameKind.TOOL or request.name is None:
+    if not limits or not isinstance(request, Call) or request.kind is not NameKind.TOOL or request.name is None:
         return ()
     return tuple(
         charge

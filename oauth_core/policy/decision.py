@@ -271,15 +271,12 @@ def _decide_on(verdict: Verdict, service: Service, context: DecisionContext) -> 
         if isinstance(context.session, ForeignSession):
             # The same answer as for a session that never was: a client then begins another one.
             return Deny(DenyReason.UNKNOWN_SESSION, claims)
-        # Only the check with the body is final, so only that one costs permits.
-        return Allow(claims, () if context.by_headers else _charges(verdict, service, context))
+        if context.by_headers or not (verdict.charges or verdict.tool_limits):
+            # Only the check with the body is final, so only that one costs permits.
+            return Allow(claims)
+        tools = tool_charges_of(service, verdict.tool_limits, claims, context.request)
+        return Allow(claims, verdict.charges + tools)
     return _deny_for_missing_right(result, claims)
-
-
-def _charges(verdict: Verdict, service: Service, context: DecisionContext) -> tuple[Charge, ...]:
-    if not verdict.tool_limits:
-        return verdict.charges
-    return verdict.charges + tool_charges_of(service, verdict.tool_limits, verdict.claims, context.request)
 
 
 def limited(charge: Charge, claims: AccessClaims, wait: int) -> Deny:

@@ -188,6 +188,18 @@ STEPS = st.lists(
 
 @given(RATES, STEPS)
 @example(CallRate(60, 60), [(0, 30, 6 * SECOND, True), (1, 30, 6 * SECOND, True)] * 10)
+@example(
+    # Two processes in turn hold permits that they do not use, while the bucket is filled.
+    CallRate(60, 60),
+    [
+        *((number, 27, 60 * SECOND, True) for number in (0, 1)),
+        (0, 1, 59 * SECOND // 10, False),
+        (1, 1, SECOND // 10, True),
+        (2, 0, 58 * SECOND // 10, False),
+        (2, 70, SECOND // 10, True),
+        (3, 70, 0, False),
+    ],
+)
 @examples(150)
 def test_processes_that_share_a_rate_use_at_most_a_hold_more_of_it(
     rate: CallRate, steps: list[tuple[int, int, int, bool]]

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from ext_authz.decision import answer_metadata, envoy_messages
+from ext_authz.decision.call_permits import CallPermits
 from ext_authz.decision.check import Authorizer, Unrecorded
 from ext_authz.decision.dpop_replay import certificate_of
 from ext_authz.decision.key_cache import KeyCache
@@ -24,6 +25,8 @@ from ext_authz.decision.resolver import ContextResolver, bearer_token
 from ext_authz.decision.verified_token_cache import VerifiedTokenCache
 from oauth_core.jose import certificate_thumbprints
 from oauth_core.jose.signing_keys import SigningKey, VerifyingKeys, public_jwks
+from oauth_core.limits.allowances import SECOND, CallQuota, CallRate, Moment
+from oauth_core.limits.call_limits import CallLimits, ServiceLimits, ToolLimit
 from oauth_core.model import ArgumentCondition, NameRule, Service, ToolRules, Way
 from oauth_core.policy.decision import (
     Allow,
@@ -37,6 +40,7 @@ from oauth_core.policy.decision import (
     Verdict,
     decide,
     evaluate_token,
+    limited,
 )
 from oauth_core.policy.deny_response import deny_response
 from oauth_core.policy.jsonrpc_errors import id_of, id_text
@@ -54,6 +58,7 @@ from tests.support.tokens import ISSUER, NOTES, TIME, claims, new_key
 
 if TYPE_CHECKING:
     from oauth_core.audit import AuditEvent
+    from oauth_core.limits.call_limits import Charge
 
 READ, WRITE = "mcp.notes.read", "mcp.notes.write"
 BOUNDED = ToolRules(
@@ -80,6 +85,16 @@ SERVICES = ServiceIndex(
 ROLE = Role("r", Permissions(frozenset({"mcp.time", READ})), everyone=True)
 WRITER = Role("w", Permissions(frozenset({"mcp.notes"})), users=frozenset({"octocat"}))
 POLICY = RbacPolicy.from_roles((ROLE, WRITER), SERVICES.services)
+LIMITED = RbacPolicy.from_roles(
+    (ROLE, WRITER),
+    SERVICES.services,
+    {
+        "time": ServiceLimits(CallLimits(rate=CallRate(30, 60))),
+        "notes": ServiceLimits(
+            CallLimits(quota=CallQuota(20)), (ToolLimit("*", CallLimits(rate=CallRate(2, 60))),)
+        ),
+    },
+)
 BODIES = [
     b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%s","arguments":%s}}'
     % (number, name, given)
@@ -119,8 +134,11 @@ class EnabledServices:
 class World:
     """All inputs of the two paths, under the control of the test."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, policy: RbacPolicy = POLICY) -> None:
         self.rng = rng
+        self.policy = policy
+        self.steady = 20_000 * 86_400
+        self.states: dict[str, int] = {}
         self.bodies = random.Random(1)  # noqa: S311 - it must be the same again
         self.now = START
         self.all_keys = [new_key() for _ in range(3)]
@@ -172,7 +190,7 @@ class World:
         service_status = ServiceStatus.UNKNOWN if service is None else self.doors.service_status(service.name)
         shown = certificate_of(request)
         if isinstance(token, Verified) and service is not None:
-            token = evaluate_token(StaticInput(token.claims, service, POLICY))
+            token = evaluate_token(StaticInput(token.claims, service, self.policy))
         parsed = None
         if service is not None and service.rules is not None and isinstance(token, Verdict):
             parsed = parse_request(envoy_messages.message_of(request), with_arguments=True)
@@ -182,8 +200,13 @@ class World:
             service, token, status, service_status, self.now, request.routed_as, parsed, certificate=shown
         )
         match decide(context):
-            case Allow(allowed):
+            case Allow(allowed, charges):
                 assert service is not None
+                if (no_permit := self.plain_limit(charges)) is not None:
+                    deny = limited(no_permit[0], allowed, no_permit[1])
+                    metadata = envoy_messages.encode_metadata(deny.reason, allowed, service.name)
+                    response = deny_response(deny.reason, service, retry_after=deny.retry_after)
+                    return envoy_messages.encode_refused(response.answering(request_id)) + metadata + named
                 life = min(300 if request.method == "GET" else 900, allowed.exp - self.now)
                 answer = envoy_messages.encode_allowed(allowed, service.name, request.lookalikes).lasting(life)
                 assert isinstance(token, Verdict)
@@ -195,6 +218,21 @@ class World:
                 metadata = envoy_messages.encode_metadata(reason, whose, service.name if service else None)
                 refused = deny_response(reason, service, detail, scopes).answering(request_id)
                 return envoy_messages.encode_refused(refused) + metadata + named
+
+    def plain_limit(self, charges: tuple[Charge, ...]) -> tuple[Charge, int] | None:
+        """Count a call of the one person, by the arithmetic alone."""
+        moment = Moment(self.steady * SECOND, self.steady * SECOND)
+        waits = [
+            (charge.limit.allowance.wait(self.states.get(charge.limit.name, 0), moment), charge)
+            for charge in charges
+        ]
+        wait, charge = max(waits, key=lambda one: one[0], default=(0, None))
+        if charge is not None and wait:
+            return charge, wait
+        for _, charge in waits:
+            state = self.states.get(charge.limit.name, 0)
+            self.states[charge.limit.name] = charge.limit.allowance.after(state, moment, 1)
+        return None
 
     # -- events between requests
 
@@ -227,7 +265,8 @@ class World:
             case 5 if self.tokens:
                 self.alive.add(f"jti-{self.rng.randrange(len(self.tokens))}")
             case 6:
-                self.now += self.rng.choice([1, 3, 20])
+                self.now += (passed := self.rng.choice([1, 3, 20]))
+                self.steady += passed
             case 7 if self.rng.random() < 0.2:
                 self.now -= self.rng.choice([1, 60])  # the clock is set
             case 8:
@@ -308,14 +347,15 @@ async def fast_path(world: World, *, remembered: int) -> tuple[Authorizer, KeyCa
     tokens = VerifiedTokenCache(issuer=ISSUER, size=remembered)
     resolver = ContextResolver(
         services=SERVICES,
-        policy=POLICY,
+        policy=world.policy,
         keys=keys,
         tokens=tokens,
         token_status=world,
         service_status=world.doors,
         clock=world.clock,
     )
-    return Authorizer(resolver, world, Unrecorded()), keys
+    permits = CallPermits(None, steady=lambda: world.steady, wall=lambda: world.steady)
+    return Authorizer(resolver, world, Unrecorded(), permits=permits), keys
 
 
 @pytest.mark.parametrize("remembered", [1, 3, 1000])
@@ -344,3 +384,25 @@ async def test_the_fast_path_answers_with_the_same_bytes_as_the_plain_path(
         seen["other arguments"] += b"arguments_not_allowed" in expected or b"ambiguous_arguments" in expected
     assert min(seen[what] for what in ("at once", "later", "allowed", "refused", "other certificate")) > 100, seen
     assert seen["other arguments"] > 20, seen
+
+
+@pytest.mark.parametrize("remembered", [1, 1000])
+async def test_with_limits_the_fast_path_answers_with_the_same_bytes_as_the_plain_path(
+    remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ext_authz.decision.key_cache.READ_AT_MOST_EVERY", 0.0)
+    world = World(random.Random(7), LIMITED)  # noqa: S311 - it must be the same again
+    world.mint()
+    fast, keys = await fast_path(world, remembered=remembered)
+    seen: Counter[str] = Counter()
+    for _ in range(3000):
+        if world.happen():
+            await keys.read()
+        message = world.message()
+        expected = world.plain_answer(message)
+        assert await fast.check(message) == expected, "a new token, a cached one and a denied one count the same"
+        seen["allowed"] += b"x-user-id" in expected
+        for reason in ("rate_limited", "quota_used_up", "revoked"):
+            seen[reason] += reason.encode() in expected
+    assert min(seen[what] for what in ("allowed", "rate_limited", "quota_used_up", "revoked")) > 10, seen
+    fast.close()

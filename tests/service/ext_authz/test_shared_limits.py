@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,11 +26,13 @@ from tests.support.authz_process import (
     running_authz,
 )
 from tests.support.check_messages import check_request, read_answer
+from tests.support.envoy import running_envoy
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from oauth_core.jose.signing_keys import SigningKey
     from tests.support.authz_process import AuthzProcess
@@ -208,3 +211,53 @@ def test_a_flood_while_redis_is_away_gets_no_new_bucket(own_redis: RedisServer, 
         assert passed <= 20
         later = [callers.call(message, 50).count(200) for _ in range(4)]
         assert 40 + passed + sum(later) <= 60, "what passed meanwhile is counted in Redis afterwards"
+
+
+RUNAWAY, LIMIT = 1, 100
+POLITE = range(2, 8)
+
+
+def test_a_runaway_agent_cannot_use_up_a_service_that_others_need(
+    own_redis: RedisServer, key: SigningKey, tmp_path: Path
+) -> None:
+    with running_authz(environ(own_redis, AUTHZ_WORKERS="2"), config=limited(f'rate = "{LIMIT}/day"')) as authz:
+        authz.wait_for_health("SERVING")
+        socket = authz.address.removeprefix("unix:")
+        with running_envoy(tmp_path, socket, raw_headers=False) as envoy, ThreadPoolExecutor(16) as pool:
+            others_are_done = Event()
+
+            def token(person: int, agent: int) -> list[tuple[str, str]]:
+                jti = f"{person}-{agent}"
+                remember(own_redis, jti)
+                minted = mint(
+                    key,
+                    sub=str(person),
+                    github_id=person,
+                    github_user=f"user-{person}",
+                    jti=jti,
+                    client_id=f"c-{agent}",
+                )
+                return [("Authorization", f"Bearer {minted}")]
+
+            def run_away(agent: int) -> list[int]:
+                headers, statuses = token(RUNAWAY, agent), []
+                while not (others_are_done.is_set() and 429 in statuses[-1:]):
+                    statuses.append(envoy.post("/time/mcp", headers).status)
+                return statuses
+
+            def call_politely(person: int) -> list[int]:
+                headers = token(person, 1)
+                return [envoy.post("/time/mcp", headers).status for _ in range(LIMIT // 2)]
+
+            # Eight agents of one person, each with a token and a client of its own.
+            running = [pool.submit(run_away, agent) for agent in range(8)]
+            polite = list(pool.map(call_politely, POLITE))
+            others_are_done.set()
+            statuses = [status for agent in running for status in agent.result()]
+            assert polite == [[200] * (LIMIT // 2)] * len(POLITE), "no call of another person is refused"
+            assert set(statuses) == {200, 429}
+            assert statuses.count(200) <= LIMIT, "all agents of a person count together"
+            refused = envoy.post("/time/mcp", token(RUNAWAY, 1))
+            assert refused.status == 429
+            assert int(refused.headers["retry-after"]) > 0
+            assert refused.headers["content-type"] == "application/json"
