@@ -89,9 +89,9 @@ LIMITED = RbacPolicy.from_roles(
     (ROLE, WRITER),
     SERVICES.services,
     {
-        "time": ServiceLimits(CallLimits(rate=CallRate(30, 60))),
+        "time": ServiceLimits(CallLimits(rate=CallRate(5, 60))),
         "notes": ServiceLimits(
-            CallLimits(quota=CallQuota(20)), (ToolLimit("*", CallLimits(rate=CallRate(2, 60))),)
+            CallLimits(quota=CallQuota(6)), (ToolLimit("*", CallLimits(rate=CallRate(4, 60))),)
         ),
     },
 )
@@ -222,10 +222,8 @@ class World:
     def plain_limit(self, charges: tuple[Charge, ...]) -> tuple[Charge, int] | None:
         """Count a call of the one person, by the arithmetic alone."""
         moment = Moment(self.steady * SECOND, self.steady * SECOND)
-        waits = [
-            (charge.limit.allowance.wait(self.states.get(charge.limit.name, 0), moment), charge)
-            for charge in charges
-        ]
+        states = self.states
+        waits = [(one.limit.allowance.wait(states.get(one.limit.name, 0), moment), one) for one in charges]
         wait, charge = max(waits, key=lambda one: one[0], default=(0, None))
         if charge is not None and wait:
             return charge, wait
@@ -404,5 +402,5 @@ async def test_with_limits_the_fast_path_answers_with_the_same_bytes_as_the_plai
         seen["allowed"] += b"x-user-id" in expected
         for reason in ("rate_limited", "quota_used_up", "revoked"):
             seen[reason] += reason.encode() in expected
-    assert min(seen[what] for what in ("allowed", "rate_limited", "quota_used_up", "revoked")) > 10, seen
+    assert min(seen[what] for what in ("allowed", "rate_limited", "quota_used_up", "revoked")) > 3, seen
     fast.close()
