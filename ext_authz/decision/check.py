@@ -338,7 +338,8 @@ class Authorizer:
                 parsed=parsed,
             )
         answer = self._encode_refusal(deny, request, service, begun, context)
-        answer += envoy_messages.encode_metadata(deny.reason, deny.claims, service and service.name)
+        name = None if service is None else service.name
+        answer += envoy_messages.encode_metadata(deny.reason, deny.claims, name)
         return answer if request is None else answer + envoy_messages.encode_called(request, parsed)
 
     def _encode_refusal(

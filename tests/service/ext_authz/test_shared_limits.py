@@ -240,7 +240,8 @@ def test_a_runaway_agent_cannot_use_up_a_service_that_others_need(
                 return [("Authorization", f"Bearer {minted}")]
 
             def run_away(agent: int) -> list[int]:
-                headers, statuses = token(RUNAWAY, agent), []
+                headers = token(RUNAWAY, agent)
+                statuses: list[int] = []
                 while not (others_are_done.is_set() and 429 in statuses[-1:]):
                     statuses.append(envoy.post("/time/mcp", headers).status)
                 return statuses
