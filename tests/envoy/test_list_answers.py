@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from oauth_core.policy.session_binding import OpenedSession, SessionSealer, read_session_keys
 from tests.envoy.listing_gateway import SEEN, TOOLS, ListingGateway, running_listing_gateway
 from tests.support.master_key import SESSION_KEY
+from tests.support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,5 +250,11 @@ def test_a_stream_that_is_not_resumed_is_not_read(gateway: ListingGateway) -> No
 def test_a_refused_list_is_in_the_audit_record_and_in_the_access_log(gateway: ListingGateway) -> None:
     gateway.service.script = lambda one: one.whole(b"[]")
     assert _error(gateway.ask()) == (502, 7, "bad_answer")
-    (event,) = [each for each in gateway.authz.log() if each.get("reason") == "list_unreadable"][-1:]
+
+    def recorded() -> list[dict[str, Any]]:
+        return [each for each in gateway.authz.log() if each.get("reason") == "list_unreadable"]
+
+    until(lambda: bool(recorded()))
+    event = recorded()[-1]
     assert (event["service"], event["user"], event["mcp_method"]) == ("time", "octocat", "tools/list")
+    until(lambda: '"reason":"list_unreadable"' in gateway.gate.log.read_text(encoding="utf-8"))
