@@ -25,10 +25,11 @@ _DEEPEST = 32
 _LONGEST_INTEGER = 100
 """Digits."""
 
-_SHAPE = bytes.maketrans(b"123456789E[{]}", b"000000000e(())")
-"""Makes all digits, both exponent signs and all brackets the same, so that few searches find all of a kind."""
+_SHAPE = bytes.maketrans(b"123456789+E[{]}", b"0000000000e(())")
+"""Makes all digits, exponents and brackets the same, so that few searches find all of a kind. A plus becomes a
+digit, since it has no other place in JSON than before one."""
 _NO_SHAPE = bytes(set(range(256)) - set(b'()"\\'))
-_LARGE_EXPONENTS = (b"0e000", b"0e+000")
+_LARGE_EXPONENT = b"0e000"
 _FINITE_DIGITS = 100
 """With fewer digits in a row, and fewer than three in its exponent, a number is finite."""
 _OF_WRITTEN_NUMBERS = (b"0.", b"0e", b"-0")
@@ -63,7 +64,7 @@ class Reader:
         self._deepest = deepest
         self._keeps_text = keeps_text
         self._long = b"0" * min(longest_integer, _FINITE_DIGITS)
-        self._unusual = (self._long, *_LARGE_EXPONENTS, *(_OF_WRITTEN_NUMBERS if keeps_text else ()))
+        self._unusual = (self._long, _LARGE_EXPONENT, *(_OF_WRITTEN_NUMBERS if keeps_text else ()))
         integer = partial(_bounded, longest_integer)
         self._decoder = json.JSONDecoder(
             object_pairs_hook=_unique,
@@ -87,8 +88,7 @@ class Reader:
 
         A string may look like a number or a bracket. So the text without its strings decides if that matters.
         """
-        has_long = text.count(b"0") >= len(self._long) and self._long in text
-        if has_long or b"0e" in text or self._keeps_text:
+        if self._long in text or _LARGE_EXPONENT in text or self._keeps_text:
             outside = _without_strings(text)
             if any(map(outside.__contains__, self._unusual)):
                 return False
