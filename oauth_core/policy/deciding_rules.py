@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MOST_PREPARED = 1000
 
 _Rest = tuple[tuple[str, ...], str, int]
-"""What follows the first `*` of a pattern: the parts between others, the last part, and the characters of all."""
+"""The pattern after its first `*`: the parts between others, the last part, and the characters of all."""
 
 
 class DecidingRules:

@@ -105,7 +105,7 @@ _LINE = {
             ("oauth_client", "client_id"),
         )
     },
-    # What the request calls; with `mcp_claimed` only the caller's headers say so.
+    # The MCP method and name of the request; with `mcp_claimed` they are only claims in the caller's headers.
     **{
         name: f"%DYNAMIC_METADATA(envoy.filters.http.ext_authz:portcullis.{name})%"
         for name in ("mcp_method", "mcp_name", "mcp_claimed")
