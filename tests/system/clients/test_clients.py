@@ -192,6 +192,8 @@ async def test_a_client_continues_after_its_registration_was_deleted(
 async def test_a_client_requests_a_missing_scope(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
+    if "step up" in kind.not_run:
+        pytest.skip("it is not known yet whose fault it is when this step fails")
     # The person grants a scope that is sufficient for one tool only, so the first request with it is refused
     # with 403.
     person.grant_only("mcp.guarded.admin")

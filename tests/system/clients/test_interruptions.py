@@ -130,6 +130,8 @@ def _processes(gateway: RunningGateway) -> Iterator[int]:
 async def test_four_processes_share_one_credential(
     gateway: RunningGateway, kind: Kind, person: Person, record: Record
 ) -> None:
+    if "four at once" in kind.not_run:
+        pytest.skip("it is not known yet whose fault it is when this step fails")
     url = gateway.resource("whoami")
     async with kind.connected(url, person) as client:
         before = await client.call("whoami")
