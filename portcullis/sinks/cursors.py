@@ -119,7 +119,7 @@ class Cursors:
             if os.write(handle, record + b"\n") <= len(record):
                 os.ftruncate(handle, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            os.fsync(handle)
+            private_files.sync_content(handle)
         finally:
             os.close(handle)
         private_files.sync_folder(self.folder)
