@@ -4,7 +4,8 @@ A checkpoint is kept only if its tree begins with the tree of the checkpoint bef
 a node, with its key, can make another history of its events, and not one that fits to what is kept here.
 
 <node>-<key id>/checkpoint      the newest checkpoint that was taken
-<node>-<key id>/2026-11-30.txt  older ones, one for each minute
+<node>-<key id>/latest          the one with the latest time, if the clock of the node went back afterwards
+<node>-<key id>/2026-11-30.txt  older ones, one for each minute of our clock
 <node>-<key id>/conflicts.txt   checkpoints that contradict these, as evidence: both are signed by the node
 
 To accept a node's tree again after a restore that was meant, remove its folder.
@@ -16,8 +17,8 @@ import io
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
 
 LONGEST_MESSAGE = LONGEST_NOTE + 64 * 1024
 """Bytes of a message: a checkpoint and a statement."""
-_MOST_EVIDENCE = 4 * 1024 * 1024
-"""Bytes of evidence of one node. A node that goes on adds nothing that the first ones do not show."""
+_MOST_OF_A_FILE = 4 * 1024 * 1024
+"""Bytes of the older checkpoints of a node in one day, and of the evidence: a node chooses how large they are.
+
+More evidence adds nothing to the first. An older checkpoint proves less than the newest one, which is always kept.
+"""
 _AHEAD_SECONDS = 3600.0
 _NODE = re.compile(r"[a-z0-9_.-]{1,64}")
 
@@ -87,6 +91,8 @@ class Reply:
 
     status: HTTPStatus
     text: str = ""
+    kept: str = ""
+    """The signed checkpoint that is kept, where the one in the message does not continue it."""
 
 
 @dataclass(slots=True)
@@ -162,7 +168,7 @@ class Monitor:
             return self._keep(node, notes[1], checkpoint)
         if checkpoint.size < kept.size:
             # An older checkpoint can be sent again by others. Only the key signs one that is newer.
-            is_newer = _moment(checkpoint) > _moment(kept)
+            is_newer = _moment(checkpoint) > max(_moment(kept), self._latest(node))
             kind = Contradiction.ROLLED_BACK if is_newer else None
             return self._disagree(node, notes[1], kept, checkpoint, kind)
         if checkpoint.size == kept.size:
@@ -174,8 +180,10 @@ class Monitor:
         if not statement.is_about(kept.size, checkpoint):
             return self._disagree(node, notes[1], kept, checkpoint, None)
         if not statement.proves(kept):
-            self._disagree(node, notes[1], kept, checkpoint, Contradiction.FORKED)
-            return Reply(HTTPStatus.UNPROCESSABLE_ENTITY, str(kept.size))
+            disagreement = self._disagree(node, notes[1], kept, checkpoint, Contradiction.FORKED)
+            return replace(disagreement, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+        if _moment(checkpoint) < _moment(kept):
+            self._remember(node, kept)
         return self._keep(node, notes[1], checkpoint)
 
     def _node_of(self, note: str) -> _Node | None:
@@ -198,11 +206,28 @@ class Monitor:
         node.counts.size = found.size
         return found
 
+    def _latest(self, node: _Node) -> datetime:
+        """The latest time that a checkpoint had before the clock of the node went back. Raises `OSError`.
+
+        Without it, a checkpoint of before that moment would be newer than the kept one, and look like a rollback
+        when others send it again.
+        """
+        with suppress(FileNotFoundError, ValueError):
+            return _moment(open_checkpoint(read_note(node.folder / "latest"), node.key))
+        return datetime.min.replace(tzinfo=UTC)
+
+    def _remember(self, node: _Node, kept: Checkpoint) -> None:
+        """Remember the time of the kept checkpoint: the next one has an earlier time. Raises `OSError`."""
+        if _moment(kept) > self._latest(node):
+            private_files.write(node.folder / "latest", read_note(node.folder / "checkpoint"))
+
     def _keep(self, node: _Node, note: str, checkpoint: Checkpoint) -> Reply:
         """Keep a checkpoint, flushed to the disk. Raises `OSError`."""
         node.folder.mkdir(mode=0o700, exist_ok=True)
-        if (minute := checkpoint.time[:16]) != node.minute:
-            append_note(node.folder, minute[:10], note)
+        # By our clock: a node could sign a checkpoint of each minute of a century, and so fill the disk.
+        minute = datetime.fromtimestamp(self._now(), UTC).isoformat()[:16]
+        if minute != node.minute:
+            _append(node.folder, minute[:10], note)
             node.minute = minute
         private_files.write(node.folder / "checkpoint", note)
         private_files.sync_folder(node.folder)
@@ -213,20 +238,25 @@ class Monitor:
     def _disagree(
         self, node: _Node, note: str, kept: Checkpoint, got: Checkpoint, kind: Contradiction | None
     ) -> Reply:
-        """Answer with the size of the kept tree. With a `kind` it is a conflict: keep evidence, and report."""
+        """Answer with the kept checkpoint. With a `kind` it is a conflict: keep evidence, and report."""
         if kind is not None:
             node.counts.conflicts += 1
             with suppress(OSError):  # the report matters more
-                path = node.folder / "conflicts.txt"
-                if not path.exists() or path.stat().st_size < _MOST_EVIDENCE:
-                    append_note(node.folder, "conflicts", note)
+                _append(node.folder, "conflicts", note)
             name = f"{node.key.name}+{node.key.key_id.hex()}"
             self._on_conflict(Conflict(node.name, name, kind, kept.size, got.size))
-        return Reply(HTTPStatus.CONFLICT, str(kept.size))
+        return Reply(HTTPStatus.CONFLICT, str(kept.size), read_note(node.folder / "checkpoint"))
 
     def _refuse(self, status: HTTPStatus, why: str) -> Reply:
         self.refused += 1
         return Reply(status, why)
+
+
+def _append(folder: Path, name: str, note: str) -> None:
+    """Append a note to `name`.txt, unless that is large. Raises `OSError`."""
+    path = folder / f"{name}.txt"
+    if not path.exists() or path.stat().st_size < _MOST_OF_A_FILE:
+        append_note(folder, name, note)
 
 
 def _moment(checkpoint: Checkpoint) -> datetime:

@@ -1,8 +1,8 @@
 """The door of the monitor: `POST /checkpoints`, one request on each connection, with limits on all of it.
 
 It is no entry point for people. A message counts only with the signature of a known key, and the answer has
-nothing but sizes. A connection ends after ten seconds, whatever comes. There are at most 32 connections at once,
-four of one address, and each holds one message at most.
+nothing but the checkpoint that is kept. A connection ends after ten seconds, whatever comes. There are at most 32
+connections at once, four of one address, and each holds one message at most.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from oauth_core.audit_log.signed_notes import NoteError
 from oauth_core.net.listen_addresses import UnixAddress, parse
 from portcullis.audit.checkpoint_monitor import LONGEST_MESSAGE, Reply
 from portcullis.audit.monitoring import PATH
@@ -35,7 +36,7 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Answer messages with `take` at `address` inside the block. Raises `OSError` if it cannot listen there.
 
-    `report` gets a sentence when `take` raises `OSError`: then the caller gets 503 and tries again.
+    `report` gets a sentence when `take` raises `OSError` or `NoteError`: then the caller gets 503 and tries again.
     """
     door = _Door(take, report)
     place = parse(address)
@@ -98,10 +99,13 @@ class _Door:
         except OSError as error:
             self._report(f"{error.filename or 'the folder of checkpoints'}: {error.strerror}; nothing was taken")
             return Reply(HTTPStatus.SERVICE_UNAVAILABLE)
+        except NoteError as error:
+            self._report(f"a kept checkpoint cannot be used: {error}; nothing was taken")
+            return Reply(HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _written(reply: Reply) -> bytes:
-    body = f"{reply.text}\n".encode("ascii", "replace") if reply.text else b""
+    body = f"{reply.text}\n{reply.kept}".encode("utf-8", "replace") if reply.text else b""
     head = (
         f"HTTP/1.1 {reply.status.value} {reply.status.phrase}\r\nContent-Type: text/plain\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"

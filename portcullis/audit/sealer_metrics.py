@@ -41,7 +41,7 @@ MONITOR_FAILURES = Family(
     "portcullis_sealer_monitor_failures_total", "counter", "Attempts that a monitor did not take."
 )
 MONITOR_CONFLICTS = Family(
-    "portcullis_sealer_monitor_conflicts_total", "counter", "Answers of a monitor that this tree was rolled back."
+    "portcullis_sealer_monitor_conflicts_total", "counter", "Answers of a monitor that prove a rollback."
 )
 FAMILIES = (
     ENTRIES,

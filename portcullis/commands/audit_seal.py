@@ -146,7 +146,7 @@ def _publisher(place: AuditPlace, stack: ExitStack) -> tuple[Callable[[str], Non
         copies.append(WebhookCopy(place.checkpoint_url, _report))
     tls = _tls_to_monitors(place)
     for url in place.monitors:
-        monitoring = Monitoring(url, tls, SealKey(place.key), SealedFolder(place.audit_dir).root)
+        monitoring = Monitoring(url, tls, SealKey(place.key), SealedFolder(place.audit_dir))
         counts.monitors[monitoring.host] = monitoring.counts
         name = f"the monitor {monitoring.host}"
         copies.append(NewestCopy(name, monitoring.send, _report, pause=monitoring.pause))

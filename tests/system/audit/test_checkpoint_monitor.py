@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,18 +24,21 @@ from oauth_core.audit_log.signed_notes import NoteError, VerifierKey
 from oauth_core.errors import SettingsError
 from oauth_core.settings import MonitorSettings, SealSettings, load
 from portcullis.audit.checkpoint_monitor import LONGEST_MESSAGE, Conflict, Contradiction, Monitor
+from portcullis.audit.monitoring import Monitoring
+from portcullis.audit.sealed_folder import notes_in
 from portcullis.audit.tree import TreeReader
 from portcullis.commands.audit_verify import command as verify
 from tests.support.audit_record import recorded
 from tests.support.audit_sealing import START, SealedWorld
 from tests.support.audit_segments import event, write_segment
 from tests.support.certificates import Authority
+from tests.support.http_servers import serving
 from tests.support.metrics import read_samples
 from tests.support.ports import free_port
 from tests.support.programs import client_of, plain_environment, running, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SERVICES = 'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\ncommand = ["mcp-server-time"]\n'
@@ -140,6 +144,31 @@ def test_a_newer_checkpoint_of_a_smaller_tree_is_a_rollback(watched: Watched) ->
     assert later.sign(watched.world.signer) in (watched.kept / "conflicts.txt").read_text(encoding="utf-8")
 
 
+def test_a_checkpoint_of_before_the_clock_went_back_is_no_rollback_when_others_send_it_again(
+    watched: Watched,
+) -> None:
+    assert watched.take(watched.grow(1), 0) == (200, "")
+    before = replace(watched.world.checkpoint(), time="2026-11-30T06:01:40.000000Z")
+    assert watched.monitor.take(watched.signed(before)).status == HTTPStatus.OK
+    assert watched.take(watched.grow(2), 3) == (200, ""), "the clock went back by more than a minute"
+    assert watched.take(watched.grow(3), 6) == (200, "")
+    watched.again()
+    reply = watched.monitor.take(watched.signed(before))
+    assert (reply.status, reply.text, watched.conflicts) == (HTTPStatus.CONFLICT, "9", [])
+    assert watched.monitor.take(watched.signed(replace(before, time="2026-11-30T06:01:41Z"))).text == "9"
+    assert [conflict.kind for conflict in watched.conflicts] == [Contradiction.ROLLED_BACK]
+
+
+def test_a_node_that_signs_checkpoints_of_all_years_adds_one_a_minute_of_our_clock(watched: Watched) -> None:
+    watched.grow(1)
+    for year in range(1926, 2026):
+        message = watched.signed(replace(watched.world.checkpoint(), time=f"{year}-11-30T06:00:00Z"))
+        assert watched.monitor.take(message).status == HTTPStatus.OK
+    (day,) = watched.kept.glob("*.txt")
+    with day.open("rb") as file:
+        assert len(list(notes_in(file))) == 1
+
+
 def test_another_tree_of_the_same_size_is_a_fork(watched: Watched) -> None:
     assert watched.take(watched.grow(1), 0) == (200, "")
     other = replace(watched.world.checkpoint(), root=b"\1" * 32)
@@ -235,6 +264,70 @@ def test_verification_with_the_folder_of_a_monitor_shows_a_rollback(watched: Wat
     (tmp_path / "empty").mkdir()
     empty = ["--audit-dir", str(before / "audit"), "--checkpoint", str(tmp_path / "empty")]
     assert isinstance(CliRunner().invoke(verify, empty).exception, SettingsError)
+
+
+# -- a monitor that was taken over -----------------------------------------------------------------------------
+
+
+@contextmanager
+def answering(answers: Sequence[tuple[int, str]]) -> Iterator[str]:
+    """A monitor with these answers, and at the end the last one of them again; yields its address."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = left.pop(0) if len(left) > 1 else left[0]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+
+
+def sent(watched: Watched, *answers: tuple[int, str]) -> tuple[str | None, int]:
+    """Send the newest checkpoint; return the fault, and the number of conflicts that the sealer counts."""
+    world = watched.world
+    with answering(answers) as url:
+        monitoring = Monitoring(url, None, world.key, world.folder)
+        return monitoring.send(world.published[-1]), monitoring.counts.conflicts
+
+
+@pytest.mark.parametrize("status", [409, 422])
+def test_a_monitor_cannot_call_a_sound_record_rolled_back(watched: Watched, tmp_path: Path, status: int) -> None:
+    old = watched.grow(1)
+    watched.grow(2)
+    larger = Checkpoint(watched.world.signer.verifier.name, 99, b"\1" * 32, "2026-11-30T06:00:00Z")
+    foreign = SealedWorld(tmp_path / "other").signer
+    for body in ("99\n", "", "99\nnonsense\n", f"99\n{larger.sign(foreign)}", f"99\n{old}", f"3\n{old}"):
+        fault, conflicts = sent(watched, (status, body))
+        assert fault is not None
+        assert "CONFLICT" not in fault
+        assert conflicts == 0, body
+
+
+def test_a_monitor_that_has_a_newer_checkpoint_than_the_sent_one_shows_no_rollback(watched: Watched) -> None:
+    older = watched.grow(1)
+    newer = watched.grow(2)
+    watched.world.published.append(older)
+    fault, conflicts = sent(watched, (409, f"6\n{newer}"))
+    assert (fault, conflicts) == ("its tree changes while it is asked", 0)
+
+
+def test_a_monitor_that_shows_a_checkpoint_of_the_own_key_proves_a_conflict(watched: Watched) -> None:
+    watched.grow(1)
+    kept = watched.world.checkpoint()
+    for other in (replace(kept, size=99), replace(kept, root=b"\1" * 32)):
+        fault, conflicts = sent(watched, (409, f"{other.size}\n{other.sign(watched.world.signer)}"))
+        assert fault is not None
+        assert "CONFLICT" in fault
+        assert conflicts == 1
 
 
 # -- two nodes -------------------------------------------------------------------------------------------------
