@@ -28,7 +28,7 @@ _LONGEST_INTEGER = 100
 _SHAPE = bytes.maketrans(b"123456789+E[{]}", b"0000000000e(())")
 """Makes all digits, exponents and brackets the same, so that few searches find all of a kind. A plus becomes a
 digit, since it has no other place in JSON than before one."""
-_NO_SHAPE = bytes(set(range(256)) - set(b'()"\\'))
+_NO_SHAPE = bytes(set(range(256)) - set(b'()"'))
 _LARGE_EXPONENT = b"0e000"
 _FINITE_DIGITS = 100
 """With fewer digits in a row, and fewer than three in its exponent, a number is finite."""
@@ -89,12 +89,13 @@ class Reader:
         A string may look like a number or a bracket. So the text without its strings decides if that matters.
         """
         if self._long in text or _LARGE_EXPONENT in text or self._keeps_text:
-            outside = _without_strings(text)
+            outside = _without_strings(_without_escapes(text))
             if any(map(outside.__contains__, self._unusual)):
                 return False
         if text.count(b"(") < self._deepest:
             return True
-        brackets = _without_strings(text.translate(None, _NO_SHAPE))
+        # Escapes first: without its letter, `\n` before a quote would be an escaped quote.
+        brackets = _without_strings(_without_escapes(text).translate(None, _NO_SHAPE))
         for _ in range(self._deepest - 1):
             # Each round removes the innermost level of all values.
             brackets = brackets.replace(b"()", b"")
@@ -115,10 +116,13 @@ class Reader:
         return value
 
 
+def _without_escapes(text: bytes) -> bytes:
+    """Valid JSON without escaped quotes and backslashes, so that each quote begins or ends a string."""
+    return text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
+
+
 def _without_strings(text: bytes) -> bytes:
-    """Valid JSON without its strings."""
-    if b"\\" in text:
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    """Valid JSON of `_without_escapes` without its strings."""
     return b"".join(text.replace(b'""', b"").split(b'"')[::2])
 
 

@@ -62,12 +62,24 @@ WRITTEN = st.builds(
     st.booleans(),
     st.booleans(),
 )
+STRINGS = st.lists(
+    st.sampled_from(["a", "[", "]", "{", "}", ",", '\\"', "\\\\", "\\n", "\\/", "\\u0041", "\\u005b", "1e999"]),
+    max_size=4,
+).map(lambda parts: '"' + "".join(parts) + '"')
+"""Strings that a search for brackets or quotes could read wrongly."""
+LEVELS = st.one_of(
+    st.just("["),
+    STRINGS.map(lambda name: "{" + name + ":"),
+    STRINGS.map(lambda before: "[" + before + ","),
+)
 DEEP = st.builds(
-    lambda levels, inner: (
-        "".join(levels).encode() + inner + b"".join(b"]" if level == "[" else b"}" for level in reversed(levels))
-    ),
-    st.lists(st.sampled_from(["[", '{"a":', '{"[{":']), min_size=28, max_size=36),
-    st.sampled_from([b"1", b"[]", b'"]"', b"{}", b'"[{"']),
+    lambda levels, inner, after: (
+        ("".join(levels) + inner + "".join("]" if level[0] == "[" else "}" for level in reversed(levels[1:])))
+        + ("," + after + "]" if levels[0][0] == "[" else "}")
+    ).encode(),
+    st.lists(LEVELS, min_size=28, max_size=36),
+    st.one_of(st.sampled_from(["1", "[]", "{}"]), STRINGS),
+    STRINGS,
 )
 PIECES = st.sampled_from(
     [
@@ -105,6 +117,7 @@ OBJECTS = MEMBERS.map(lambda members: b"{" + b",".join(name + b":" + value for n
 @example(b"[" * 32 + b"]" * 32)
 @example(b"[" * 32 + b"1" + b"]" * 32)
 @example(b'[{"]":[' * 20 + b"]}]" * 20)
+@example(b'["\\n",' + b"[" * 32 + b"]" * 32 + b',"\\n"]')
 @example(b'{"a":"3e1234","b":1e999}')
 @example(b'["\\\\",1e999,"\\""]')
 @example(b"[" * 100_000)
