@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from oauth_core.policy.globs import glob_matches
@@ -64,13 +65,32 @@ class _Result(Enum):
     AMBIGUOUS = "ambiguous"
 
 
-_MISSING = object()
+class Spellings:
+    """The names of members in the arguments of one call, by their skeletons.
+
+    The caller chooses how many and how long they are, so they are found once for all conditions of all ways.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[int, dict[str, list[str]]] = {}
+
+    def of(self, members: Mapping[str, object]) -> Mapping[str, Sequence[str]]:
+        """The names in one of the objects. The arguments must exist as long as `self`."""
+        found = self._found.get(id(members))
+        if found is None:
+            found = self._found[id(members)] = {}
+            for member in members:
+                found.setdefault(skeleton(member), []).append(member)
+        return found
 
 
-def unmet(way: Way, arguments: Mapping[str, object] | AnyArguments | None) -> Unmet | None:
+def unmet(
+    way: Way, arguments: Mapping[str, object] | AnyArguments | None, spellings: Spellings | None = None
+) -> Unmet | None:
     """The first condition of `way` that these arguments do not meet; `None` if they meet all.
 
-    Without `arguments` (the call has none that were read) no way with conditions is satisfied.
+    Without `arguments` (the call has none that were read) no way with conditions is satisfied. Several ways share
+    the `spellings` of one call.
     """
     if not way.is_conditional or arguments is ANY_ARGUMENTS:
         return None
@@ -81,8 +101,9 @@ def unmet(way: Way, arguments: Mapping[str, object] | AnyArguments | None) -> Un
         if not arguments.keys() <= set(named):
             listed = ", ".join(name for name in named if name is not None) or "none"
             return Unmet(f"arguments may have no other fields than these: {listed}")
+    spellings = spellings or Spellings()
     for condition in way.conditions:
-        match _of_field(condition, arguments, condition.steps):
+        match _of_field(condition, arguments, condition.steps, spellings):
             case _Result.AMBIGUOUS:
                 return Unmet(f"arguments.{condition.field} can be read in several ways", is_ambiguous=True)
             case _Result.FAILS:
@@ -114,7 +135,9 @@ _DEMANDS: tuple[tuple[Callable[[ArgumentCondition], bool], str], ...] = (
 )
 
 
-def _of_field(condition: ArgumentCondition, value: object, steps: Sequence[str | None]) -> _Result:
+def _of_field(
+    condition: ArgumentCondition, value: object, steps: Sequence[str | None], spellings: Spellings
+) -> _Result:
     """The result for the field at the end of `steps`, which begin at `value`."""
     if not steps:
         return _of_value(condition, value)
@@ -123,25 +146,25 @@ def _of_field(condition: ArgumentCondition, value: object, steps: Sequence[str |
         # To some services an empty list means all.
         if not isinstance(value, list) or not 0 < len(value) <= MOST_ITEMS:
             return _Result.FAILS
-        return _worst(_of_field(condition, item, rest) for item in value)
+        return _worst(_of_field(condition, item, rest, spellings) for item in value)
     if not isinstance(value, dict) or len(value) > MOST_MEMBERS:
         return _Result.FAILS
-    if not _is_named_once(value, name, rest):
+    if not _is_named_once(spellings.of(value), name, rest):
         return _Result.AMBIGUOUS
     if name not in value:
         return _Result.HOLDS if condition.optional or condition.present is False else _Result.FAILS
     if not rest and condition.present is False:
         return _Result.FAILS
-    return _of_field(condition, value[name], rest)
+    return _of_field(condition, value[name], rest, spellings)
 
 
-def _is_named_once(members: Mapping[str, object], name: str, rest: Sequence[str | None]) -> bool:
-    """Whether no other member could be read as `name`, or as the field that `rest` leads to from there.
+def _is_named_once(members: Mapping[str, Sequence[str]], name: str, rest: Sequence[str | None]) -> bool:
+    """Whether no other member could be read as `name`, or as a field on the way that `rest` leads from there.
 
     Programs ignore case or write `file_path` as `filePath`; some read `options.depth` as a member of `options`.
     """
-    wanted = {skeleton(name), skeleton("".join((name, *(step for step in rest if step is not None))))}
-    return not any(member != name and skeleton(member) in wanted for member in members)
+    wanted = accumulate(step for step in (name, *rest) if step is not None)
+    return not any(member != name for text in wanted for member in members.get(skeleton(text), ()))
 
 
 def _worst(results: Iterator[_Result]) -> _Result:

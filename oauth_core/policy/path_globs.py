@@ -62,7 +62,8 @@ def _is_plain_segment(segment: str) -> bool:
     """Whether no program reads `segment` as another name: Windows drops dots and spaces at its end."""
     name = segment.partition(";")[0]  # some servers drop parameters: `..;x` is `..`
     if not name.isascii():  # some file systems drop what shows nothing, such as joiners
-        name = "".join(letter for letter in name if not _shows_nothing(letter))
+        for letter in filter(_shows_nothing, set(name)):
+            name = name.replace(letter, "")
     return bool(name) and not set(name) <= {"."} and segment == segment.strip() and not segment.endswith(".")
 
 

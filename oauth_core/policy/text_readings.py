@@ -6,14 +6,17 @@ is refused before (Unicode Standard Annex 15, Stream-Safe Text Format).
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-from oauth_core.display_text import is_displayable
+from oauth_core.display_text import has_short_runs_of_marks, is_displayable
 
 LONGEST_TEXT = 4096
-"""Characters of a text that is compared with a pattern, as of a path in Linux."""
+"""Characters of a text that is compared with a pattern, as of a path in Linux. The form NFKC, which can have 18
+times as many, has this limit too.
+"""
 
-_MOST_MARKS = 30
+_NO_LETTERS_OR_DIGITS = re.compile(r"[\W_]+")
 _LONGEST_FOLDED = 512
 """Four times the longest name of a field in the settings: folding makes one character of four at most."""
 
@@ -24,9 +27,10 @@ def readings_of(text: str) -> frozenset[str] | None:
         return None
     if text.isascii():
         return frozenset({text})
-    if not _is_stream_safe(text) or unicodedata.normalize("NFC", text) != text:
+    if not has_short_runs_of_marks(text) or unicodedata.normalize("NFC", text) != text:
         return None
-    return frozenset({text, unicodedata.normalize("NFKC", text)})
+    folded = unicodedata.normalize("NFKC", text)
+    return frozenset({text, folded}) if len(folded) <= LONGEST_TEXT else None
 
 
 def skeleton(name: str) -> str:
@@ -37,17 +41,8 @@ def skeleton(name: str) -> str:
     text = name.partition("\0")[0].strip()
     if text.isascii():
         folded = text.lower()
-    elif len(text) > _LONGEST_FOLDED or not _is_stream_safe(text):
+    elif len(text) > _LONGEST_FOLDED or not has_short_runs_of_marks(text):
         return text
     else:
         folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(letter for letter in folded if letter.isalnum()) or folded
-
-
-def _is_stream_safe(text: str) -> bool:
-    marks = 0
-    for letter in text:
-        marks = marks + 1 if unicodedata.combining(letter) else 0
-        if marks > _MOST_MARKS:
-            return False
-    return True
+    return _NO_LETTERS_OR_DIGITS.sub("", folded) or folded

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oauth_core.policy.argument_rules import unmet
+from oauth_core.policy.argument_rules import Spellings, unmet
 from oauth_core.policy.deciding_rules import decide_among, deciding_rules
 from oauth_core.policy.globs import glob_matches, is_within
 from oauth_core.policy.mcp_request import LISTEN, Call, NameKind, Session
@@ -129,7 +129,8 @@ def _with_choices(
     permissions: tuple[str, ...], with_ways: Sequence[NameRule], request: Call
 ) -> RequiredPermissions:
     """The permissions that the call needs, with those of the open ways of each rule."""
-    found = [[(way, unmet(way, request.arguments)) for way in rule.ways] for rule in with_ways]
+    spellings = Spellings()
+    found = [[(way, unmet(way, request.arguments, spellings)) for way in rule.ways] for rule in with_ways]
     failing = tuple((way, fault) for ways in found for way, fault in ways if fault is not None)
     choices = tuple(tuple(way.permissions for way, fault in ways if fault is None) for ways in found)
     if not all(choices):

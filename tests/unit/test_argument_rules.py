@@ -28,7 +28,7 @@ from oauth_core.settings.argument_rules import WaySettings
 from oauth_core.settings.roles import PermissionSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from oauth_core.model import Way
 
@@ -139,6 +139,9 @@ def test_a_second_spelling_counts_at_each_object_on_the_way() -> None:
     for other in others:
         assert is_ambiguous(condition, {"options": {"depth": 3}, **other}), other
     assert is_ambiguous(condition, {"options": {"depth": 3, "Depth": 9}})
+    for twin in ("a.b", "aB", "a.b.c"):
+        arguments = {"a": {"b": {"c": "x"}}, twin: {"c": "y"}}
+        assert is_ambiguous({"a.b.c": {"glob": "x"}}, arguments), twin
     for options in (None, 1, [], "x", [{"depth": 3}]):
         assert not holds(condition, {"options": options})
 
@@ -367,6 +370,28 @@ def test_a_value_beyond_the_bounds_of_the_work_meets_no_condition() -> None:
     marks = "a" + "\u0301\u0316" * 20
     assert is_ambiguous({"a": {"glob": "a*"}}, {"a": marks}), "it takes quadratic time to normalize"
     assert holds({"a": {"one_of": "x"}}, {"a": "x", marks * 1000: 1})
+    assert holds({"a": {"glob": "*"}}, {"a": "\ufdfa" * 200})
+    assert is_ambiguous({"a": {"glob": "*"}}, {"a": "\ufdfa" * 300}), "its form NFKC has 18 times as many letters"
+
+
+class CountedObject(dict[str, object]):
+    """An object of arguments that counts how often all its members are looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_the_names_of_members_are_looked_at_once_for_all_conditions_of_all_ways() -> None:
+    inner = CountedObject(x=1, y=2)
+    arguments = CountedObject(a=1, b=2, inner=inner)
+    conditions = {field: {"present": True} for field in ("a", "b", "inner.x", "inner.y")}
+    ways = [{"needs": needs, "arguments": conditions} for needs in (READ, WRITE, ADMIN)]
+    call = Call("tools/call", NameKind.TOOL, "t", arguments=arguments)
+    assert required_for(service(tools={"t": ways}), call).choices == (((READ,), (WRITE,), (ADMIN,)),)
+    assert (arguments.looks, inner.looks) == (1, 1)
 
 
 def test_other_arguments_are_refused_if_the_rule_says_so() -> None:
