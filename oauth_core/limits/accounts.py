@@ -73,6 +73,8 @@ class Account:
 
     def wait_alone(self, allowance: Allowance, moment: Moment) -> int:
         """Microseconds until this process, counting alone, has a permit; 0 if there is one."""
+        # The limit may have been slower, so that more is missing than this one has. Then this one begins empty.
+        self._local = allowance.after(self._local, moment, 0)
         return allowance.wait(self._local, moment)
 
     def wait_shared(self, moment: Moment) -> int | None:

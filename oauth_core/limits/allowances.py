@@ -54,17 +54,30 @@ class CallRate:
 
     def free(self, state: int, moment: Moment) -> int:
         """How many permits are in the bucket."""
-        each = self.each
-        return (each * self.count - max(state - moment.steady, 0)) // each
+        return (self._size - self._missing(state, moment)) // self.each
 
     def wait(self, state: int, moment: Moment) -> int:
         """Microseconds until there is a permit; 0 if there is one."""
-        each = self.each
-        return max(max(state - moment.steady, 0) + each - each * self.count, 0)
+        return max(self._missing(state, moment) + self.each - self._size, 0)
 
     def after(self, state: int, moment: Moment, taken: int) -> int:
-        """The state once so many permits are taken. A negative number gives permits back."""
-        return max(max(state, moment.steady) + taken * self.each, moment.steady)
+        """The state once so many permits are taken. A negative number gives permits back.
+
+        With 0 it is the same state, or that of an empty bucket instead of one that lacks more.
+        """
+        return moment.steady + max(self._missing(state, moment) + taken * self.each, 0)
+
+    @property
+    def _size(self) -> int:
+        """Microseconds in which an empty bucket is filled."""
+        return self.each * self.count
+
+    def _missing(self, state: int, moment: Moment) -> int:
+        """Microseconds until the bucket is full.
+
+        No bucket lacks more than all, even if its state is that of a slower rate which the settings had before.
+        """
+        return min(max(state - moment.steady, 0), self._size)
 
     def unfilled(self, unused: int, held: int) -> int:
         """How many of `unused` permits may go back after so many microseconds.

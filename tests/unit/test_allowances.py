@@ -72,6 +72,16 @@ def test_a_new_subject_gets_exactly_its_whole_rate_at_once(rate: CallRate, start
     assert rate.free(state, at(start + wait)) == 1
 
 
+@given(RATES, RATES, st.integers(0, 300))
+def test_a_rate_that_replaces_another_begins_with_an_empty_bucket_at_worst(
+    before: CallRate, rate: CallRate, taken: int
+) -> None:
+    state = rate.after(before.after(0, at(0), taken), at(0), 0)
+    assert 0 <= rate.free(state, at(0)) <= rate.count
+    assert rate.wait(state, at(0)) <= rate.each
+    assert rate.free(state, at(rate.seconds * SECOND + rate.count)) == rate.count
+
+
 @given(RATES, st.lists(st.integers(0, 5 * SECOND), min_size=1, max_size=300))
 @examples(60)
 def test_in_any_time_a_rate_gives_its_bucket_and_what_the_time_gives_back(rate: CallRate, gaps: list[int]) -> None:
@@ -277,6 +287,16 @@ def test_a_process_that_counts_alone_goes_on_from_what_it_admitted_before() -> N
         account.take(rate, at(processes.now))
         alone += 1
     assert alone == 3
+
+
+def test_a_process_that_counts_alone_admits_callers_of_a_slower_rate_again_after_a_change() -> None:
+    slow, fast = CallRate(10, 86_400), CallRate(10, 60)
+    account = Account()
+    while account.wait_alone(slow, at(0)) == 0:
+        account.take(slow, at(0))
+    assert account.wait_alone(slow, at(SECOND)) > 600 * SECOND
+    assert account.wait_alone(fast, at(SECOND)) == fast.each
+    assert account.wait_alone(fast, at(SECOND + fast.each)) == 0
 
 
 def test_a_process_pays_for_what_it_admitted_alone_with_the_next_permits() -> None:

@@ -168,6 +168,18 @@ def test_permits_of_a_stopped_replica_go_back(own_redis: RedisServer, key: Signi
         assert callers.call_until_used_up(message, 70) == 70
 
 
+def test_a_faster_rate_helps_a_person_who_has_used_up_the_slower_one(
+    own_redis: RedisServer, key: SigningKey
+) -> None:
+    with replicas(own_redis, key, 'rate = "5/day"', number=1, workers=1) as (callers, _):
+        message = callers.message(1)
+        assert callers.call_until_used_up(message, 5) == 5
+    with replicas(own_redis, key, 'rate = "6000/minute"', number=1, workers=1) as (callers, _):
+        deadline = time.monotonic() + _PATIENCE
+        while callers.call(message, 1) != [200]:
+            assert time.monotonic() < deadline, "the new rate gives a permit each hundredth of a second"
+
+
 def test_each_worker_counts_alone_by_setting(own_redis: RedisServer, key: SigningKey) -> None:
     with replicas(own_redis, key, 'rate = "20/day"', number=2, workers=1, LIMIT_SCOPE="worker") as (callers, _):
         assert callers.call_until_used_up(callers.message(1), 40) == 40
