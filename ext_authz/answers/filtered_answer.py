@@ -54,6 +54,7 @@ class FilteredAnswer:
         self._headers: bytes | None = None
         self._waiting: deque[Part | Trailers] = deque()
         self._held = 0
+        self._waiting_bytes = 0
         self._unsent = 0
         self._is_stream = self._is_passed = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -78,34 +79,36 @@ class FilteredAnswer:
             return []
         if self._filter is None:
             return self._pass_on(found)
-        if isinstance(found, Part) and not self._hold(len(found.data)):
+        if not self._hold(_size(found)):
             return self._refuse(DenyReason.LISTS_BUSY)
         if self.is_late or self._is_large(found):
             self._waiting.append(found)
+            self._waiting_bytes += _size(found)
             self.is_late = True
             return []
         return self._filtered(found)
 
     async def catch_up(self) -> list[bytes]:
-        """Wait for the turn of this answer among the large ones, and return its messages."""
-        if self._context is None:
-            return []
-        sent: list[bytes] = []
-        while self._waiting and not self.is_over:
-            if not await self._owner.large.wait(self._context.subject):
-                sent += self._refuse(DenyReason.LISTS_BUSY)
-                break
-            found = self._next_waiting()
-            if self._held - self._unsent <= VERY_LARGE:
-                sent += self._filtered(found)
-                continue
-            async with self._owner.thread:
-                data = await asyncio.to_thread(self._read, found)
-            if not self.is_over:
-                sent += self._answered(found, data)
-        self._waiting.clear()
-        self.is_late = False
+        """Wait for the turn of this answer among the large ones, and return the messages for its next part."""
+        sent = await self._next_part(self._context) if self._waiting and self._context is not None else []
+        if self.is_over:
+            self._waiting.clear()
+            self._waiting_bytes = 0
+        self.is_late = bool(self._waiting)
         return sent
+
+    async def _next_part(self, context: Context) -> list[bytes]:
+        has_turn = await self._owner.large.wait(context.subject)
+        if self.is_over:
+            return []
+        if not has_turn:
+            return self._refuse(DenyReason.LISTS_BUSY)
+        found = self._next_waiting()
+        if self._held - self._unsent <= VERY_LARGE:
+            return self._filtered(found)
+        async with self._owner.thread:
+            data = await asyncio.to_thread(self._read, found)
+        return [] if self.is_over else self._answered(found, data)
 
     def account(self, unsent: int) -> bool:
         """Count `unsent` bytes that Envoy has no room for yet; return `False` if these are too many."""
@@ -177,7 +180,7 @@ class FilteredAnswer:
             return self._refuse(self._filter.fault, body=data)
         if not is_end:
             if data:
-                self._release()
+                self._release(self._waiting_bytes + (0 if self._filter is None else self._filter.incomplete))
             return envoy_processing.pass_body(data, is_last=False)
         self._end()
         has_trailers = isinstance(found, Trailers)
@@ -213,7 +216,9 @@ class FilteredAnswer:
             self._waiting.popleft()
             data.append(part.data)
             is_last = is_last or part.is_last
-        return Part(b"".join(data), is_last)
+        found = Part(b"".join(data), is_last)
+        self._waiting_bytes -= _size(found)
+        return found
 
     def _take_headers(self) -> list[bytes]:
         headers, self._headers, self._is_passed = self._headers, None, True
@@ -227,9 +232,9 @@ class FilteredAnswer:
         self._held += more
         return self._context is None or self._owner.memory.hold(self._context.subject, more)
 
-    def _release(self) -> None:
-        """Count the bytes of the events that were sent on as released."""
-        self._hold(self._unsent - self._held)
+    def _release(self, kept: int = 0) -> None:
+        """Count the bytes that were sent on as released: all but `kept`, and those that Envoy has no room for."""
+        self._hold(kept + self._unsent - self._held)
 
     def _end(self) -> None:
         self._stop_clock()
@@ -246,6 +251,10 @@ class FilteredAnswer:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _size(found: Part | Trailers) -> int:
+    return len(found.data) if isinstance(found, Part) else 0
 
 
 def _nothing(_message: bytes) -> None:

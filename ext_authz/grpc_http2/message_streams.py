@@ -1,7 +1,8 @@
 """Calls with any number of messages in both directions: the filter on answers.
 
-The room that the peer has for more bytes of a call is renewed only while it takes our messages. A peer that does
-not read cannot send either, so neither direction piles up.
+The room that the peer has for more bytes of a call is renewed only while it takes our messages, and while none of
+its own waits for its turn here. A peer that does not read, or sends more than is read, cannot send on: so neither
+direction piles up.
 """
 
 from __future__ import annotations
@@ -166,9 +167,11 @@ class MessageStreams:
 
     async def _catch_up(self, stream: int, state: MessageStream) -> None:
         try:
-            self._send(stream, state, await state.answer.catch_up())
-            self._account(stream, state)
-            self._renew(stream, state)
+            while state.answer.is_late:
+                self._send(stream, state, await state.answer.catch_up())
+                self._account(stream, state)
+                self._renew(stream, state)
+                self._outgoing.flush()
         except CallError as error:
             self._broken(stream, error)
         except Exception:  # noqa: BLE001 - as in `take`

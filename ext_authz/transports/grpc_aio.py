@@ -159,7 +159,7 @@ async def _process(answers: AnswerFilter, context: _Context) -> None:
                 break
             for found in answer.take(message):
                 await context.write(found)
-            if answer.is_late:
+            while answer.is_late:
                 for found in await answer.catch_up():
                     await context.write(found)
         if not answer.is_over:

@@ -86,6 +86,10 @@ class ListAnswer(Protocol):
 
     fault: DenyReason | None
 
+    @property
+    def incomplete(self) -> int:
+        """Bytes that the filter keeps until more of the answer comes."""
+
     def add(self, data: bytes) -> bytes:
         """Return what the caller may see so far, after the service sent `data`."""
 
@@ -165,6 +169,11 @@ class _JsonAnswer:
         self._body = bytearray()
         self._has_ended = False
 
+    @property
+    def incomplete(self) -> int:
+        """The bytes so far."""
+        return len(self._body)
+
     def add(self, data: bytes) -> bytes:
         """Keep `data`, unless the answer is too large."""
         if self.fault is None:
@@ -209,6 +218,11 @@ class _EventStream:
         self._buffer = bytearray()
         self._searched = 0
 
+    @property
+    def incomplete(self) -> int:
+        """The bytes of the event that has not ended."""
+        return len(self._buffer)
+
     def add(self, data: bytes) -> bytes:
         """Return the events that `data` completes."""
         if self.fault is not None:
@@ -237,6 +251,10 @@ class _EventStream:
 
     def _complete_events(self) -> Iterator[bytes]:
         buffer, start, searched = self._buffer, 0, self._searched
+        if buffer.find(b"\n", searched) < 0:
+            # Each byte is searched once, however small the pieces are in which a long line comes.
+            self._searched = max(0, len(buffer) - 2)
+            return
         try:
             while True:
                 idle = _IDLE.match(buffer, start)

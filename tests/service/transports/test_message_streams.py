@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 from typing import Any
@@ -53,6 +54,12 @@ def status_of(frames: list[Frame]) -> str | None:
             if "grpc-status" in fields:
                 return str(fields["grpc-status"])
     return None
+
+
+def room_in(frames: list[Frame]) -> int | None:
+    """The room that the first stream gets in these frames, if any."""
+    found = [frame for frame in frames if frame.kind == http2_codec.WINDOW_UPDATE and frame.stream == 1]
+    return http2_codec.number(found[0].payload) if found else None
 
 
 def opened(**settings: Any) -> Peer:
@@ -201,11 +208,13 @@ async def test_a_stream_gets_new_room_only_while_the_peer_takes_what_it_gets() -
     frames = peer.frames()
     # The peer has the default window, and took nothing.
     assert sum(len(frame.payload) for frame in frames if frame.kind == http2_codec.DATA) == 65_535
-    assert [frame for frame in frames if frame.kind == http2_codec.WINDOW_UPDATE and frame.stream == 1] == []
+    assert room_in(frames) is None
     peer.send(http2_codec.window_update(10_000_000, 1), http2_codec.window_update(10_000_000))
-    frames = peer.frames()
-    (room,) = [frame for frame in frames if frame.kind == http2_codec.WINDOW_UPDATE and frame.stream == 1]
-    assert http2_codec.number(room.payload) >= STREAM_WINDOW // 2
+    room = None
+    while room is None:
+        await asyncio.sleep(0)
+        room = room_in(peer.frames())
+    assert room >= STREAM_WINDOW // 2
 
 
 async def test_a_peer_that_takes_nothing_makes_this_server_hold_no_more_than_its_share() -> None:
@@ -222,6 +231,37 @@ async def test_a_peer_that_takes_nothing_makes_this_server_hold_no_more_than_its
             stream += 2
             peer.send(head(stream, OPENING), data(stream, messages(headers("text/event-stream"))))
         assert kept.memory.held_bytes <= MOST_BYTES_OF_ONE + STREAM_WINDOW
+
+
+async def test_a_service_that_sends_events_faster_than_they_are_read_waits_and_loses_none() -> None:
+    kept = answer_filter()
+    peer = Peer(answers=kept)
+    note = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "x" * 10_000}})
+    event = f"data: {note}\n\n".encode()
+    peer.send(http2_codec.window_update(1 << 30), head(1, OPENING), http2_codec.window_update(1 << 30, 1))
+    peer.send(data(1, messages(headers("text/event-stream"))))
+    begun = 7
+    sent, passed = b"", b""
+    while len(sent) < STREAM_WINDOW // 2 + len(event):
+        # The begin of each event comes with the end of the one before it.
+        piece = event[begun:] + event[:begun] if sent else event + event[:begun]
+        peer.send(data(1, messages(part(piece))))
+        sent += piece
+    received, room = b"", None
+    while len(passed) < len(sent) - begun:
+        await asyncio.sleep(0)
+        frames = peer.frames()
+        received += b"".join(
+            frame.payload for frame in frames if frame.kind == http2_codec.DATA and frame.stream == 1
+        )
+        passed = body_of(read(received))[0]
+        assert kept.memory.held_bytes == len(sent) - len(passed)
+        # There is no more room for the service while some of its events wait.
+        assert room is None
+        room = room_in(frames)
+    assert passed == sent[:-begun]
+    assert room is not None
+    assert room >= STREAM_WINDOW // 2
 
 
 async def test_resets_of_answered_streams_do_not_use_up_the_budget_of_the_connection() -> None:
