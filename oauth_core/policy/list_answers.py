@@ -54,6 +54,8 @@ _LONGEST_FOLDED = 128
 """Characters of a name that could be folded into one that MCP defines."""
 _ENVELOPE = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _FIELDS = frozenset({"data", "event", "id", "retry"})
+_FIELD = re.compile(r"[A-Za-z0-9_.-]*\Z")
+"""The name of a field that a program may ignore: so it is no mark of byte order, and no piece of JSON."""
 _CHARSET = re.compile(r'\s*charset\s*=\s*("?)utf-?8\1\s*\Z', re.IGNORECASE)
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _IDLE = re.compile(rb"(?:(?::[^\r\n]*)?\r?\n)+")
@@ -64,7 +66,6 @@ _LINE_BREAKS = re.compile("[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _ESCAPES = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 """Those that a JSON text may contain, and their escapes, which mean the same."""
 _IN_JSON = re.compile("[\x85\u2028\u2029]")
-_BYTE_ORDER_MARK = "\ufeff"
 _JSON = strict_json.Reader(deepest=DEEPEST_IN_ANSWER, longest_integer=LONGEST_INTEGER)
 _PIECES = json.JSONDecoder()
 """Finds where a value ends, in a text that `_JSON` has read."""
@@ -328,7 +329,8 @@ def _data_of(line: str) -> str | None:
         if "\r" in value:
             raise AnswerFaultError(DenyReason.LIST_UNREADABLE)
         return value.removeprefix(" ")
-    is_ambiguous = name not in _FIELDS and (_folded(name) in _FIELDS or _BYTE_ORDER_MARK in name)
+    # A name with other characters may be the JSON of an answer whose type is not the one it says.
+    is_ambiguous = name not in _FIELDS and (not _FIELD.match(name) or _folded(name) in _FIELDS)
     if is_ambiguous or _LINE_BREAKS.search(line):
         raise AnswerFaultError(DenyReason.LIST_UNREADABLE)
     return None

@@ -75,6 +75,8 @@ HOSTILE = {
     "an endless event": endless("text/event-stream", b"data: " + b" " * 65_536),
     "two answers in a stream": whole(f"data: {TEXT}\n\n" * 2, "text/event-stream"),
     "a lone carriage return": whole(f"data: {{}}\rdata: {TEXT}\n\n", "text/event-stream"),
+    "an answer without events": whole(TEXT, "text/event-stream"),
+    "an answer on several lines without events": whole(json.dumps(TOOLS, indent=1), "text/event-stream"),
     "another spelling of data": whole(f"Data: {TEXT}\n\n", "text/event-stream"),
 }
 
@@ -121,6 +123,20 @@ def test_lists_in_a_resumed_stream_are_filtered(gateway: ListingGateway) -> None
     assert resumed.body.decode() == (
         f"id: 4\ndata: {called}\n\n: x\n\nid: 5\ndata: {seen}\n\nid: 6\ndata: {seen}\n\n"
     )
+
+
+@pytest.mark.parametrize("method", ["tools/call", "ping", "notifications/initialized"])
+def test_a_request_for_something_else_resumes_no_stream_with_a_list(gateway: ListingGateway, method: str) -> None:
+    gateway.ask(method, params={"name": "get_time"}, headers={"Last-Event-ID": "3"})
+    (asked,) = gateway.service.asked
+    assert "last-event-id" not in asked.headers
+
+
+def test_the_service_gets_no_other_name_that_could_be_read_as_that_of_a_resumed_stream(
+    gateway: ListingGateway,
+) -> None:
+    gateway.gate.ask("/time/mcp", headers={**gateway.headers(), "Last.Event.Id": "3-4"})
+    assert "3-4" not in {value for asked in gateway.service.asked for value in asked.headers.values()}
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------
