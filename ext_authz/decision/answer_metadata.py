@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
-from ext_authz.decision.envoy_messages import header_of, overwrite
+from ext_authz.decision.envoy_messages import LAST_EVENT_ID, header_of, overwrite
 from ext_authz.generated import envoy_ext_authz_pb2 as pb
 from oauth_core.policy.access import held_permissions
 from oauth_core.policy.mcp_request import Call, Session
@@ -29,6 +29,9 @@ SESSION = "portcullis.session"
 
 LIST_METHODS = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list"})
 
+_UNRESUMED = pb.CheckResponse(ok_response=pb.OkHttpResponse(headers_to_remove=[LAST_EVENT_ID])).SerializeToString()
+"""Only GET resumes a stream. A service that resumes for POST could send a list in answer to another request."""
+
 _SESSION_ID = "mcp-session-id"
 _WITHOUT_SESSIONS = "2026-07-28"
 """The first revision of MCP without sessions."""
@@ -43,15 +46,19 @@ def for_answer(
 
     `parsed` is its message, where rules read the body.
     """
+    unresumed = b""
     if service.rules is not None and service.filter_lists:
         method = parsed.method if isinstance(parsed, Call) and parsed.method in LIST_METHODS else None
-        is_resumed = parsed is Session.STREAM and _header(request, "last-event-id") is not None
+        has_last_event = _header(request, LAST_EVENT_ID) is not None
+        is_resumed = has_last_event and parsed is Session.STREAM
         if method is not None or is_resumed:
             held = tuple(sorted(held_permissions(service, verdict.rights)))
             return _for_lists(held, method, is_resumed=is_resumed)
+        if has_last_event:
+            unresumed = _UNRESUMED
     if service.bind_sessions and _may_begin_session(request, parsed):
-        return _for_session(subject_of(verdict.claims))
-    return b""
+        return unresumed + _for_session(subject_of(verdict.claims))
+    return unresumed
 
 
 def _may_begin_session(request: IncomingRequest, parsed: ParsedRequest | None) -> bool:

@@ -54,6 +54,9 @@ REQUEST_ID = "portcullis.request_id"
 SESSION_ID = "mcp-session-id"
 """The session of a request, in both directions (MCP, streamable HTTP)."""
 
+LAST_EVENT_ID = "last-event-id"
+"""The last event that a client got of the stream that it opens again (WHATWG HTML, "Server-sent events")."""
+
 MCP_METHOD, MCP_NAME, MCP_CLAIMED = "portcullis.mcp_method", "portcullis.mcp_name", "portcullis.mcp_claimed"
 """Beside it: the MCP method and name of the request, and whether only the caller's headers say so."""
 
@@ -96,7 +99,7 @@ class Names:
         self.trusted_proxies = trusted_proxies
         self.guarded = headers.guarded
         # A service may read `mcp_session_id` as the session too, and the check reads only the name with hyphens.
-        self.ours = frozenset({AUTHORIZATION, SESSION_ID, *self.guarded})
+        self.ours = frozenset({AUTHORIZATION, SESSION_ID, LAST_EVENT_ID, *self.guarded})
         self.lengths = frozenset(map(len, self.ours))
 
     def is_lookalike(self, name: str) -> bool:
