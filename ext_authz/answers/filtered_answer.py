@@ -98,17 +98,14 @@ class FilteredAnswer:
         return sent
 
     async def _next_part(self, context: Context) -> list[bytes]:
-        has_turn = await self._owner.large.wait(context.subject)
-        if self.is_over:
-            return []
-        if not has_turn:
-            return self._refuse(DenyReason.LISTS_BUSY)
+        if not await self._owner.large.wait(context.subject):
+            return [] if self.is_over else self._refuse(DenyReason.LISTS_BUSY)
         found = self._next_waiting()
         if self._held - self._unsent <= VERY_LARGE:
             return self._filtered(found)
         async with self._owner.thread:
             data = await asyncio.to_thread(self._read, found)
-        return [] if self.is_over else self._answered(found, data)
+        return self._answered(found, data)
 
     def account(self, unsent: int) -> bool:
         """Count `unsent` bytes that Envoy has no room for yet; return `False` if these are too many."""
@@ -175,6 +172,9 @@ class FilteredAnswer:
         return data + self._filter.end() if isinstance(found, Trailers) or found.is_last else data
 
     def _answered(self, found: Part | Trailers, data: bytes) -> list[bytes]:
+        if self.is_over:
+            # The time of the list ended while it waited for its turn.
+            return []
         is_end = isinstance(found, Trailers) or found.is_last
         if self._filter is not None and self._filter.fault is not None:
             return self._refuse(self._filter.fault, body=data)
