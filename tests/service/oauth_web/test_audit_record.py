@@ -172,6 +172,8 @@ async def test_commands_are_recorded_before_and_after_with_the_account_that_ran_
         ("user.revoked", "users", "revoke", "octocat"),
         ("login.accepted", "users", "accept", f"octocat#{number}"),
         ("client.revoked", "clients", "revoke", client_id),
+        ("client.disabled", "clients", "disable", client_id),
+        ("client.enabled", "clients", "enable", client_id),
         ("client.deleted", "clients", "delete", client_id),
         ("service.disabled", "services", "disable", "notes"),
         ("service.enabled", "services", "enable", "notes"),
@@ -197,6 +199,7 @@ async def test_on_a_full_disk_access_can_be_revoked_but_not_granted(
 ) -> None:
     registration = await client.register()
     tokens = await client.tokens(registration.client_id)
+    disabled = (await client.register(client_name="Disabled on a full disk")).client_id
     operate(web, "users", "list")
     operate(web, "clients", "invite")  # makes the reserve of commands
     revocable = {"token": tokens["refresh_token"], "client_id": registration.client_id}
@@ -217,13 +220,16 @@ async def test_on_a_full_disk_access_can_be_revoked_but_not_granted(
     )
     assert deleted.status_code == 204
     operate(web, "users", "block", "octocat")
+    operate(web, "clients", "disable", disabled)
     filler.unlink()
 
     until(lambda: ask().status_code != 503, "the writer finds that there is room")
     operate(web, "users", "unblock", "octocat")
+    form["client_id"] = disabled
+    assert ask().json()["error"] == "unauthorized_client"
     events = recorded(audit_dir)
     # The reserved room is for these.
-    for kind in ("grant.revoked", "client.deleted", "user.blocked"):
+    for kind in ("grant.revoked", "client.deleted", "user.blocked", "client.disabled"):
         assert "success" in outcomes(events, kind), kind
 
 
