@@ -52,6 +52,16 @@ def folder_beside(audit_dir: Path) -> Path:
     return audit_dir.with_name("audit_monitor")
 
 
+def folder_of(key: VerifierKey) -> str:
+    """The name of the folder of a node: two keys can have the same one only if a person searched for that."""
+    return f"{_node_name(key).lstrip('.') or 'node'}-{key.key_id.hex()}"
+
+
+def _node_name(key: VerifierKey) -> str:
+    found = _NODE.match(key.name)
+    return found[0] if found else "node"
+
+
 def lock_of(folder: Path) -> Path:
     """The lock of a monitor: one program uses its folder."""
     return folder / "lock"
@@ -132,9 +142,7 @@ class Monitor:
         """Messages of unknown keys, without a right signature or in another form."""
         self._nodes: dict[tuple[str, bytes], _Node] = {}
         for key in keys:
-            found = _NODE.match(key.name)
-            name = found[0] if found else "node"
-            node = _Node(name, key, folder / f"{name.lstrip('.') or 'node'}-{key.key_id.hex()}")
+            node = _Node(_node_name(key), key, folder / folder_of(key))
             self._nodes[key.name, key.key_id] = node
             self._kept(node)
 

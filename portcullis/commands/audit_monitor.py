@@ -18,7 +18,7 @@ from oauth_core.process import file_lock, logs
 from oauth_core.process.audit_output import AuditOutput, DurableRecorder, open_output
 from oauth_core.settings import MonitorSettings, load
 from portcullis.audit import monitor_metrics, monitor_server
-from portcullis.audit.checkpoint_monitor import Conflict, Monitor, folder_beside, lock_of
+from portcullis.audit.checkpoint_monitor import Conflict, Monitor, folder_beside, folder_of, lock_of
 from portcullis.cli.audit_folder import CONFIG_OPTION, STATE_DIR, gateway_variables
 from portcullis.cli.settings_file import settings_file
 from portcullis.outgoing.secret_files import text_of
@@ -107,14 +107,17 @@ def _keys(settings: MonitorSettings) -> list[VerifierKey]:
     path = settings.audit_monitor_keys
     if path is None:
         raise SettingsError(["audit.monitor_keys is not set: no checkpoint would be taken"])
-    found = []
+    found: dict[str, VerifierKey] = {}
     try:
         for line in map(str.strip, text_of("audit.monitor_keys", path).splitlines()):
             if line and not line.startswith("#"):
-                found.append(VerifierKey.from_text(line))
+                key = VerifierKey.from_text(line)
+                # The id of a key has 32 bits: a node could make a key that gets the folder of another node.
+                if found.setdefault(folder_of(key), key) != key:
+                    raise ValueError(f"two keys have the name and id {folder_of(key)}")
     except ValueError as error:
         raise SettingsError([f"audit.monitor_keys: {error}"]) from None
-    return found
+    return list(found.values())
 
 
 def _tls(settings: MonitorSettings) -> ssl.SSLContext | None:

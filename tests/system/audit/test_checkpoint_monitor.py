@@ -27,6 +27,7 @@ from portcullis.audit.checkpoint_monitor import LONGEST_MESSAGE, Conflict, Contr
 from portcullis.audit.monitoring import Monitoring
 from portcullis.audit.sealed_folder import notes_in
 from portcullis.audit.tree import TreeReader
+from portcullis.commands import audit_monitor
 from portcullis.commands.audit_verify import command as verify
 from tests.support.audit_record import recorded
 from tests.support.audit_sealing import START, SealedWorld
@@ -472,6 +473,31 @@ def _is_ended(connection: socket.socket) -> bool:
 
 
 # -- settings --------------------------------------------------------------------------------------------------
+
+
+def test_two_keys_with_one_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_monitor, "folder_of", lambda _: "node-1-00000000")  # a search for one takes hours
+    one, other = (VerifierKey(f"node-1/{name}", b"\x9a" * 32).text for name in ("one", "other"))
+    config = tmp_path / "portcullis.toml"
+    config.write_text(
+        f'{SERVICES}[audit]\nmonitor_listen = "127.0.0.1:9443"\nmonitor_keys = "{tmp_path}/keys"\n',
+        encoding="utf-8",
+    )
+
+    def refusal(keys: str) -> str:
+        (tmp_path / "keys").write_text(keys, encoding="utf-8")
+        (tmp_path / "audit_monitor").write_text("no folder", encoding="utf-8")  # so that it never begins to listen
+        arguments = ["--config", str(config)]
+        error = (
+            CliRunner(env={"AUDIT_DIR": str(tmp_path / "audit")})
+            .invoke(audit_monitor.command, arguments)
+            .exception
+        )
+        assert isinstance(error, SettingsError)
+        return str(error)
+
+    assert "two keys have the name and id node-1-00000000" in refusal(f"{one}\n{other}\n")
+    assert "two keys" not in refusal(f"{one}\n{one}\n")
 
 
 @pytest.mark.parametrize(
