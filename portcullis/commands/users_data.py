@@ -47,7 +47,7 @@ STAYS = {
     "ended rights": "Numbers without a name, so that no backup and no program brings ended access back.",
     "listed login": "Which account a login in the settings means, so that no other account takes over the login.",
     "audit record": "It proves who did what, and is kept by its retention: `portcullis audit prune`.",
-    "alerts": "Those about the person go after 30 days, and the profile of their calls 90 days after the last one.",
+    "alerts": "They go after 30 days. The profile of the calls goes 90 days after the last call.",
     "backups": "Delete old ones: they have these records. A restore into an empty Redis brings them back.",
 }
 """The records that `erase` leaves, with the reasons."""
