@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from oauth_core.limits.allowances import Allowance, CallQuota, CallRate
 
@@ -37,6 +37,14 @@ class CallLimits:
     def __bool__(self) -> bool:
         """Whether there is a limit."""
         return bool(self.rate or self.client_rate or self.quota)
+
+    def replaced_by(self, others: Sequence[CallLimits]) -> CallLimits:
+        """These limits without each of a kind that one of the `others` has too."""
+        return CallLimits(
+            rate=None if any(other.rate for other in others) else self.rate,
+            client_rate=None if any(other.client_rate for other in others) else self.client_rate,
+            quota=None if any(other.quota for other in others) else self.quota,
+        )
 
 
 NO_LIMITS = CallLimits()

@@ -2,11 +2,13 @@
 calls.
 
 A call needs a permit of each limit that applies. It passes only if it gets all of them, and uses none otherwise.
-Of the tool limits whose pattern matches, the most exact applies, as with tool rules.
+Of the tool limits whose pattern matches, the most exact rate and the most exact quota apply, as with tool rules. A
+quota for one tool does not lift the rate of all tools.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oauth_core.limits.call_limits import Charge, LimitKind, charges_for
@@ -60,6 +62,16 @@ def tool_charges_of(
 
 
 def _most_exact(limits: Sequence[ToolLimit], name: str) -> list[ToolLimit]:
-    """The matching limits for `name` that no more exact limit replaces."""
+    """The matching limits for `name`, without each rate and each quota that a more exact one replaces."""
     matching = [limit for limit in limits if glob_matches(limit.pattern, name)]
-    return [limit for limit in matching if not any(is_within(other.pattern, limit.pattern) for other in matching)]
+    if len(matching) == 1:
+        return matching
+    return [
+        replace(
+            limit,
+            limits=limit.limits.replaced_by(
+                [other.limits for other in matching if is_within(other.pattern, limit.pattern)]
+            ),
+        )
+        for limit in matching
+    ]

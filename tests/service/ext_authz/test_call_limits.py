@@ -187,13 +187,22 @@ async def test_a_machine_client_has_the_limits_of_the_service(key: SigningKey) -
 
 
 async def test_the_tools_of_a_glob_count_together_and_a_more_exact_name_replaces_it(key: SigningKey) -> None:
-    tools = {"get_*": call_limits(rate="3/minute"), "get_time": call_limits(quota="1/day")}
+    tools = {"get_*": call_limits(rate="3/minute"), "get_time": call_limits(rate="1/minute")}
     gate = await gateway(key, limits(tools=tools), service=TOOLS)
     assert await gate.passed(2, tool="get_a") == 2
     assert await gate.passed(5, tool="get_b") == 1
     assert await gate.passed(5, tool="get_time") == 1
     assert await gate.passed(5, tool="other") == 5
     assert await gate.passed(5, person=2, tool="get_a") == 3
+
+
+async def test_a_quota_for_one_tool_does_not_lift_the_rate_of_all_tools(key: SigningKey) -> None:
+    tools = {"*": call_limits(rate="3/minute"), "send": call_limits(quota="5/day")}
+    gate = await gateway(key, limits(tools=tools), service=TOOLS)
+    assert await gate.passed(10, tool="send") == 3
+    gate.clock.now += 60
+    assert await gate.passed(10, tool="send") == 2
+    assert await gate.passed(10, tool="other") == 1
 
 
 async def test_the_answer_has_the_id_of_the_request_where_the_body_is_read(key: SigningKey) -> None:
