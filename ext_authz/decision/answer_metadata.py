@@ -48,7 +48,9 @@ def for_answer(
     """
     unresumed = b""
     if service.rules is not None and service.filter_lists:
-        method = parsed.method if isinstance(parsed, Call) and parsed.method in LIST_METHODS else None
+        # A service that ignores case answers other spellings with a list too, where `otherwise` lets them pass.
+        method = parsed.method.lower() if isinstance(parsed, Call) else None
+        method = method if method in LIST_METHODS else None
         has_last_event = _header(request, LAST_EVENT_ID) is not None
         is_resumed = has_last_event and parsed is Session.STREAM
         if method is not None or is_resumed:

@@ -49,6 +49,22 @@ async def test_the_challenge_names_all_missing_scopes(key: SigningKey) -> None:
     assert f'scope="{READ} {WRITE}"' in refused.headers["www-authenticate"]
 
 
+@pytest.mark.parametrize(
+    ("method", "is_list"),
+    [("tools/list", True), ("Tools/List", True), ("RESOURCES/TEMPLATES/LIST", True), ("tools/lists", False)],
+)
+async def test_a_list_is_filtered_however_its_method_is_spelled(
+    key: SigningKey, method: str, *, is_list: bool
+) -> None:
+    service = replace(RULED, rules=ToolRules(tools=(NameRule("*", (WRITE,)),), otherwise=(READ,)))
+    authorizer, _ = await subject(key, service, policy_of(READ))
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode()
+    answer = read_answer(await authorizer.check(check_request(token=token(key), body=body, headers=JSON)))
+    assert answer.status == 200
+    # Only an answer that is filtered must not be compressed.
+    assert (answer.headers.get("accept-encoding") == "identity") == is_list
+
+
 async def test_a_new_policy_applies_to_a_token_that_was_allowed_before(key: SigningKey) -> None:
     authorizer, sink = await subject(key, SERVICE, RbacPolicy.from_roles((), (SERVICE,)))
     request = check_request(token=token(key))
