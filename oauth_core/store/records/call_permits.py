@@ -48,11 +48,11 @@ for i, key in ipairs(KEYS) do
   local each, count = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local needed, asked = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
   local text = redis.call('GET', key) or ''
-  local free, full, taken, changed = 0, 0, 0, false
+  local free, full, taken, is_written = 0, 0, 0, asked == 0
   if each > 0 then
     local stored = tonumber(text) or 0
     full = math.min(math.max(stored, now), now + each * count)
-    changed = stored > full
+    is_written = is_written or stored > full
     free = math.floor((each * count - (full - now)) / each)
   else
     local of, used = string.match(text, '^(%d+):(%d+)$')
@@ -65,13 +65,13 @@ for i, key in ipairs(KEYS) do
   local wait, ends = 0, 0
   if each > 0 then
     full = full + given * each
-    if given > 0 or changed then
-      redis.call('SET', key, string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000))
+    if given > 0 or is_written then
+      redis.call('SET', key, string.format('%.0f', full), 'PX', math.max(math.ceil((full - now) / 1000), 1))
     end
     if given == free then wait = math.max(full + each - each * count - now, 0) end
   else
     local left = (day + 1) * length - now
-    if given > 0 then
+    if given > 0 or is_written then
       redis.call('SET', key, string.format('%.0f:%.0f', day, taken + given), 'PX', math.ceil(left / 1000))
     end
     if given == free then wait = left end

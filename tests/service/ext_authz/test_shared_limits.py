@@ -205,6 +205,27 @@ def test_a_worker_counts_alone_while_its_redis_user_may_not_count(key: SigningKe
                 time.sleep(0.02)
 
 
+def test_a_worker_counts_alone_until_a_full_redis_has_room_again(own_redis: RedisServer, key: SigningKey) -> None:
+    with (
+        replicas(own_redis, key, 'rate = "20/day"', number=1, workers=1) as (callers, services),
+        own_redis.client() as client,
+    ):
+        message = callers.message(1)
+        client.config_set("maxmemory", 1)
+        assert callers.call(message, 10) == [200] * 10
+        assert "call_limits.alone" in services[0].log_text()
+        before, deadline = asked(client), time.monotonic() + _PATIENCE
+        while asked(client) < before + 2:
+            assert time.monotonic() < deadline, "it tries again whether Redis counts"
+            callers.call(message, 1)
+        assert "call_limits.shared" not in services[0].log_text()
+        client.config_set("maxmemory", 0)
+        while "call_limits.shared" not in services[0].log_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert services[0].log_text().count("call_limits.alone") == 1
+
+
 def test_a_flood_while_redis_is_away_gets_no_new_bucket(own_redis: RedisServer, key: SigningKey) -> None:
     with replicas(own_redis, key, 'rate = "60/day"', number=1, workers=1, **HASTY) as (callers, _):
         message = callers.message(1)
