@@ -23,6 +23,9 @@ _AMBIGUOUS = re.compile(r'[\\%?#*{}$<>|":`\u00a5\u20a9\u2044\u2215\u2216\u29f5\u
 variables, sets of names, short names (`PROGRA~1`), and letters that are a slash or backslash in some code pages.
 """
 
+_IGNORABLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Marks, letters and a symbol that show nothing (most have Unicode's property Default_Ignorable_Code_Point)."""
+
 
 def path_matches(patterns: Sequence[tuple[str, ...]], path: str) -> bool | None:
     """Whether `path` matches one of the patterns with these segments; `None` if the path is ambiguous.
@@ -68,7 +71,8 @@ def _is_plain_segment(segment: str) -> bool:
 
 
 def _shows_nothing(letter: str) -> bool:
-    return unicodedata.category(letter) == "Cf" or unicodedata.name(letter, "").startswith("VARIATION SELECTOR")
+    is_format = unicodedata.category(letter) == "Cf" or "VARIATION SELECTOR" in unicodedata.name(letter, "")
+    return is_format or letter in _IGNORABLE
 
 
 def _matches(pattern: tuple[str, ...], path: tuple[str, ...]) -> bool:
