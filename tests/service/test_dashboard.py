@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -16,15 +16,18 @@ from tests.support.check_messages import check_request, read_answer
 from tests.support.dashboard import expressions
 from tests.support.metrics import Samples, read_samples, value
 from tests.support.ports import free_port
-from tests.support.programs import PATIENCE, PORTCULLIS, plain_environment, running, until
+from tests.support.programs import plain_environment, running, until
 from tests.support.sinks import SinkWorld, receiving_otlp
 from tests.support.web_process import running_web
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.authz_process import Issue
     from tests.support.redis_server import RedisServer
+
+SERVICES = 'issuer = "http://localhost:8080"\n[[services]]\nname = "time"\ncommand = ["mcp-server-time"]\n'
 
 
 def scrape(place: str) -> Samples:
@@ -77,23 +80,46 @@ def scraped_check(redis: RedisServer, issue: Issue, folder: Path) -> Samples:
         return whole(place)
 
 
-def scraped_sealer(folder: Path) -> Samples:
-    """The metrics of a sealer."""
-    place, given = f"127.0.0.1:{free_port()}", ["--audit-dir", str(folder / "audit")]
-    key = [*PORTCULLIS, "audit", "key", *given]
-    subprocess.run(key, check=True, capture_output=True, timeout=PATIENCE, env=plain_environment())
-    seal = ["audit", "seal", *given, "--key-file", str(folder / "audit_seal.key")]
-    with running(seal, folder / "seal.log", plain_environment(AUDIT_METRICS_LISTEN=place)) as process:
+def scraped_seals(folder: Path) -> Samples:
+    """The metrics of a sealer with everything that has metrics, and of the monitor that knows its key."""
+    place, monitor = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    audit, key_file, key = folder / "audit", folder / "audit_seal.key", folder / "keys"
+    seal = ["audit", "seal", "--make-key", "--audit-dir", str(audit), "--key-file", str(key_file)]
+    environment = plain_environment(
+        AUDIT_METRICS_LISTEN=place,
+        # Nothing answers there: failures have metrics too.
+        AUDIT_MONITORS=f"https://127.0.0.1:{free_port()}",
+        AUDIT_TIMESTAMP_URL=f"https://127.0.0.1:{free_port()}/",
+        AUDIT_TIMESTAMP_CA_FILE=str(Authority(folder, "time stamps").cert),
+    )
+    with scraping(seal, folder / "seal.log", place, environment):
+        samples = whole(place)
+    key.write_text((folder / "audit_seal.pub").read_text())
+    config = folder / "monitor.toml"
+    config.write_text(
+        f'{SERVICES}[audit]\ndir = "{audit}"\nmonitor_listen = "127.0.0.1:{free_port()}"\n'
+        f'monitor_keys = "{key}"\nmonitor_metrics_listen = "{monitor}"\n'
+    )
+    with scraping(["audit", "monitor", "--config", str(config)], folder / "monitor.log", monitor):
+        return {**samples, **scrape(monitor)}
+
+
+@contextmanager
+def scraping(
+    arguments: list[str], log: Path, place: str, environment: dict[str, str] | None = None
+) -> Iterator[None]:
+    """Run a command of `portcullis`. At the start of the block it serves its metrics."""
+    with running(arguments, log, environment) as process:
 
         def listens() -> bool:
-            assert process.poll() is None, (folder / "seal.log").read_text()
+            assert process.poll() is None, log.read_text()
             try:
                 return bool(scrape(place))
             except httpx2.TransportError:
                 return False
 
         until(listens)
-        return whole(place)
+        yield
 
 
 def scraped_alerts(folder: Path) -> Samples:
@@ -149,7 +175,7 @@ def scraped_sinks(folder: Path) -> Samples:
 @pytest.fixture
 def found(redis: RedisServer, issue: Issue, tmp_path: Path) -> Samples:
     web, check = scraped_web(tmp_path), scraped_check(redis, issue, tmp_path)
-    return {**web, **check, **scraped_sealer(tmp_path), **scraped_alerts(tmp_path), **scraped_sinks(tmp_path)}
+    return {**web, **check, **scraped_seals(tmp_path), **scraped_alerts(tmp_path), **scraped_sinks(tmp_path)}
 
 
 def test_every_query_finds_its_metrics_with_their_labels(found: Samples) -> None:

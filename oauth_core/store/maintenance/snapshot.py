@@ -51,7 +51,7 @@ FOUND_AGAIN = frozenset(
 SHORT_LIVED = frozenset(
     {"pending", "signin", "code", "device", "device-code", "device-attempts", "session", "user-sessions"}
     | {"contact-pending", "mail", "mails"}
-    | {"answer", "device-first-attempts", "token", "lease", "lease-rest", "rate", "stored", "replicated"}
+    | {"answer", "device-first-attempts", "token", "lease", "lease-rest", "limit", "rate", "stored", "replicated"}
 )
 """Families that a backup leaves out, and why."""
 

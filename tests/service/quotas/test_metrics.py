@@ -13,7 +13,7 @@ from oauth_core.limits.quotas import Stored
 from oauth_core.process import audit_figures
 from oauth_core.process.certificate_ends import EXPIRES
 from oauth_core.settings import WebSettings, load
-from oauth_web.endpoints.metrics import FAMILIES
+from oauth_web.endpoints.metrics import FAMILIES, MAILS, MAILS_OLDEST, MAILS_WAITING
 from tests.support.metrics import families
 from tests.support.oauth_client import OAuthClient, Pkce
 from tests.support.ports import free_port
@@ -32,9 +32,12 @@ ABSENT = frozenset(
         audit_figures.CHECKPOINT_AGE,
         audit_figures.FREE,
         audit_figures.DISK,
+        MAILS,
+        MAILS_WAITING,
+        MAILS_OLDEST,
     }
 )
-"""Metrics that a server without TLS and without an audit folder does not have."""
+"""Metrics that a server without TLS, without an audit folder and without a mail server does not have."""
 
 
 @pytest.fixture(scope="module")
