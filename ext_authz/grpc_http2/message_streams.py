@@ -55,8 +55,8 @@ class MessageStream:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether the peer owes the rest of a message, or the first one."""
-        return bool(self._data) or not self.answer.has_begun
+        """Whether the peer owes the rest of a message, or the first one, and has got new room for it."""
+        return not self.answer.has_begun or (bool(self._data) and self.taken < _RENEWED_FROM)
 
     def messages(self, data: bytes) -> Iterator[bytes]:
         """Yield the messages that `data` completes. Raises `CallError` as soon as a valid one is impossible."""

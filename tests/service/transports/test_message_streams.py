@@ -217,6 +217,18 @@ async def test_a_stream_gets_new_room_only_while_the_peer_takes_what_it_gets() -
     assert room >= STREAM_WINDOW // 2
 
 
+async def test_a_call_that_waits_for_room_for_the_rest_of_a_message_is_not_slow() -> None:
+    """A client that reads slowly, such as a paused one, keeps its event stream."""
+    kept = answer_filter()
+    peer = Peer(answers=kept)
+    event = b": " + b"x" * 5000 + b"\n"
+    content = messages(headers("text/event-stream"), *[part(event)] * (STREAM_WINDOW // len(event) + 2))
+    peer.send(head(1, OPENING), data(1, content[:STREAM_WINDOW]))
+    for _ in range(3):
+        peer.connection.sweep()
+    assert kept.memory.open_answers == 1
+
+
 async def test_a_peer_that_takes_nothing_makes_this_server_hold_no_more_than_its_share() -> None:
     kept = answer_filter()
     peer = Peer(answers=kept)
