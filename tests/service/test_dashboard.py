@@ -87,7 +87,7 @@ def scraped_seals(folder: Path) -> Samples:
     seal = ["audit", "seal", "--make-key", "--audit-dir", str(audit), "--key-file", str(key_file)]
     environment = plain_environment(
         AUDIT_METRICS_LISTEN=place,
-        # Nothing answers there: failures have metrics too.
+        # No server listens there. Failures have metrics too.
         AUDIT_MONITORS=f"https://127.0.0.1:{free_port()}",
         AUDIT_TIMESTAMP_URL=f"https://127.0.0.1:{free_port()}/",
         AUDIT_TIMESTAMP_CA_FILE=str(Authority(folder, "time stamps").cert),

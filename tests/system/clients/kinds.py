@@ -159,7 +159,7 @@ KINDS = (
         programs.inspector,
         node.version_of,
         in_ci=True,
-        faults={"step up": "no: gives up; started again it refreshes, which cannot widen"},
+        faults={"step up": "no: it calls only tools of its list, which has none that it may not call"},
     ),
     _library("OpenAI Agents SDK", "openai-agents", forgotten=_FORGOTTEN),
     _library("LangChain for Python", "langchain-mcp-adapters", forgotten=_FORGOTTEN),

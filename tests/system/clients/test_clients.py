@@ -208,16 +208,13 @@ async def test_a_client_requests_a_missing_scope(
     else:
         with pytest.raises(ClientFailedError):
             await _connect_and_call(kind, url, person)
-        if "started again it refreshes" in how:
-            with pytest.raises(ClientFailedError):
-                await _connect_and_call(kind, url, person)
         if "refreshes" in how:
             assert count(gateway, client_id_of(person), "token.refreshed") > 0
         if "signs in again" in how:
             await _connect_and_call(kind, url, person)
         else:
             assert len(person.visits) == 1, "it requested no more"
-    assert _lacked_scope(gateway, person)
+    assert _lacked_scope(gateway, person) is ("tools of its list" not in how)
     record.saw(kind, "step up", how)
 
 
