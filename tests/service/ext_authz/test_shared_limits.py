@@ -141,13 +141,17 @@ def test_calls_that_pass_and_calls_that_are_refused_seldom_ask_redis(
 ) -> None:
     with replicas(own_redis, key, 'rate = "2000/day"', number=1, workers=1) as (callers, _):
         message = callers.message(1)
+        assert callers.call(message, 1) == [200], "the token is known from now on"
         with own_redis.client() as client:
             before = asked(client)
-            assert callers.call(message, 1000).count(200) == 1000
+            for _ in range(20):
+                # Few at once: a slow machine refuses some of a thousand calls that all wait.
+                assert callers.call(message, 50) == [200] * 50
             assert asked(client) - before <= 30, "a known token asks Redis for a batch of permits"
-            assert callers.call_until_used_up(message, 1000) == 1000
+            assert callers.call_until_used_up(message, 999) == 999
             before = asked(client)
-            assert callers.call(message, 500) == [429] * 500
+            for _ in range(10):
+                assert callers.call(message, 50) == [429] * 50
             assert asked(client) - before <= 5, "and a refused caller does not ask each time"
 
 
