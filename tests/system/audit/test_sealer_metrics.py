@@ -113,7 +113,7 @@ def test_only_its_owner_can_open_the_socket_and_it_serves_only_metrics(audit_dir
 def test_an_address_that_other_machines_could_reach_is_refused(audit_dir: Path, listen: str) -> None:
     with sealing(audit_dir, listen) as process:
         assert process.wait(PATIENCE) == 2
-    assert "audit.metrics_listen" in audit_dir.with_name("seal.log").read_text()
+    assert "AUDIT_METRICS_LISTEN" in audit_dir.with_name("seal.log").read_text()
 
 
 def test_a_port_in_use_is_refused(audit_dir: Path) -> None:

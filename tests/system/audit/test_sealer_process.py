@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OTHER = "20261130T060001Z-00000002"
+LEAST_BYTES = 64 * 1024**2
 # A program that appends many frames a second, until it is killed.
 WRITER = """
 import sys
@@ -128,11 +131,14 @@ def test_frames_of_a_killed_program_are_sealed_even_if_the_sealer_was_killed_too
 
 
 def test_the_sealer_deletes_what_the_settings_do_not_keep_and_verification_knows_it(place: Place) -> None:
-    old = write_segment(place.audit_dir, "command", OTHER, [[event(1)]])
+    # More than the least that can be kept. It cannot be compressed.
+    texts = [base64.b64encode(os.urandom(500_000)).decode() for _ in range(140)]
+    old = write_segment(place.audit_dir, "command", OTHER, [[event(1, path=text)] for text in texts])
+    assert old.path.stat().st_size > LEAST_BYTES
     # As `portcullis up` starts it: without a settings file.
     named = ["audit", "seal", *place.arguments, "--key-file", str(place.root / "audit_seal.key")]
     log = place.root / "seal.log"
-    with running(named, log, plain_environment(AUDIT_KEEP_BYTES="1")) as process:
+    with running(named, log, plain_environment(AUDIT_KEEP_BYTES=str(LEAST_BYTES))) as process:
         until(lambda: process.poll() is not None or not old.path.exists(), "the deletion")
         until(lambda: process.poll() is not None or "Signed notes" in log.read_text(), "its end")
         assert process.poll() is None, log.read_text()

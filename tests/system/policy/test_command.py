@@ -296,7 +296,8 @@ def test_explain_shows_the_limits_that_apply_to_a_call(config: Path) -> None:
     output = run(config, "explain", "--user", "anna", "--service", "fetch", "--tool", "get_it")[1]
     assert "quota of role expert: 5000/day" in output
     assert "rate of tool get_it of service fetch: 1/second" in output
-    assert "get_*" not in output, "the more exact name replaces the glob"
+    assert "rate of tool get_*" not in output, "the more exact name replaces the glob"
+    assert "quota of tool get_* of service fetch: 100/day" in output, "which alone has a quota"
 
 
 @pytest.mark.parametrize("wrong", ['rate = "60"', 'quota = "5/hour"', "rate = 60"])
