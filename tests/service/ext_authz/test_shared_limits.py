@@ -27,6 +27,7 @@ from tests.support.authz_process import (
 )
 from tests.support.check_messages import check_request, read_answer
 from tests.support.envoy import running_envoy
+from tests.support.programs import until
 from tests.support.redis_server import running_redis
 from tests.support.tokens import mint
 
@@ -203,10 +204,7 @@ def test_a_worker_counts_alone_while_its_redis_user_may_not_count(key: SigningKe
             assert "call_limits.alone" in services[0].log_text()
             with redis.client() as client:
                 client.execute_command("ACL", "SETUSER", "check", LIMITS_ACL)
-            deadline = time.monotonic() + _PATIENCE
-            while "call_limits.shared" not in services[0].log_text():
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            until(lambda: "call_limits.shared" in services[0].log_text(), "Redis counts")
 
 
 def test_a_worker_counts_alone_until_a_full_redis_has_room_again(own_redis: RedisServer, key: SigningKey) -> None:
@@ -224,9 +222,7 @@ def test_a_worker_counts_alone_until_a_full_redis_has_room_again(own_redis: Redi
             callers.call(message, 1)
         assert "call_limits.shared" not in services[0].log_text()
         client.config_set("maxmemory", 0)
-        while "call_limits.shared" not in services[0].log_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: "call_limits.shared" in services[0].log_text(), "Redis counts again")
         assert services[0].log_text().count("call_limits.alone") == 1
 
 
