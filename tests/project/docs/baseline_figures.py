@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from math import exp, log, sqrt
 from pathlib import Path
 from statistics import median
@@ -190,14 +191,18 @@ def detectors() -> dict[str, Callable[[], Detector]]:
         "Poisson tail below 10⁻¹⁰⁰": lambda: PoissonTail(1e-100),
     }
     anomaly: Any = importlib.import_module("river.anomaly")
+
+    def gaussian(power: int) -> Detector:
+        return OfRiver(anomaly.GaussianScorer(window_size=200, grace_period=20), 1 - 10**-power, of_values=True)
+
+    def trees(limit: float) -> Detector:
+        scorer = anomaly.HalfSpaceTrees(n_trees=10, height=8, window_size=50, seed=1)
+        return OfRiver(scorer, limit, of_values=False)
+
     for power, digits in ((4, "⁴"), (6, "⁶"), (12, "¹²")):
-        found[f"`river` GaussianScorer above 1 - 10⁻{digits}"] = lambda power=power: OfRiver(  # type: ignore[misc]
-            anomaly.GaussianScorer(window_size=200, grace_period=20), 1 - 10**-power, of_values=True
-        )
+        found[f"`river` GaussianScorer above 1 - 10⁻{digits}"] = partial(gaussian, power)
     for limit in (0.9, 0.97):
-        found[f"`river` HalfSpaceTrees above {limit}"] = lambda limit=limit: OfRiver(  # type: ignore[misc]
-            anomaly.HalfSpaceTrees(n_trees=10, height=8, window_size=50, seed=1), limit, of_values=False
-        )
+        found[f"`river` HalfSpaceTrees above {limit}"] = partial(trees, limit)
     return found
 
 
